@@ -1,0 +1,66 @@
+"""The command line: parse, call, render, map errors to exit codes. No logic lives here.
+
+Commands import what they need when they run, so that `ser --help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ser_batch import __version__
+from ser_batch.cli import analyze, doctor, models, predict, report, train
+from ser_batch.errors import ExitCode, SerError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Speech emotion analytics for call recordings: folders of calls in, per-segment emotions out.",
+)
+app.command("analyze")(analyze.command)
+app.command("report")(report.command)
+app.command("predict")(predict.command)
+app.command("train")(train.command)
+app.command("models")(models.command)
+app.command("doctor")(doctor.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ser {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Runs `ser` and leaves with one of `ExitCode`."""
+    # A file name can hold bytes that are no text; printing one must not end the run.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app()
+    except UsageError as error:
+        _leave(str(error), ExitCode.USAGE)
+    except SerError as error:
+        _leave(str(error), ExitCode.SOME_FAILED)
+    except KeyboardInterrupt:
+        _leave("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has left; there is nobody to tell.
+        sys.stderr.close()
+        raise SystemExit(ExitCode.DONE) from None
+
+
+def _leave(message: str, code: ExitCode) -> None:
+    typer.secho(f"ser: {message}", err=True, fg="red")
+    raise SystemExit(code)

@@ -1,0 +1,112 @@
+"""What `ser analyze` shows while it runs, and what it says at the end."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ser_batch.bundles import load_bundle
+from ser_batch.config import Config
+from ser_batch.progress import Progress
+from ser_batch.report.terminal import clock
+
+PLAIN_EVERY_S = 30.0
+SHOWN_FAILURES = 5
+
+
+class Display:
+    """Progress on standard error: a live line on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, quiet: bool, stop: threading.Event) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._live = Live(console=self._console, transient=True) if self._console.is_terminal and not quiet else None
+        self._stop = stop
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+            self._live.update(Text("looking for recordings and loading the model ..."), refresh=True)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Shows where the run is."""
+        if self._live:
+            self._live.update(self._line(progress))
+        elif time.monotonic() - self._last >= PLAIN_EVERY_S:
+            self._last = time.monotonic()
+            self._console.print(status(progress), highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self, progress: Progress) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        total = max(1, sum(progress.sizes.values()))
+        line = "stopping: finishing what is in flight ..." if self._stop.is_set() else status(progress)
+        grid.add_row(ProgressBar(total, progress.finished_bytes, width=24), Text(line))
+        return grid
+
+
+def status(progress: Progress) -> str:
+    """One line: recordings, hours of audio, speed, failures, time left."""
+    to_do = progress.found - progress.skipped
+    finished = to_do - progress.pending
+    left = progress.left_s
+    return (
+        f"{finished}/{to_do} recordings · {progress.audio_s / 3600:.2f} h · {_speed(progress)}"
+        + (f" · {progress.failed} failed" if progress.failed else "")
+        + ("" if left is None else f" · {clock(left)} left")
+    )
+
+
+def _speed(progress: Progress) -> str:
+    return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
+
+
+def summary(progress: Progress, out: Path, config: Config) -> None:
+    """What came of a run, what deserves a look, and what to type next."""
+    console = Console()
+
+    def say(line: str, style: str = "") -> None:
+        console.print(line, style=style or None, highlight=False, soft_wrap=True)
+
+    parts = [f"{progress.done} done"]
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.skipped} already there"] if progress.skipped else []
+    parts += [f"{progress.growing} still being written (left for the next run)"] if progress.growing else []
+    parts += [f"{progress.pending} not begun"] if progress.pending else []
+    say(f"{progress.found} recordings: {', '.join(parts)}", "bold")
+    if progress.done:
+        say(
+            f"{progress.audio_s / 3600:.2f} h of audio, {progress.segments} segments, "
+            f"in {clock(progress.elapsed_s)} ({_speed(progress)})"
+        )
+    if progress.ignored:
+        say(f"{progress.ignored} files were skipped: they are no audio")
+    for folder in progress.unreadable[:SHOWN_FAILURES]:
+        say(f"cannot be read: {escape(folder)}", "red")
+    for path, error in progress.failures[:SHOWN_FAILURES]:
+        say(f"failed: {escape(path)}: {escape(error)}", "red")
+    if progress.failed > SHOWN_FAILURES:
+        say(f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them", "red")
+    if progress.without_roles:
+        say(
+            f"{progress.without_roles} recordings have several channels and every one was scored. If agents are on one "
+            "of them, name the channels (--roles agent,customer): inferring emotions of employees is restricted by law in "
+            "many places, and the timing measures gain from it.",
+            "yellow",
+        )
+    say(f"Model {escape(config.score.bundle)}: {escape(load_bundle(config.score.bundle).licence)}", "dim")
+    if progress.interrupted:
+        say("Interrupted: run the same command again to go on.", "yellow")
+    else:
+        say(f"Next: ser report {escape(str(out))}")

@@ -1,0 +1,33 @@
+"""`ser doctor`: whether the installation works, and what to do where it does not."""
+
+from typing import Annotated
+
+import typer
+
+from ser_batch.errors import ExitCode
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Checks versions, GPU, codecs, VAD and bundles."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ser_batch.installation import checks
+
+    results = list(checks())
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in results], indent=2))
+    else:
+        table = Table("check", "", "what was found", "what to do", box=None, header_style="bold")
+        for check in results:
+            mark = Text("ok", style="green") if check.ok else Text("wrong", style="red")
+            table.add_row(check.name, mark, Text(check.found), Text(check.advice))
+        Console().print(table)
+    if not all(check.ok for check in results):
+        raise typer.Exit(ExitCode.USAGE)

@@ -1,0 +1,213 @@
+"""Every option of an analysis: frozen dataclasses, read from TOML, one round trip to a dict."""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from ser_batch.errors import ConfigError
+
+ROLES = ("agent", "customer")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """How recordings become channels."""
+
+    mix: bool = False
+    """One channel, the mean of all: for recordings whose channels do not separate speakers."""
+    raw_sample_rate: int | None = None
+    """Hz, for files without a header; None: what their extension stands for (mostly 8000)."""
+    raw_channels: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.raw_sample_rate is None or self.raw_sample_rate > 0, "raw_sample_rate", "a rate in Hz")
+        _require(1 <= self.raw_channels <= 8, "raw_channels", "1 to 8")
+
+
+@dataclass(frozen=True, slots=True)
+class VadConfig:
+    """Where speech is. Probabilities are per frame of 32 ms."""
+
+    engine: Literal["silero", "pyannote"] = "silero"
+    model: str | None = None
+    """pyannote only: a local path, or the name of a model on the hub."""
+    onset: float = 0.5
+    """Speech begins at a frame of at least this probability ..."""
+    offset: float = 0.35
+    """... and lasts until one below this."""
+    min_silence_s: float = 0.1
+    """Shorter silence within speech counts as speech."""
+    min_speech_s: float = 0.25
+    """Shorter speech counts as noise."""
+    pad_s: float = 0.032
+    """Speech is widened by this at both ends."""
+    crosstalk_db: float | None = 25.0
+    """Speech this far below another channel's simultaneous speech has leaked in from there. None: keep it."""
+
+    def __post_init__(self) -> None:
+        _require(self.engine in ("silero", "pyannote"), "engine", "silero or pyannote")
+        _require(0 < self.offset <= self.onset < 1, "onset and offset", "0 < offset <= onset < 1")
+        for name in ("min_silence_s", "min_speech_s", "pad_s"):
+            _require(0 <= getattr(self, name) <= 10, name, "0 to 10 seconds")
+        _require(self.crosstalk_db is None or self.crosstalk_db > 0, "crosstalk_db", "more than 0 dB, or none")
+        _require(self.engine != "pyannote" or bool(self.model), "model", "the path or name of a pyannote model")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentConfig:
+    """How speech is divided into what is scored."""
+
+    max_pause_s: float = 0.3
+    """Regions that are no further apart are scored together."""
+    min_s: float = 0.8
+    """Speech that stands alone and is shorter stays unscored."""
+    max_s: float = 6.0
+    """Longer speech is cut at its weakest frames."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_pause_s >= 0, "max_pause_s", "0 seconds or more")
+        _require(self.min_s >= 0.1, "min_s", "0.1 seconds or more")
+        _require(2 * self.min_s <= self.max_s <= 60, "max_s", "between twice min_s and 60 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """Which segments are scored, and when the model keeps silent."""
+
+    bundle: str = "telephone"
+    """The name of a shipped bundle, or the path of one."""
+    roles: tuple[str, ...] = ()
+    """Who speaks on each channel: `agent` or `customer`."""
+    score_agents: bool = False
+    abstain_below: float | None = None
+    """Segments with a lower confidence get no label; None: the bundle's own threshold."""
+
+    def __post_init__(self) -> None:
+        wrong = [role for role in self.roles if role not in ROLES]
+        _require(not wrong, "roles", f"a list of {' and '.join(ROLES)}, one for each channel")
+        _require(self.abstain_below is None or 0 <= self.abstain_below <= 1, "abstain_below", "0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How the work is done. Nothing here alters a row."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    batch_size: int = 64
+    workers: int | None = None
+    """Decoding processes; None: as the machine has cores."""
+    deadline_s: float = 1800.0
+    """A recording that takes longer to decode is given up."""
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "batch_size", "1 or more")
+        _require(self.workers is None or self.workers >= 1, "workers", "1 or more")
+        _require(self.deadline_s > 0, "deadline_s", "more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All options of `ser analyze`.
+
+    >>> Config.from_dict({"vad": {"onset": 0.6}}).vad.onset
+    0.6
+    """
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vad: VadConfig = field(default_factory=VadConfig)
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.audio.mix and self.score.roles:
+            raise ConfigError("mix makes one channel of all, and roles name channels: choose one of the two")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration with `values` in place of defaults.
+
+        Raises:
+            ConfigError: an unknown key, a value of the wrong type, or one out of range.
+        """
+        return _build(cls, values, "")
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """As `from_dict`, from a TOML file with a table for each group of options."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: is no TOML: {error}") from error
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values that `from_dict` takes back. Options that are None are left out, as TOML has none."""
+        return {
+            group: {key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if v is not None}
+            for group, values in dataclasses.asdict(self).items()
+        }
+
+    def updated(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+        """This configuration with some options changed: `{"vad": {"onset": 0.6}}`."""
+        merged = self.to_dict()
+        for group, values in changes.items():
+            merged[group] = merged.get(group, {}) | dict(values)
+        return self.from_dict(merged)
+
+    def hash(self) -> str:
+        """A fingerprint of all options that alter rows: the same rows, the same hash."""
+        values = dataclasses.asdict(self)
+        del values["run"]
+        # The bundle counts by its content, as model_id, not by where it lies.
+        del values["score"]["bundle"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require(holds: bool, name: str, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {wanted}")
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} must be a table of options")
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown option {_dotted(where, key)}; there are {', '.join(sorted(known))}")
+    return cls(**{key: _typed(hints[key], value, _dotted(where, key)) for key, value in values.items()})
+
+
+def _dotted(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ConfigError(f"{where} must be a list of texts, not {value!r}")
+    choices = get_args(hint) if get_origin(hint) is not Literal else (str,)
+    choices = choices or (hint,)
+    if float in choices and type(value) is int:
+        value = float(value)
+    if (value is None and type(None) in choices) or type(value) in choices:
+        return value
+    names = " or ".join("none" if c is type(None) else c.__name__ for c in choices)
+    raise ConfigError(f"{where} must be {names}, not {value!r}")

@@ -1,0 +1,135 @@
+"""Stage two: segments to probabilities, in batches packed across recordings."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from ser_batch.bundles import Bundle
+from ser_batch.errors import UsageError
+
+POOL_BATCHES = 16
+"""Segments of this many batches are sorted by length together, so that a batch holds little padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One segment on its way: `read` gives its samples when its turn comes."""
+
+    key: Any
+    n_samples: int
+    read: Callable[[], Float32[np.ndarray, " samples"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Segments of similar length: `waveforms` (batch, samples), padded with zeros behind `lengths`."""
+
+    keys: list[Any]
+    waveforms: Tensor
+    lengths: Tensor
+
+    def pin_memory(self) -> "Batch":
+        return Batch(self.keys, self.waveforms.pin_memory(), self.lengths.pin_memory())
+
+
+class SegmentBatches(IterableDataset):
+    """Packs a stream of segments into batches by length.
+
+    A None in the stream means that nothing more comes for now: what waits is packed at once.
+    """
+
+    def __init__(self, items: Iterable[Item | None], batch_size: int) -> None:
+        self._items, self._batch_size = items, batch_size
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        pool: list[Item] = []
+        for item in self._items:
+            if item is not None:
+                pool.append(item)
+            if item is None or len(pool) == POOL_BATCHES * self._batch_size:
+                yield from self._packed(pool)
+                pool = []
+            if item is None:
+                yield None
+        yield from self._packed(pool)
+
+    def _packed(self, pool: list[Item]) -> Iterator[Batch]:
+        pool = sorted(pool, key=lambda item: item.n_samples)
+        for start in range(0, len(pool), self._batch_size):
+            items = pool[start : start + self._batch_size]
+            waveforms = torch.zeros(len(items), items[-1].n_samples)
+            for row, item in zip(waveforms, items, strict=True):
+                row[: item.n_samples] = torch.from_numpy(item.read())
+            yield Batch([i.key for i in items], waveforms, torch.tensor([i.n_samples for i in items]))
+
+
+class Scorer:
+    """A bundle on a device: waveforms at the bundle's sample rate to calibrated probabilities."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+        self.bundle = bundle
+        self.device = resolve_device(device)
+        features, network = bundle.modules()
+        self._features, self._network = features.to(self.device), network.to(self.device)
+
+    def score(
+        self, items: Iterable[Item | None], batch_size: int
+    ) -> Iterator[tuple[list, np.ndarray, np.ndarray] | None]:
+        """Keys, probabilities (batch, label) and loudness (batch) in dBFS, batch by batch; None as it came.
+
+        On CUDA, batches are pinned and the network runs in mixed precision.
+        """
+        cuda = self.device.type == "cuda"
+        loader = DataLoader(SegmentBatches(items, batch_size), batch_size=None, pin_memory=cuda)
+        for batch in loader:
+            if batch is None:
+                yield None
+            else:
+                yield batch.keys, self.probabilities(batch.waveforms, batch.lengths).numpy(), loudness_dbfs(batch)
+
+    def probabilities(
+        self, waveforms: Float[Tensor, "batch samples"], lengths: Tensor
+    ) -> Float[Tensor, "batch labels"]:
+        """Calibrated probabilities of zero-padded waveforms, on the CPU."""
+        precision = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
+        with torch.inference_mode():
+            waveforms = waveforms.to(self.device, non_blocking=True)
+            lengths = lengths.to(self.device, non_blocking=True)
+            features, frames = self._features(waveforms, lengths)
+            with precision:
+                logits = self._network(features, frames)
+            return self.bundle.calibration.probabilities(logits).cpu()
+
+
+def loudness_dbfs(batch: Batch) -> Float32[np.ndarray, " batch"]:
+    """The RMS level of each segment in dB below full scale, -120 at the least."""
+    power = batch.waveforms.square().sum(-1) / batch.lengths
+    return (10 * power.clamp(min=1e-12).log10()).numpy()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for on this machine.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r}: choose auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try --device auto"
+        )
+    return device

@@ -1,0 +1,184 @@
+"""Every stage in order: read this first.
+
+    find_recordings -> decode_all -> SegmentBatches -> Scorer -> Assembly -> rows -> ResultsWriter
+
+`analyze` yields what it finds; `run` writes it to a results directory, and can be run again.
+"""
+
+import os
+import platform
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ser_batch import __version__
+from ser_batch.analysis import Analysis, Assembly, rows
+from ser_batch.bundles import load_bundle
+from ser_batch.config import Config
+from ser_batch.decoding import Decoded, Failed, Growing, Job, Stamp, Unchanged
+from ser_batch.inference import Item, Scorer
+from ser_batch.progress import Progress
+from ser_batch.recordings import Found, Recording, find_recordings, shown
+from ser_batch.results import Identity, Known, open_results, read_known
+from ser_batch.workers import decode_all
+
+Pending = Sequence[tuple[Recording, str | None]]
+"""Recordings to do, with the content hash of the rows that they have, if any."""
+
+
+def analyze(paths: Iterable[str | os.PathLike[str]], config: Config | None = None) -> Iterator[Analysis]:
+    """Analyses recordings and yields each as it is done; nothing is written.
+
+    Args:
+        paths: files, folders, globs or `@list.txt`, as `ser analyze` takes them.
+        config: all options; None for the defaults.
+
+    Raises:
+        UsageError: a path does not exist, or an option cannot be met here.
+    """
+    config = config or Config()
+    found = find_recordings(os.fspath(path) for path in paths)
+    scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
+    with tempfile.TemporaryDirectory(prefix="ser-") as work:
+        pending = [(recording, None) for recording in found.recordings]
+        for outcome in _outcomes(pending, config, scorer, Path(work), threading.Event()):
+            if isinstance(outcome, Analysis):
+                yield outcome
+
+
+def run(
+    inputs: Sequence[str],
+    out: Path,
+    config: Config,
+    stop: threading.Event,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Brings a results directory up to date with its inputs: new and changed recordings are analysed.
+
+    Once `stop` is set, no more recordings are begun, and those that are done are committed.
+    `on_progress` is called at least about once a second.
+
+    Raises:
+        UsageError: the inputs, the options or the results directory cannot be used.
+    """
+    found = find_recordings(inputs)
+    scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
+    bundle = scorer.bundle
+    identity = Identity(bundle.model_id, config.hash(), bundle.labels)
+    with open_results(out, identity) as results:
+        pending = to_do(found, results.known, config.run.retry_failed)
+        progress = Progress(len(found.recordings), found.ignored, found.unreadable)
+        progress.skipped = progress.found - len(pending)
+        progress.sizes = {recording: _size(recording) for recording, _ in pending}
+        record = _record(inputs, config, scorer)
+        results.write_record(record | {"finished_at": None, "counts": progress.counts()})
+        try:
+            for outcome in _outcomes(pending, config, scorer, results.work, stop):
+                if outcome is not None:
+                    progress.count(outcome)
+                if isinstance(outcome, Analysis):
+                    results.add(rows(outcome, identity))
+                results.commit_if_due()
+                on_progress(progress)
+        finally:
+            # What is done stays done, whatever ended the loop.
+            results.commit()
+        progress.interrupted = stop.is_set() and progress.pending > 0
+        finished = {"finished_at": datetime.now(UTC).isoformat(), "interrupted": progress.interrupted}
+        results.write_record(record | finished | {"counts": progress.counts()})
+    return progress
+
+
+def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, Pending]:
+    """What `run` would do: all recordings that are there, and those of them that it would analyse."""
+    found = find_recordings(inputs)
+    return found, to_do(found, read_known(out), config.run.retry_failed)
+
+
+def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> Pending:
+    """The recordings that are new, may have changed, or are to be tried again."""
+    pending: list[tuple[Recording, str | None]] = []
+    for recording in found.recordings:
+        there = known.get(recording.recording_id)
+        if there is None or (there.failed and retry_failed):
+            pending.append((recording, None))
+        elif _stamp(recording) != (there.size_bytes, there.modified_at):
+            pending.append((recording, there.content_hash))
+    return pending
+
+
+def _stamp(recording: Recording) -> tuple[int | None, datetime | None]:
+    try:
+        stamp = Stamp.of(recording.file)
+    except OSError:
+        return None, None
+    return stamp.size_bytes, stamp.modified_at
+
+
+def _size(recording: Recording) -> int:
+    return _stamp(recording)[0] or 0
+
+
+def _outcomes(
+    pending: Pending, config: Config, scorer: Scorer, work: Path, stop: threading.Event
+) -> Iterator[Analysis | Unchanged | Growing | None]:
+    """Both stages: recordings are decoded, their segments scored in common batches, and each recording
+    handed on once it is whole. None about every second, so that the caller can look after other things."""
+    if not pending:
+        return
+    cores = len(os.sched_getaffinity(0))
+    # Half of the cores decode and half score: on a CPU the two take about the same time.
+    threads = 1 if scorer.device.type == "cuda" else max(1, cores // 2)
+    torch.set_num_threads(threads)
+    job = Job(config, scorer.bundle.features.sample_rate, work)
+    ready: list[Analysis | Unchanged | Growing] = []
+    waiting: dict[str, Assembly] = {}
+
+    def items() -> Iterator[Item | None]:
+        for outcome in decode_all(pending, job, config.run.workers or max(1, cores - threads), stop):
+            match outcome:
+                case None:
+                    yield None
+                case Decoded():
+                    assembly = Assembly(outcome, scorer.bundle, config.score.abstain_below)
+                    if assembly.left:
+                        waiting[outcome.recording.recording_id] = assembly
+                        yield from assembly.items()
+                    else:
+                        ready.append(assembly.finish())
+                case Failed():
+                    ready.append(Analysis(outcome, []))
+                case _:
+                    ready.append(outcome)
+
+    for scores in scorer.score(items(), config.run.batch_size):
+        for (recording_id, number), probabilities, loudness in zip(*scores or ((), (), ()), strict=True):
+            waiting[recording_id].add(number, probabilities, float(loudness))
+            if not waiting[recording_id].left:
+                ready.append(waiting.pop(recording_id).finish())
+        yield from ready
+        ready.clear()
+        yield None
+    yield from ready
+
+
+def _record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:
+    """What is used, for `run.json`."""
+    names = ("torch", "torchaudio", "onnxruntime", "silero-vad", "soundfile", "av", "soxr", "numpy", "pyarrow")
+    bundle = scorer.bundle
+    return {
+        "ser_version": __version__,
+        "started_at": datetime.now(UTC).isoformat(),
+        "inputs": [shown(given) for given in inputs],
+        "model": {"id": bundle.model_id, "labels": bundle.labels, "licence": bundle.licence},
+        "config": config.to_dict(),
+        "config_hash": config.hash(),
+        "device": str(scorer.device),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+    }

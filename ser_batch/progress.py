@@ -1,0 +1,77 @@
+"""What a run has done so far. It must add up: found = skipped + done + failed + growing + pending."""
+
+import time
+from dataclasses import dataclass, field
+
+from ser_batch.analysis import Analysis
+from ser_batch.decoding import Decoded, Failed, Growing, Unchanged
+from ser_batch.recordings import Recording, shown
+
+MAX_FAILURES = 100
+
+
+@dataclass
+class Progress:
+    """Counts of recordings, and what a display needs beside them."""
+
+    found: int = 0
+    ignored: int = 0
+    """Files that are no audio."""
+    unreadable: list[str] = field(default_factory=list)
+    """Folders that may not be read."""
+    skipped: int = 0
+    """Recordings that the results hold already."""
+    done: int = 0
+    failed: int = 0
+    growing: int = 0
+    """Recordings that are still being written; the next run will see to them."""
+    without_roles: int = 0
+    """Recordings of several channels whose speakers were not named."""
+    segments: int = 0
+    audio_s: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of the first `MAX_FAILURES` failures."""
+    sizes: dict[Recording, int] = field(default_factory=dict)
+    """Bytes of the recordings that are to be done."""
+    finished_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+    interrupted: bool = False
+
+    @property
+    def pending(self) -> int:
+        """Recordings that this run has still to do."""
+        return self.found - self.skipped - self.done - self.failed - self.growing
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def left_s(self) -> float | None:
+        """The time left if the bytes to come are like those that have been; None while nobody can tell."""
+        if not self.finished_bytes:
+            return None
+        return self.elapsed_s * (sum(self.sizes.values()) - self.finished_bytes) / self.finished_bytes
+
+    def count(self, outcome: Analysis | Unchanged | Growing) -> None:
+        """Takes note of one more recording."""
+        match outcome:
+            case Unchanged():
+                self.skipped += 1
+            case Growing():
+                self.growing += 1
+            case Analysis(outcome=Failed() as failed):
+                self.failed += 1
+                if len(self.failures) < MAX_FAILURES:
+                    self.failures.append((shown(failed.recording.path), failed.error))
+            case Analysis(outcome=Decoded() as decoded):
+                self.done += 1
+                self.audio_s += decoded.duration_s
+                self.segments += len(outcome.segments)
+                self.without_roles += len(decoded.channels) > 1 and decoded.channels[0].role is None
+        self.finished_bytes += self.sizes[outcome.recording]
+
+    def counts(self) -> dict[str, float]:
+        """The counts as plain values."""
+        names = ("found", "done", "failed", "skipped", "growing", "pending", "segments", "ignored")
+        return {**{name: getattr(self, name) for name in names}, "audio_s": round(self.audio_s, 3)}

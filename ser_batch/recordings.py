@@ -1,0 +1,171 @@
+"""Finds recordings and gives each its identity."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ser_batch.errors import UsageError
+from ser_batch.formats import HEAD_BYTES, has_signature, named_as_audio
+
+_TEMPORARY_SUFFIXES = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak", "~")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Recording:
+    """A file to analyse: where it was found, and the name it has below that."""
+
+    root: str
+    """The absolute path of the input that it was found in."""
+    path: str
+    """Its path below `root`, with `/` between folders."""
+
+    @property
+    def file(self) -> str:
+        """The path to open."""
+        return os.path.join(self.root, self.path)
+
+    @property
+    def recording_id(self) -> str:
+        """A hash of `path`: the same recording in a moved folder keeps its identity."""
+        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+
+
+@dataclass
+class Found:
+    """What a search gave: recordings in order, how many files were no audio, and what could not be read."""
+
+    recordings: list[Recording] = field(default_factory=list)
+    ignored: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def find_recordings(inputs: Iterable[str]) -> Found:
+    """Finds the recordings of files, folders, globs and `@list.txt` files, each once.
+
+    Folders are walked with all that is below them, through links too; hidden and temporary files are
+    skipped. A file below a folder is a recording if its name or its first bytes say so; a file that is
+    named itself always is.
+
+    Raises:
+        UsageError: an input does not exist or matches nothing, or two recordings would have one identity.
+    """
+    found = Found()
+    seen: set[str] = set()
+    by_id: dict[str, Recording] = {}
+    for recording in _each(inputs, found):
+        real = os.path.realpath(recording.file)
+        if real in seen:
+            continue
+        seen.add(real)
+        other = by_id.setdefault(recording.recording_id, recording)
+        if other is not recording:
+            raise UsageError(
+                f"{shown(recording.file)} and {shown(other.file)} would both be {shown(recording.path)!r} in the "
+                "results: analyse their common folder instead, or each into a directory of its own"
+            )
+        found.recordings.append(recording)
+    found.recordings.sort()
+    return found
+
+
+def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
+    for given in inputs:
+        if given.startswith("@"):
+            yield from _listed(given[1:], found)
+        elif os.path.isdir(given):
+            yield from _walk(os.path.abspath(given), found)
+        elif os.path.lexists(given):
+            folder, name = os.path.split(os.path.abspath(given))
+            yield Recording(folder, name)
+        elif glob.has_magic(given):
+            yield from _matches(given, found)
+        else:
+            raise UsageError(f"{shown(given)}: there is no such file or folder")
+
+
+def _listed(name: str, found: Found) -> Iterator[Recording]:
+    """The files and folders that a list names, a line each; relative ones are relative to the list."""
+    try:
+        lines = Path(name).read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"@{shown(name)}: the list cannot be read: {error.strerror}") from error
+    base = os.path.dirname(os.path.abspath(name))
+    for line in lines:
+        if not line.strip():
+            continue
+        path = os.path.normpath(os.path.join(base, os.fsdecode(line.strip())))
+        # A file outside the list's folder is known by its whole path, so that names may repeat.
+        root = base if path.startswith(base + os.sep) else os.path.abspath(os.sep)
+        if os.path.isdir(path):
+            yield from _walk(path, found, root)
+        else:
+            yield Recording(root, os.path.relpath(path, root))
+
+
+def _matches(pattern: str, found: Found) -> Iterator[Recording]:
+    fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
+    root = os.path.abspath(os.path.dirname(fixed) or ".")
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise UsageError(f"{pattern}: matches nothing")
+    for match in matches:
+        path = os.path.abspath(match)
+        if os.path.isdir(path):
+            yield from _walk(path, found, root)
+        elif not _skipped(os.path.basename(path)):
+            yield Recording(root, os.path.relpath(path, root))
+
+
+def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
+    root = root or folder
+    visited = {_identity(folder)}
+    for parent, folders, files in os.walk(
+        folder, onerror=lambda e: found.unreadable.append(e.filename), followlinks=True
+    ):
+        # A link that leads back to where we have been would be walked for ever.
+        kept = []
+        for name in sorted(folders):
+            identity = _identity(os.path.join(parent, name))
+            if not _skipped(name) and identity not in visited:
+                visited.add(identity)
+                kept.append(name)
+        folders[:] = kept
+        for name in sorted(files):
+            if _skipped(name):
+                continue
+            path = os.path.join(parent, name)
+            if named_as_audio(name) or _opens_as_audio(path):
+                yield Recording(root, os.path.relpath(path, root))
+            else:
+                found.ignored += 1
+
+
+def _skipped(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower().endswith(_TEMPORARY_SUFFIXES)
+
+
+def _identity(folder: str) -> tuple[int, int] | str:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return folder
+    return status.st_dev, status.st_ino
+
+
+def _opens_as_audio(path: str) -> bool:
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return has_signature(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def shown(path: str) -> str:
+    """A path as one printable line: what UTF-8 or a terminal cannot show is escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,87 @@
+"""Speech probabilities to speech regions. Pure; all in whole VAD frames, so that nothing is rounded.
+
+A region is a pair of frame numbers [start, end); regions are arrays of shape (regions, 2), ordered and
+disjoint.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from ser_batch.config import VadConfig
+from ser_batch.vad import FRAME_S
+
+Regions = Int[np.ndarray, "regions 2"]
+
+LEAK_DELAY_FRAMES = 8
+"""A leak may come this much after what leaked: echoes of a telephone line take up to 250 ms."""
+
+
+def speech_regions(probabilities: Float[np.ndarray, " frames"], config: VadConfig) -> Regions:
+    """Where one channel speaks: hysteresis, then short silences closed, short speech dropped, edges padded."""
+    regions = _runs(hysteresis(probabilities, config.onset, config.offset))
+    regions = close_gaps(regions, _frames(config.min_silence_s))
+    regions = regions[regions[:, 1] - regions[:, 0] >= _frames(config.min_speech_s)]
+    pad = _frames(config.pad_s)
+    padded = np.stack([np.maximum(regions[:, 0] - pad, 0), np.minimum(regions[:, 1] + pad, len(probabilities))], axis=1)
+    return close_gaps(padded, 1)
+
+
+def hysteresis(probabilities: Float[np.ndarray, " frames"], onset: float, offset: float) -> np.ndarray:
+    """For each frame, whether speech is on: from a frame >= onset until one < offset."""
+    # 1 turns on, 0 turns off, and what lies between keeps the state of the last frame that turned.
+    turns = (probabilities >= onset) | (probabilities < offset)
+    last = np.maximum.accumulate(np.where(turns, np.arange(len(turns), dtype=np.int32), -1))
+    on = probabilities >= onset
+    return np.where(last >= 0, on[np.maximum(last, 0)], False)
+
+
+def close_gaps(regions: Regions, min_gap: int) -> Regions:
+    """Regions less than `min_gap` frames apart (or overlapping) become one."""
+    if len(regions) < 2:
+        return regions
+    apart = regions[1:, 0] - regions[:-1, 1] >= min_gap
+    return np.stack([regions[np.r_[True, apart], 0], regions[np.r_[apart, True], 1]], axis=1)
+
+
+def without_crosstalk(
+    probabilities: Float32[np.ndarray, "channels frames"],
+    levels_db: Float32[np.ndarray, "channels frames"],
+    config: VadConfig,
+) -> Float32[np.ndarray, "channels frames"]:
+    """The probabilities with those of leaked speech set to 0.
+
+    A frame has leaked in where another channel is in speech, now or up to `LEAK_DELAY_FRAMES` before,
+    and was then louder by `crosstalk_db` or more.
+    """
+    if config.crosstalk_db is None or len(probabilities) < 2:
+        return probabilities
+    loudest = np.where(probabilities >= config.offset, levels_db, -np.inf)
+    for channel, levels in enumerate(loudest):
+        loudest[channel] = _trailing_max(levels, LEAK_DELAY_FRAMES)
+    cleaned = probabilities.copy()
+    for channel in range(len(probabilities)):
+        others = np.delete(loudest, channel, axis=0).max(axis=0)
+        cleaned[channel, others - levels_db[channel] >= config.crosstalk_db] = 0
+    return cleaned
+
+
+def frame_levels_db(samples: Float32[np.ndarray, "frames samples"]) -> Float32[np.ndarray, " frames"]:
+    """The RMS level of each frame in dB below full scale, -120 at the least."""
+    power = np.einsum("fs,fs->f", samples, samples) / samples.shape[1]
+    return 10 * np.log10(np.maximum(power, 1e-12))
+
+
+def _runs(on: np.ndarray) -> Regions:
+    edges = np.flatnonzero(np.diff(np.r_[False, on, False]))
+    return edges.reshape(-1, 2)
+
+
+def _trailing_max(values: np.ndarray, reach: int) -> np.ndarray:
+    result = values.copy()
+    for delay in range(1, reach + 1):
+        np.maximum(result[delay:], values[:-delay], out=result[delay:])
+    return result
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds / FRAME_S)

@@ -1,0 +1,1 @@
+"""Results tables to what an analyst needs. Never imports torch."""

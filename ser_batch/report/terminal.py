@@ -1,0 +1,90 @@
+"""A summary as a page of the terminal. Names of files are data: they are never read as markup."""
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ser_batch.report.summary import Call, Summary
+
+COLOURS = {
+    "neutral": "white", "calm": "cyan", "happy": "yellow", "sad": "blue",
+    "angry": "red", "fearful": "magenta", "disgust": "green", "surprised": "bright_yellow",
+}  # fmt: skip
+MAX_FAILURES = 20
+
+
+def clock(seconds: float) -> str:
+    """`mm:ss`, or `h:mm:ss` from an hour on."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def page(summary: Summary) -> RenderableType:
+    """The whole report."""
+    return Group(*_parts(summary))
+
+
+def _parts(summary: Summary) -> Iterator[RenderableType]:
+    line = (
+        f"{summary.recordings} recordings: {summary.done} done, {summary.failed} failed · "
+        f"{summary.audio_h:.2f} h of audio, {summary.talk_h:.2f} h of speech · {summary.segments} segments"
+    )
+    yield Text(line, style="bold")
+    if summary.emotions:
+        yield Text()
+        yield _emotions(summary)
+    if summary.calls:
+        yield Text()
+        yield _calls(summary.calls)
+    if summary.failures:
+        yield Text()
+        yield _failures(summary)
+
+
+def _emotions(summary: Summary) -> Table:
+    table = Table(title="Emotions, by probability and speech time", title_justify="left", box=None, show_header=False)
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_column()
+    for label, share in sorted(summary.emotions.items(), key=lambda item: -item[1]):
+        table.add_row(label, f"{share:.1%}", Text("█" * round(share * 60), style=COLOURS.get(label, "white")))
+    table.add_row(
+        "no label", f"{summary.abstained:.1%}", Text("of the time, the model is too unsure to say", style="dim")
+    )
+    return table
+
+
+def _calls(calls: list[Call]) -> Table:
+    table = Table(title="Most worth listening to", title_justify="left", header_style="bold")
+    table.add_column("recording", overflow="fold", ratio=1)
+    table.add_column("length", justify="right")
+    table.add_column("listen from", justify="right")
+    table.add_column("who")
+    table.add_column("distress", justify="right")
+    table.add_column("sounds")
+    for call in calls:
+        for i, moment in enumerate(call.moments):
+            table.add_row(
+                Text(call.path) if i == 0 else "",
+                clock(call.duration_s) if i == 0 else "",
+                clock(moment.start_s),
+                moment.role or f"channel {moment.channel}",
+                f"{moment.distress:.2f}",
+                Text(moment.label or "unsure", style=COLOURS.get(moment.label or "", "dim")),
+                end_section=i == len(call.moments) - 1,
+            )
+    return table
+
+
+def _failures(summary: Summary) -> Table:
+    table = Table(title="Failed", title_justify="left", header_style="bold")
+    table.add_column("recording", overflow="fold", ratio=1)
+    table.add_column("why", overflow="fold", ratio=2)
+    for failure in summary.failures[:MAX_FAILURES]:
+        table.add_row(Text(failure["path"]), Text(failure["error"]))
+    if len(summary.failures) > MAX_FAILURES:
+        table.caption = f"and {len(summary.failures) - MAX_FAILURES} more: see --format json"
+    return table

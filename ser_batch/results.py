@@ -1,0 +1,421 @@
+"""The Parquet tables: schemas, atomic commit, resume, read.
+
+    results/
+      manifest.json             which parts are live, and of which model and configuration they are
+      recordings/part-N.parquet
+      speech/part-N.parquet
+      segments/part-N.parquet
+      run.json                  the last run: versions, model, configuration, counts
+
+A part is one file in each of the three tables. Replacing `manifest.json` is the one step that makes
+parts live: files are written and synced before it, and removed after it. A file that the manifest does
+not name was left by a crash; the next run removes it.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ser_batch.errors import ResultsError, SerError
+
+TABLES = ("recordings", "speech", "segments")
+FORMAT = 1
+PART_RECORDINGS = 400
+PART_BYTES = 64_000_000
+COMMIT_S = 30.0
+WORK = ".work"
+
+
+def _field(name: str, type_: pa.DataType, meaning: str, unit: str = "") -> pa.Field:
+    return pa.field(name, type_, metadata={"description": meaning, **({"unit": unit} if unit else {})})
+
+
+def schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
+    """The schema of each table; `segments` has a probability for each label of the model."""
+    text, seconds = pa.string(), pa.float64()
+    instant = pa.timestamp("us", tz="UTC")
+    recording_id = _field("recording_id", text, "hash of the path below the input root")
+    role = _field("role", text, "agent or customer; null where no roles were named")
+    channel = _field("channel", pa.int16(), "channel of the recording, from 0")
+    start = _field("start_s", seconds, "start, from the beginning of the recording", "s")
+    end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
+    path = _field("path", text, "path below the input root")
+    return {
+        "recordings": pa.schema(
+            [
+                recording_id,
+                path,
+                _field("input_root", text, "the input in which the recording was found"),
+                _field("size_bytes", pa.int64(), "size of the file", "byte"),
+                _field("modified_at", instant, "time of the file's last change"),
+                _field("content_hash", text, "BLAKE2b of the file's bytes"),
+                _field("codec", text, "container and codec"),
+                _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),
+                _field("channels", pa.int16(), "channels of the file"),
+                _field("duration_s", seconds, "length of the decoded audio", "s"),
+                _field("status", text, "done or failed"),
+                _field("error", text, "why the recording failed; null if done"),
+                _field("notes", text, "what was wrong with the audio and how it was taken; null if nothing"),
+                _field("channel_talk_s", pa.list_(seconds), "time in speech of each analysed channel", "s"),
+                _field("agent_talk_s", seconds, "time in which an agent speaks; null without roles", "s"),
+                _field("customer_talk_s", seconds, "time in which a customer speaks; null without roles", "s"),
+                _field("silence_s", seconds, "time in which no channel speaks", "s"),
+                _field("overtalk_s", seconds, "time in which two or more channels speak", "s"),
+                _field("segments", pa.int32(), "scored segments"),
+                _field("model_id", text, "bundle and fingerprint of the model"),
+                _field("config_hash", text, "fingerprint of the options that alter rows"),
+                _field("ser_version", text, "version of ser that wrote the row"),
+                _field("analyzed_at", instant, "when the analysis ended"),
+            ]
+        ),
+        "speech": pa.schema([recording_id, channel, role, start, end]),
+        "segments": pa.schema(
+            [
+                recording_id,
+                path,
+                channel,
+                role,
+                _field("segment", pa.int32(), "number of the segment in its recording, from 0, by start and channel"),
+                start,
+                end,
+                _field("label", text, "most probable emotion; null where the model abstains"),
+                _field("confidence", pa.float32(), "probability of the most probable emotion"),
+                *(_field(f"p_{label}", pa.float32(), f"calibrated probability of {label}") for label in labels),
+                _field("loudness_dbfs", pa.float32(), "RMS level of the segment", "dB below full scale"),
+            ]
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows of one recording: one for `recordings`, any number for the other tables."""
+
+    recording: dict[str, Any]
+    speech: dict[str, Sequence[Any]]
+    segments: dict[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the results already hold of a recording; size and time are None where the file had vanished."""
+
+    size_bytes: int | None
+    modified_at: datetime | None
+    content_hash: str | None
+    failed: bool
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What all rows of a results directory have in common."""
+
+    model_id: str
+    config_hash: str
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Manifest:
+    """The live parts, in order, and how many recordings and bytes each holds."""
+
+    identity: Identity
+    next_part: int = 1
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """The manifest of a directory, or None where there is none.
+
+        Raises:
+            ResultsError: it cannot be read, or is of another format.
+        """
+        path = directory / "manifest.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ResultsError(f"{path}: results format {values['format']}; this version reads format {FORMAT}")
+            identity = Identity(values["model_id"], values["config_hash"], tuple(values["labels"]))
+            return cls(identity, values["next_part"], values["parts"])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResultsError(
+                f"{path}: is damaged ({error}); restore it from a copy, or start a new directory"
+            ) from error
+
+    def write(self, directory: Path) -> None:
+        """Puts this manifest in the place of the last one, in one step."""
+        values = {
+            "format": FORMAT,
+            "model_id": self.identity.model_id,
+            "config_hash": self.identity.config_hash,
+            "labels": self.identity.labels,
+            "next_part": self.next_part,
+            "parts": self.parts,
+        }
+        write_durably(directory / "manifest.json", json.dumps(values, indent=1).encode())
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """The file holds `data` on disk, or what it held before: nothing in between."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class ResultsWriter:
+    """Adds recordings to a results directory; use `open_results`.
+
+    Rows wait in memory until `commit`, which `add` calls when `COMMIT_S` have passed or a part is full.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.work = directory / WORK
+        self._manifest = manifest
+        self._schemas = schemas(manifest.identity.labels)
+        self._waiting: dict[str, Rows] = {}
+        self._waiting_since = 0.0
+        self.known = read_known(directory)
+
+    def write_record(self, values: dict[str, Any]) -> None:
+        """Writes `run.json`."""
+        write_durably(self.directory / "run.json", (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _file(self, table: str, part: str) -> Path:
+        return _part_file(self.directory, table, part)
+
+    def recover(self) -> None:
+        """Removes what a crash has left: files that are not live, and waveforms that were being scored."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(mode=0o700)
+        for table in TABLES:
+            for path in (self.directory / table).iterdir():
+                ours = path.name.startswith(("part-", ".part-"))
+                if ours and path.stem not in self._manifest.parts:
+                    path.unlink()
+
+    def add(self, rows: Rows) -> None:
+        """Takes the rows of one recording, in place of any that it had."""
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting[rows.recording["recording_id"]] = rows
+        if len(self._waiting) >= PART_RECORDINGS:
+            self.commit()
+        else:
+            self.commit_if_due()
+
+    def commit_if_due(self) -> None:
+        """Commits what has waited for long enough."""
+        if self._waiting and time.monotonic() - self._waiting_since >= COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Makes all waiting rows live at once.
+
+        The last part is written anew together with them until it is full, so that a commit every
+        minute does not end in thousands of small files. Parts with rows that are replaced are written
+        anew without those.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays so.
+        """
+        if not self._waiting:
+            return
+        replaced = {self.known[i].part for i in self._waiting if i in self.known}
+        live = self._manifest.parts
+        tail = next(reversed(live), None)
+        if tail and (live[tail]["recordings"] >= PART_RECORDINGS or live[tail]["bytes"] >= PART_BYTES):
+            tail = None
+        parts, next_part = {p: v for p, v in live.items() if p not in replaced and p != tail}, self._manifest.next_part
+        written: list[str] = []
+        where: dict[str, list[str]] = {}
+        try:
+            for old in [*sorted(replaced - {tail}), tail or ""]:
+                tables = self._kept(old) if old else {name: s.empty_table() for name, s in self._schemas.items()}
+                if old == (tail or ""):
+                    tables = {name: pa.concat_tables([tables[name], self._new(name)]) for name in TABLES}
+                if not tables["recordings"].num_rows:
+                    continue
+                part = f"part-{next_part:06}"
+                next_part += 1
+                written.append(part)
+                parts[part] = {"recordings": tables["recordings"].num_rows, "bytes": self._write(part, tables)}
+                where[part] = tables["recordings"]["recording_id"].to_pylist()
+            manifest = Manifest(self._manifest.identity, next_part, parts)
+            manifest.write(self.directory)
+        except OSError as error:
+            for part in written:
+                for table in TABLES:
+                    self._file(table, part).unlink(missing_ok=True)
+            raise ResultsError(
+                f"{self.directory}: cannot be written: {error.strerror}. What was committed is safe; "
+                "make room (or mend the disk) and run the same command again"
+            ) from error
+        for part in set(live) - set(parts):
+            for table in TABLES:
+                self._file(table, part).unlink(missing_ok=True)
+        self._manifest = manifest
+        for rows in self._waiting.values():
+            r = rows.recording
+            self.known[r["recording_id"]] = Known(
+                r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
+            )
+        for part, recording_ids in where.items():
+            for recording_id in recording_ids:
+                k = self.known[recording_id]
+                self.known[recording_id] = Known(k.size_bytes, k.modified_at, k.content_hash, k.failed, part)
+        self._waiting = {}
+
+    def _kept(self, part: str) -> dict[str, pa.Table]:
+        """The rows of a live part that are not about to be replaced."""
+        gone = pa.array(list(self._waiting), pa.string())
+        kept = {}
+        for name in TABLES:
+            table = pq.read_table(self._file(name, part), schema=self._schemas[name])
+            kept[name] = table.filter(pc.invert(pc.is_in(table["recording_id"], gone)))
+        return kept
+
+    def _new(self, name: str) -> pa.Table:
+        schema = self._schemas[name]
+        if name == "recordings":
+            return pa.Table.from_pylist([rows.recording for rows in self._waiting.values()], schema)
+        tables = [pa.table(getattr(rows, name), schema) for rows in self._waiting.values() if getattr(rows, name)]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def _write(self, part: str, tables: dict[str, pa.Table]) -> int:
+        size = 0
+        for name, table in tables.items():
+            path = self._file(name, part)
+            partial = path.with_name(f".{part}.partial")
+            try:
+                with partial.open("wb") as file:
+                    pq.write_table(table, file, compression="zstd")
+                    file.flush()
+                    os.fsync(file.fileno())
+                    size += file.tell()
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        return size
+
+
+@contextmanager
+def open_results(directory: Path, identity: Identity) -> Iterator[ResultsWriter]:
+    """Opens a results directory for writing, makes it where there is none, and locks it.
+
+    Raises:
+        ResultsError: it cannot be written, another run writes to it, it belongs to another model or
+            configuration, or it holds parts of unknown origin.
+    """
+    try:
+        for table in TABLES:
+            (directory / table).mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(directory / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise ResultsError(f"{directory}: another run is writing here; wait for it, or choose another --out") from None
+    except OSError as error:
+        raise ResultsError(f"{directory}: cannot be written: {error.strerror}; choose another --out") from error
+    try:
+        manifest = Manifest.read(directory)
+        if manifest is None:
+            stray = next((p for table in TABLES for p in (directory / table).iterdir()), None)
+            if stray:
+                raise ResultsError(f"{stray} is there, but no manifest.json: choose an empty directory for --out")
+            manifest = Manifest(identity)
+            manifest.write(directory)
+        _check_identity(directory, manifest.identity, identity)
+        writer = ResultsWriter(directory, manifest)
+        writer.recover()
+        yield writer
+        shutil.rmtree(writer.work, ignore_errors=True)
+    except SerError:
+        raise
+    except OSError as error:
+        raise ResultsError(
+            f"{directory}: cannot be written: {error.strerror or error}; choose another --out"
+        ) from error
+    finally:
+        lock.release()
+
+
+def _check_identity(directory: Path, there: Identity, asked: Identity) -> None:
+    for what, old, new in (
+        ("model", there.model_id, asked.model_id),
+        ("configuration", there.config_hash, asked.config_hash),
+    ):
+        if old != new:
+            raise ResultsError(
+                f"{directory}: its rows were made with {what} {old}, and this run has {new}: rows of two kinds do not "
+                "belong together. Choose a new --out, or use the options of run.json"
+            )
+
+
+def _part_file(directory: Path, table: str, part: str) -> Path:
+    return directory / table / f"{part}.parquet"
+
+
+def read_known(directory: Path) -> dict[str, Known]:
+    """What a results directory holds of each recording, by `recording_id`; nothing if there is none yet."""
+    manifest = Manifest.read(directory)
+    columns = ["recording_id", "size_bytes", "modified_at", "content_hash", "status"]
+    known = {}
+    for part in manifest.parts if manifest else ():
+        for row in pq.read_table(_part_file(directory, "recordings", part), columns=columns).to_pylist():
+            recording_id, status = row.pop("recording_id"), row.pop("status")
+            known[recording_id] = Known(**row, failed=status == "failed", part=part)
+    return known
+
+
+def read_table(directory: Path, table: str, columns: Iterable[str] | None = None) -> pa.Table:
+    """The live rows of one table, also while a run is writing.
+
+    Raises:
+        ResultsError: the directory holds no results, or they are damaged.
+    """
+    columns = None if columns is None else list(columns)
+    for _ in range(5):
+        manifest = Manifest.read(directory)
+        if manifest is None:
+            raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
+        schema = schemas(manifest.identity.labels)[table]
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        try:
+            parts = [pq.read_table(_part_file(directory, table, part), columns=columns) for part in manifest.parts]
+        except FileNotFoundError:
+            continue  # a run has replaced the part since the manifest was read: read both again
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(f"{directory}/{table}: a part is damaged: {error}") from error
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+    raise ResultsError(f"{directory}/{table}: parts that manifest.json names are missing; restore them from a copy")

@@ -1,0 +1,1 @@
+"""Building a bundle from emotion corpora. Analysis never imports this package."""

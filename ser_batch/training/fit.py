@@ -1,0 +1,200 @@
+"""Fits a network to utterances: masked cross-entropy, early stopping on validation UAR, exact resume."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser_batch.features import Mfcc, MfccConfig
+from ser_batch.model import CnnBiLstm, NetworkConfig
+from ser_batch.training.augmentation import AugmentationConfig
+from ser_batch.training.data import BalancedBatches, Batch, Utterances, loader, ordered_batches
+from ser_batch.training.metrics import confusion, uar
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that shapes a training; it travels in the bundle's metrics.
+
+    `corpus_weights` say how often each corpus is drawn from, others count 1.
+    """
+
+    features: MfccConfig = field(default_factory=lambda: MfccConfig(hop_length=80))
+    conv_channels: tuple[int, ...] = (128, 128, 128)
+    lstm_width: int = 128
+    dropout: float = 0.4
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    corpus_weights: dict[str, float] = field(default_factory=lambda: {"ravdess": 2.0, "tess": 0.5, "nemo": 1.0})
+    samples_per_epoch: int = 4096
+    batch_size: int = 64
+    max_epochs: int = 60
+    patience: int = 15
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-2
+    warm_up_epochs: int = 2
+    label_smoothing: float = 0.1
+    test_fold: int = 4
+    seed: int = 0
+
+
+def masked_cross_entropy(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy over the labels that each clip's corpus could have given.
+
+    A label that the corpus does not have takes no part: it is neither taught nor punished. Smoothing
+    spreads over the possible labels alone.
+    """
+    log_p = logits.masked_fill(~possible, float("-inf")).log_softmax(-1)
+    hit = -log_p.gather(1, labels[:, None])[:, 0]
+    spread = -log_p.masked_fill(~possible, 0).sum(-1) / possible.sum(-1)
+    return ((1 - smoothing) * hit + smoothing * spread).mean()
+
+
+def predict_logits(features: Mfcc, network: CnnBiLstm, batches: Iterable[Batch], device: torch.device) -> Tensor:
+    """Logits of all batches in order, on the CPU; shape (clips, labels)."""
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(*features(b.waveforms.to(device), b.lengths.to(device))).cpu() for b in batches])
+
+
+def fit(
+    config: TrainConfig,
+    train: Utterances,
+    validation: Utterances,
+    n_labels: int,
+    device: torch.device,
+    workers: int,
+    checkpoint: Path,
+    on_batches: Callable[[Iterable[Batch], int], Iterable[Batch]],
+    on_epoch: Callable[[dict[str, float]], None],
+) -> tuple[Mfcc, CnnBiLstm, list[dict[str, float]]]:
+    """Trains until the validation UAR no longer grows, and returns the best epoch's network.
+
+    After every epoch the whole state is written to `checkpoint`; a training that finds one there goes
+    on from it, and ends (on the CPU) with the same weights as one that was never stopped.
+
+    Raises:
+        ValueError: the checkpoint belongs to another configuration.
+    """
+    torch.manual_seed(config.seed)
+    features = Mfcc(config.features).to(device)
+    shape = NetworkConfig(
+        config.features.n_features, n_labels, config.conv_channels, lstm_width=config.lstm_width, dropout=config.dropout
+    )
+    network = CnnBiLstm(shape).to(device)
+    set_statistics(network, features, train, device)
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    steps = math.ceil(config.samples_per_epoch / config.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps, config))
+    n_validation = len(validation.utterances)
+    truth = np.array([validation[i, None][1] for i in range(n_validation)])
+    corpus = np.array([utterance.clip.corpus for utterance in validation.utterances])
+
+    def validation_uar(seed: int | None) -> float:
+        """The mean of the corpora's UAR, so that a large corpus does not decide alone."""
+        batches = loader(validation, ordered_batches(n_validation, config.batch_size, seed), workers)
+        predicted = predict_logits(features, network, batches, device).argmax(-1).numpy()
+        own = [corpus == name for name in validation.corpora]
+        return float(np.mean([uar(confusion(truth[rows], predicted[rows], n_labels)) for rows in own]))
+
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {"uar": -1.0, "epoch": -1, "network": None}
+    identity = dataclasses.asdict(config)
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["config"] != _plain(identity):
+            raise ValueError(
+                f"{checkpoint} belongs to a training with other options: use the same, or delete it to start anew"
+            )
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        history, best = state["history"], state["best"]
+
+    for epoch in range(len(history), config.max_epochs):
+        if epoch - best["epoch"] > config.patience:
+            break
+        torch.manual_seed(hash((config.seed, epoch)) % 2**31)  # dropout's draws depend on the epoch alone
+        weights = {corpus: config.corpus_weights.get(corpus, 1.0) for corpus in train.corpora}
+        order = BalancedBatches(
+            train.utterances, weights, config.samples_per_epoch, config.batch_size, config.seed, epoch
+        )
+        network.train()
+        losses = []
+        for batch in on_batches(loader(train, order, workers), len(order)):
+            x, frames = features(batch.waveforms.to(device), batch.lengths.to(device))
+            logits = network(x, frames)
+            loss = masked_cross_entropy(
+                logits, batch.labels.to(device), batch.possible.to(device), config.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        # Both as recorded and over a telephone line, since both are what the model is for.
+        scores = [validation_uar(seed) for seed in (None, config.seed)]
+        row = {
+            "epoch": epoch,
+            "loss": float(np.mean(losses)),
+            "validation_uar_clean": scores[0],
+            "validation_uar_telephone": scores[1],
+        }
+        history.append(row)
+        on_epoch(row)
+        if np.mean(scores) > best["uar"]:
+            weights_now = {name: t.clone() for name, t in network.state_dict().items()}
+            best = {"uar": float(np.mean(scores)), "epoch": epoch, "network": weights_now}
+        _save(
+            checkpoint,
+            {
+                "config": _plain(identity),
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "history": history,
+                "best": best,
+            },
+        )
+    network.load_state_dict(best["network"])
+    return features, network.eval(), history
+
+
+def set_statistics(network: CnnBiLstm, features: Mfcc, train: Utterances, device: torch.device, n: int = 1024) -> None:
+    """Sets the mean and deviation of every feature from evenly chosen training utterances, bare of augmentation."""
+    chosen = np.linspace(0, len(train.utterances) - 1, min(n, len(train.utterances))).astype(int)
+    frames = []
+    for index in chosen:
+        waveform = torch.from_numpy(train.utterances[index].speech)[None].to(device)
+        frames.append(features(waveform, torch.tensor([waveform.shape[1]], device=device))[0][0])
+    values = torch.cat(frames)
+    network.feature_mean.copy_(values.mean(0))
+    network.feature_std.copy_(values.std(0).clamp(min=1e-3))
+
+
+def _rate(epoch: float, config: TrainConfig) -> float:
+    """The learning rate's factor: a linear warm-up, then half a cosine down to a hundredth."""
+    if epoch < config.warm_up_epochs:
+        return (epoch + 0.1) / config.warm_up_epochs
+    done = (epoch - config.warm_up_epochs) / max(1, config.max_epochs - config.warm_up_epochs)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _plain(values: Any) -> Any:
+    """Lists in place of tuples, as a saved state gives them back."""
+    if isinstance(values, dict):
+        return {key: _plain(value) for key, value in values.items()}
+    return [_plain(value) for value in values] if isinstance(values, (list, tuple)) else values
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)

@@ -1,0 +1,109 @@
+"""Waveform to speech probabilities, a frame of 32 ms at a time: Silero by default, pyannote.audio on request.
+
+A VAD makes one stream for each channel; the stream takes blocks of any length and carries its state
+over, so that what comes out does not depend on the blocks.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Float32
+
+from ser_batch.config import VadConfig
+
+SAMPLE_RATE = 16_000
+FRAME_SAMPLES = 512
+FRAME_S = FRAME_SAMPLES / SAMPLE_RATE
+
+Samples = Float32[np.ndarray, " samples"]
+Probabilities = Float32[np.ndarray, " frames"]
+
+
+class VadStream(Protocol):
+    """One channel's way through a VAD. Frames come in order, none missing; the last is padded with silence."""
+
+    def push(self, samples: Samples) -> Probabilities: ...
+    def finish(self) -> Probabilities: ...
+
+
+class Vad(Protocol):
+    """A voice activity detector at 16 kHz."""
+
+    def stream(self) -> VadStream: ...
+
+
+def load_vad(config: VadConfig) -> Vad:
+    """The detector that the configuration names."""
+    if config.engine == "pyannote":
+        # Imported on demand: pyannote.audio takes seconds to import and brings all of torch along.
+        from ser_batch.vad_pyannote import PyannoteVad
+
+        assert config.model is not None
+        return PyannoteVad(config.model)
+    return SileroVad()
+
+
+class SileroVad:
+    """Silero VAD through its sequence model: hundreds of frames in one call of ONNX Runtime.
+
+    The weights are those of the `silero-vad` package, which is not imported: doing so would import
+    torch and change its number of threads, in every decoding process.
+    """
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            str(silero_model_path()), options, providers=["CPUExecutionProvider"]
+        )
+
+    def stream(self) -> "SileroStream":
+        return SileroStream(self.session)
+
+
+def silero_model_path() -> Path:
+    """Where the `silero-vad` package keeps its sequence model."""
+    spec = importlib.util.find_spec("silero_vad")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "data", "silero_vad_16k_sequence.onnx")
+
+
+class SileroStream:
+    """Carries the LSTM state, the 64 samples of context before each frame, and the unfinished frame."""
+
+    CONTEXT = 64
+    MAX_FRAMES = 512
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._h = np.zeros((1, 1, 128), np.float32)
+        self._c = np.zeros((1, 1, 128), np.float32)
+        # The context of the first frame is silence.
+        self._pending = np.zeros(self.CONTEXT, np.float32)
+
+    def push(self, samples: Samples) -> Probabilities:
+        pending = np.concatenate([self._pending, samples])
+        n_frames = (len(pending) - self.CONTEXT) // FRAME_SAMPLES
+        self._pending = pending[n_frames * FRAME_SAMPLES :]
+        probabilities = []
+        for start in range(0, n_frames, self.MAX_FRAMES):
+            n = min(self.MAX_FRAMES, n_frames - start)
+            # (frame, context + frame samples): overlapping views on the waveform
+            frames = np.lib.stride_tricks.as_strided(
+                pending[start * FRAME_SAMPLES :],
+                (n, self.CONTEXT + FRAME_SAMPLES),
+                (pending.strides[0] * FRAME_SAMPLES, pending.strides[0]),
+            )
+            values, self._h, self._c = self._session.run(
+                ["speech_probs", "hn", "cn"], {"input": np.ascontiguousarray(frames), "h": self._h, "c": self._c}
+            )
+            probabilities.append(values.reshape(-1))
+        return np.concatenate(probabilities) if probabilities else np.zeros(0, np.float32)
+
+    def finish(self) -> Probabilities:
+        rest = len(self._pending) - self.CONTEXT
+        return self.push(np.zeros(FRAME_SAMPLES - rest, np.float32)) if rest else np.zeros(0, np.float32)
