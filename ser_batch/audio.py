@@ -4,6 +4,7 @@ soundfile opens what it can; PyAV, which carries its own FFmpeg, opens the rest.
 arrays of shape (channels, samples) with full scale at 1.0.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ MAX_SAMPLE = 2.0**16
 GAP_S = 0.05
 """Container timestamps that jump by more than this tell of lost audio."""
 MAX_GAP_S = 6 * 3600.0
+
+_UNKNOWN_LENGTH = 0x7FFF_0000
+"""Recorders that never learn the length write something like this or more."""
 
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,mp3,aac,amr,asf,matroska,webm,ogg,wav,w64,aiff,au,caf,flac,g722,g723_1,g726,"
@@ -85,7 +89,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
     else:
         try:
             decoder = _SoundfileDecoder(path)
-        except soundfile.LibsndfileError:
+        except (soundfile.LibsndfileError, _NoFrames):
             decoder = _AvDecoder(path)
     _check_shape(decoder)
     return decoder
@@ -103,6 +107,10 @@ def _check_shape(decoder: Decoder) -> None:
     if problem:
         decoder.__exit__(None, None, None)
         raise AudioError(problem)
+
+
+class _NoFrames(Exception):
+    """A header that was never completed says that no audio follows; FFmpeg looks for itself."""
 
 
 class _Closing:
@@ -138,6 +146,9 @@ class _SoundfileDecoder(_Closing):
         else:
             self._file = soundfile.SoundFile(fsencode(path))
         self._stack.enter_context(self._file)
+        if not self._file.frames and not headerless:
+            self._stack.close()
+            raise _NoFrames
         self.codec = f"{self._file.format}/{self._file.subtype}".lower()
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
@@ -154,13 +165,23 @@ class _SoundfileDecoder(_Closing):
                 break
             position += len(block)
             yield _repaired(block.T, self.notes)
-        promised = self._file.frames
-        # What MPEG headers promise is an estimate.
-        if promised - position > GAP_S * self.sample_rate and "mpeg" not in self.codec:
+        promised = self._promised()
+        if promised - position > GAP_S * self.sample_rate:
             self.notes.append(
                 f"audio breaks off at {position / self.sample_rate:.2f} s: "
                 f"the header promises {promised / self.sample_rate:.2f} s"
             )
+
+
+    def _promised(self) -> int:
+        """Frames that the header promises."""
+        if "mpeg" in self.codec:
+            return 0  # an estimate
+        # libsndfile corrects the header of a file that is too short, and says so in its log alone.
+        cut = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
+        if cut and int(cut[1]) < _UNKNOWN_LENGTH:
+            return round(self._file.frames * int(cut[1]) / max(1, int(cut[2])))
+        return self._file.frames
 
 
 class _AvDecoder(_Closing):

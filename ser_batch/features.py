@@ -21,6 +21,8 @@ class MfccConfig:
     level_dbfs: float | None = -20.0
     """Each segment is brought to this RMS level first, so that a quiet line counts as much as a loud
     one; None leaves the level as it is."""
+    mean_normalisation: bool = False
+    """Takes each coefficient's mean over the segment away, and with it the colour of the line (Atal 1974)."""
 
     @property
     def n_features(self) -> int:
@@ -74,6 +76,9 @@ class Mfcc(nn.Module):
         # (batch, 1, samples): with two axes, torchaudio would clamp the dynamic range across the batch.
         coefficients = self._mfcc(waveforms[:, None])[:, 0].transpose(1, 2)  # (batch, frames, n_mfcc)
         frames = 1 + lengths // config.hop_length
+        if config.mean_normalisation:
+            mask = frame_mask(frames, coefficients.shape[1])[..., None]
+            coefficients = coefficients - (coefficients * mask).sum(1, keepdim=True) / frames[:, None, None]
         deltas = regression(coefficients, frames, config.delta_window)
         features = torch.cat([coefficients, deltas, regression(deltas, frames, config.delta_window)], dim=-1)
         return features * frame_mask(frames, features.shape[1])[..., None], frames

@@ -17,8 +17,10 @@ _MAGIC: tuple[tuple[int, bytes], ...] = (
 """(offset, bytes) that open a container; the last two are Matroska/WebM and ASF/WMA."""
 
 CONTAINER_EXTENSIONS = frozenset(
-    f".{extension}"
-    for extension in ["wav", "wave", "w64", "rf64", "aif", "aiff", "aifc", "au", "snd", "caf", "flac", "mp3", "mp2", "ogg", "oga", "opus", "spx", "m4a", "m4b", "mp4", "mov", "aac", "amr", "awb", "3gp", "3gpp", "wma", "asf", "webm", "mka", "mkv"]
+    (
+        ".wav .wave .w64 .rf64 .aif .aiff .aifc .au .snd .caf .flac .mp3 .mp2 .ogg .oga .opus .spx "
+        ".m4a .m4b .mp4 .mov .aac .amr .awb .3gp .3gpp .wma .asf .webm .mka .mkv"
+    ).split()
 )
 
 

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -273,16 +273,13 @@ class ResultsWriter:
             manifest = Manifest(self._manifest.identity, next_part, parts)
             manifest.write(self.directory)
         except OSError as error:
-            for part in written:
-                for table in TABLES:
-                    self._file(table, part).unlink(missing_ok=True)
+            self._waiting = {}  # this writer is done for: the next run begins with what is live
+            self._remove(set(written) - set(self._live_on_disk()))
             raise ResultsError(
                 f"{self.directory}: cannot be written: {error.strerror}. What was committed is safe; "
                 "make room (or mend the disk) and run the same command again"
             ) from error
-        for part in set(live) - set(parts):
-            for table in TABLES:
-                self._file(table, part).unlink(missing_ok=True)
+        self._remove(set(live) - set(parts))
         self._manifest = manifest
         for rows in self._waiting.values():
             r = rows.recording
@@ -294,6 +291,18 @@ class ResultsWriter:
                 k = self.known[recording_id]
                 self.known[recording_id] = Known(k.size_bytes, k.modified_at, k.content_hash, k.failed, part)
         self._waiting = {}
+
+    def _live_on_disk(self) -> Iterable[str]:
+        """The parts that the manifest names now: an error may have come just after it was replaced."""
+        manifest = Manifest.read(self.directory)
+        return manifest.parts if manifest else ()
+
+    def _remove(self, parts: Iterable[str]) -> None:
+        for part in parts:
+            for table in TABLES:
+                # What cannot be removed now is removed by the next run.
+                with suppress(OSError):
+                    self._file(table, part).unlink(missing_ok=True)
 
     def _kept(self, part: str) -> dict[str, pa.Table]:
         """The rows of a live part that are not about to be replaced."""

@@ -39,8 +39,8 @@ def _cut(
     start: int, end: int, probabilities: np.ndarray, levels_db: np.ndarray, shortest: int, longest: int
 ) -> Iterator[tuple[int, int]]:
     while end - start > longest:
-        # What is left behind the cut must still be a segment.
-        window = slice(start + longest // 2, min(start + longest, end - shortest) + 1)
+        # Both sides of the cut must be segments.
+        window = slice(start + max(shortest, longest // 2), min(start + longest, end - shortest) + 1)
         weakest = np.lexsort((levels_db[window], probabilities[window]))[0]
         cut = window.start + int(weakest)
         yield start, cut

@@ -41,8 +41,7 @@ def load_vad(config: VadConfig) -> Vad:
         # Imported on demand: pyannote.audio takes seconds to import and brings all of torch along.
         from ser_batch.vad_pyannote import PyannoteVad
 
-        assert config.model is not None
-        return PyannoteVad(config.model)
+        return PyannoteVad(config)
     return SileroVad()
 
 

@@ -26,19 +26,21 @@ _job: Job | None = None
 
 
 def _start_worker(job: Job) -> None:
-    """Loads the VAD once for each process. The parent decides about signals, and takes its workers along."""
-    global _vad, _job
+    """The parent decides about signals, and takes its workers along when it ends, however it ends."""
+    global _job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-    _job, _vad = job, load_vad(job.config.vad)
+    _job = job
 
 
 def _work(recording: Recording, known_hash: str | None) -> Outcome:
+    global _vad
     assert _job is not None
-    assert _vad is not None
+    # Once for each process; here, so that an error reaches whoever asked for it.
+    _vad = _vad or load_vad(_job.config.vad)
     return decode(recording, known_hash, _job, _vad)
 
 

@@ -18,7 +18,7 @@ def command(
     noise: Annotated[
         Path | None, typer.Option(help="A folder of noise recordings to mix in, beside the noise that is made.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.  Default: 60.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.  Default: 40.")] = None,
     test_fold: Annotated[int | None, typer.Option(help="The RAVDESS fold to test on, 1 to 5.  Default: 4.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.  Default: 0.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

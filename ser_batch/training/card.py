@@ -38,6 +38,8 @@ Training speakers: {len(speakers["train"])} ({metrics["clips"]["train"]} clips);
 ({metrics["clips"]["test"]}). A corpus that lacks a label says nothing about it: its clips neither teach
 nor punish that label.
 
+{_augmentation(metrics)}
+
 ## What it reaches
 
 {metrics["protocol"]}
@@ -75,6 +77,15 @@ Callers must be told (Art. 50(3)).
 Made by `ser train`, version {metrics["ser_version"]}; configuration, data fingerprints, versions and the
 whole history are in `metrics.json`.
 """
+
+
+def _augmentation(metrics: dict[str, Any]) -> str:
+    noise = metrics["noise"]
+    recorded = f" and {noise['files']} recordings of noise ({noise['folder']})" if noise else ""
+    return (
+        "Heard in training through random speed, pitch, reverberation, noise (coloured noise made on the way"
+        f"{recorded}), band limits, gain, and G.711 mu-law, A-law or GSM 06.10."
+    )
 
 
 def _sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ser_batch.features import Mfcc, MfccConfig
 from ser_batch.model import CnnBiLstm, NetworkConfig
@@ -26,7 +27,7 @@ class TrainConfig:
     `corpus_weights` say how often each corpus is drawn from, others count 1.
     """
 
-    features: MfccConfig = field(default_factory=lambda: MfccConfig(hop_length=80))
+    features: MfccConfig = field(default_factory=lambda: MfccConfig(hop_length=80, mean_normalisation=True))
     conv_channels: tuple[int, ...] = (128, 128, 128)
     lstm_width: int = 128
     dropout: float = 0.4
@@ -34,12 +35,16 @@ class TrainConfig:
     corpus_weights: dict[str, float] = field(default_factory=lambda: {"ravdess": 2.0, "tess": 0.5, "nemo": 1.0})
     samples_per_epoch: int = 4096
     batch_size: int = 64
-    max_epochs: int = 60
-    patience: int = 15
+    max_epochs: int = 40
+    patience: int = 12
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
     warm_up_epochs: int = 2
     label_smoothing: float = 0.1
+    average_decay: float = 0.99
+    """Of the moving average of weights that is validated and kept."""
+    masked_frames: int = 30
+    """Two stretches of up to this many frames are hidden from the network (SpecAugment, Park et al. 2019)."""
     test_fold: int = 4
     seed: int = 0
 
@@ -89,6 +94,7 @@ def fit(
     )
     network = CnnBiLstm(shape).to(device)
     set_statistics(network, features, train, device)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     steps = math.ceil(config.samples_per_epoch / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps, config))
@@ -99,7 +105,7 @@ def fit(
     def validation_uar(seed: int | None) -> float:
         """The mean of the corpora's UAR, so that a large corpus does not decide alone."""
         batches = loader(validation, ordered_batches(n_validation, config.batch_size, seed), workers)
-        predicted = predict_logits(features, network, batches, device).argmax(-1).numpy()
+        predicted = predict_logits(features, average.module, batches, device).argmax(-1).numpy()
         own = [corpus == name for name in validation.corpora]
         return float(np.mean([uar(confusion(truth[rows], predicted[rows], n_labels)) for rows in own]))
 
@@ -113,6 +119,7 @@ def fit(
                 f"{checkpoint} belongs to a training with other options: use the same, or delete it to start anew"
             )
         network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         history, best = state["history"], state["best"]
@@ -129,7 +136,7 @@ def fit(
         losses = []
         for batch in on_batches(loader(train, order, workers), len(order)):
             x, frames = features(batch.waveforms.to(device), batch.lengths.to(device))
-            logits = network(x, frames)
+            logits = network(hide_frames(x, frames, network.feature_mean, config.masked_frames), frames)
             loss = masked_cross_entropy(
                 logits, batch.labels.to(device), batch.possible.to(device), config.label_smoothing
             )
@@ -138,6 +145,7 @@ def fit(
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
             schedule.step()
+            average.update_parameters(network)
             losses.append(loss.item())
         # Both as recorded and over a telephone line, since both are what the model is for.
         scores = [validation_uar(seed) for seed in (None, config.seed)]
@@ -150,13 +158,14 @@ def fit(
         history.append(row)
         on_epoch(row)
         if np.mean(scores) > best["uar"]:
-            weights_now = {name: t.clone() for name, t in network.state_dict().items()}
+            weights_now = {name: t.clone() for name, t in average.module.state_dict().items()}
             best = {"uar": float(np.mean(scores)), "epoch": epoch, "network": weights_now}
         _save(
             checkpoint,
             {
                 "config": _plain(identity),
                 "network": network.state_dict(),
+                "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "history": history,
@@ -165,6 +174,17 @@ def fit(
         )
     network.load_state_dict(best["network"])
     return features, network.eval(), history
+
+
+def hide_frames(features: Tensor, frames: Tensor, mean: Tensor, longest: int) -> Tensor:
+    """The features with two random stretches of each segment at their mean, at most half of it."""
+    t = torch.arange(features.shape[1], device=features.device)
+    for _ in range(2):
+        length = torch.rand(len(frames), device=frames.device) * torch.minimum(frames / 4, frames.new_tensor(longest))
+        start = torch.rand(len(frames), device=frames.device) * (frames - length)
+        hidden = (t >= start[:, None]) & (t < (start + length)[:, None])
+        features = torch.where(hidden[..., None], mean, features)
+    return features
 
 
 def set_statistics(network: CnnBiLstm, features: Mfcc, train: Utterances, device: torch.device, n: int = 1024) -> None:

@@ -106,6 +106,7 @@ def train(
         "clips": {name: len(utterances) for name, utterances in parts.items()},
         "corpora": {c.name: {"title": c.title, "licence": c.licence, "labels": c.labels} for c in corpora},
         "data_sha256": {name: fingerprint(utterances) for name, utterances in parts.items()},
+        "noise": {"folder": noise.name, "files": len(noises)} if noise else None,
         "config": dataclasses.asdict(config),
         "versions": {
             "python": platform.python_version(),

@@ -1,0 +1,260 @@
+"""Decoding: every format gives the call that went in, on the same clock."""
+
+import io
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ser_batch.audio import RawOptions, Resampler, open_audio, read_mono
+from ser_batch.errors import AudioError
+from ser_batch.formats import RAW_EXTENSIONS, has_signature, named_as_audio
+
+SOUNDFILE = {
+    "pcm8.wav": ("WAV", "PCM_U8"), "pcm16.wav": ("WAV", "PCM_16"), "pcm24.wav": ("WAV", "PCM_24"),
+    "pcm32.wav": ("WAV", "PCM_32"), "float.wav": ("WAV", "FLOAT"), "double.wav": ("WAV", "DOUBLE"),
+    "ulaw.wav": ("WAV", "ULAW"), "alaw.wav": ("WAV", "ALAW"), "gsm.wav": ("WAV", "GSM610"),
+    "ima.wav": ("WAV", "IMA_ADPCM"), "ms.wav": ("WAV", "MS_ADPCM"), "x.flac": ("FLAC", "PCM_16"),
+    "x.mp3": ("MP3", "MPEG_LAYER_III"), "opus.ogg": ("OGG", "OPUS"), "vorbis.ogg": ("OGG", "VORBIS"),
+    "x.w64": ("W64", "PCM_16"), "x.rf64": ("RF64", "PCM_16"), "x.aiff": ("AIFF", "PCM_16"), "x.au": ("AU", "ULAW"),
+    "x.ul": ("RAW", "ULAW"), "x.al": ("RAW", "ALAW"), "x.gsm": ("RAW", "GSM610"), "x.vox": ("RAW", "VOX_ADPCM"),
+    "x.sln": ("RAW", "PCM_16"),
+}  # fmt: skip
+# name: container, codec, sample rate, options
+FFMPEG = {
+    "x.m4a": ("ipod", "aac", 8000, {}),
+    "x.aac": ("adts", "aac", 8000, {}),
+    "x.amr": ("amr", "libopencore_amrnb", 8000, {"b": "12200"}),
+    "x.wma": ("asf", "wmav2", 16000, {"b": "48000"}),
+    "x.webm": ("webm", "libopus", 48000, {}),
+    "x.g722": ("g722", "g722", 16000, {}),
+    "x.g726": ("g726", "g726", 8000, {"code_size": "4"}),
+    "x.g726-16": ("g726", "g726", 8000, {"code_size": "2"}),
+    "x.g723_1": ("g723_1", "g723_1", 8000, {"b": "6300"}),
+    "g726.wav": ("wav", "g726", 8000, {"code_size": "4"}),
+}
+MONO_ONLY = {"gsm.wav", "x.gsm", "x.vox", "x.ul", "x.al", "x.sln", "x.amr", "x.g722", "x.g723_1", "g726.wav"} | {
+    "x.g726",
+    "x.g726-16",
+}
+
+
+def encode(path: Path, waveform: np.ndarray) -> Path:
+    """Writes (channels, samples) at 8 kHz in the format that the file's name stands for."""
+    if path.name in SOUNDFILE:
+        container, subtype = SOUNDFILE[path.name]
+        soundfile.write(path, waveform.T, 8000, format=container, subtype=subtype)
+        return path
+    container, codec, rate, options = FFMPEG[path.name]
+    waveform = soxr.resample(waveform.T, 8000, rate).T if rate != 8000 else waveform
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, options=options, layout="stereo" if len(waveform) == 2 else "mono")
+        pcm = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(pcm.T.reshape(1, -1).copy(), "s16", stream.layout.name)
+        frame.rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    return path
+
+
+def decode(path: Path, raw: RawOptions = RawOptions()) -> tuple[np.ndarray, int, list[str]]:
+    with open_audio(path, raw) as audio:
+        blocks = list(audio)
+        return np.concatenate(blocks, axis=1), audio.sample_rate, audio.notes
+
+
+def lag_s(heard: np.ndarray, sent: np.ndarray, rate: int) -> float:
+    """By how much one waveform is behind another, by cross-correlation."""
+    n = 1 << (len(heard) + len(sent) - 1).bit_length()
+    correlation = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(sent, n)), n)
+    peak = int(np.argmax(correlation))
+    return (peak - n if peak > n // 2 else peak) / rate
+
+
+@pytest.mark.parametrize("name", [*SOUNDFILE, *FFMPEG])
+def test_every_format_of_call_recorders_gives_the_call_that_went_in(name, tmp_path, call):
+    sent = call[:, : 8000 * 12]
+    sent = sent[1:] if name in MONO_ONLY else sent
+    heard, rate, notes = decode(encode(tmp_path / name, sent))
+    assert len(heard) == len(sent)
+    assert heard.dtype == np.float32
+    # AAC in ADTS and WMA pad and delay by up to 130 ms.
+    assert heard.shape[1] / rate == pytest.approx(sent.shape[1] / 8000, abs=0.2)
+    for channel in range(len(sent)):
+        back = soxr.resample(heard[channel], rate, 8000) if rate != 8000 else heard[channel]
+        assert abs(lag_s(back, sent[channel], 8000)) <= 0.13
+        # Speech is there, at its level, on its own channel.
+        assert np.std(back) == pytest.approx(np.std(sent[channel]), rel=0.35)
+    assert not notes
+
+
+def test_content_counts_more_than_the_name(tmp_path, call):
+    path = encode(tmp_path / "x.flac", call)
+    disguised = path.rename(tmp_path / "x.ul")
+    assert decode(disguised)[0].shape == call.shape
+
+
+def test_raw_files_are_read_as_told(tmp_path, call):
+    path = tmp_path / "x.ul"
+    soundfile.write(path, call.T, 16000, format="RAW", subtype="ULAW")
+    waveform, rate, _ = decode(path, RawOptions(16000, 2))
+    assert (waveform.shape, rate) == (call.shape, 16000)
+
+
+def test_every_raw_extension_promises_audio_and_no_signature_is_a_text():
+    assert all(named_as_audio(f"CALL{extension.upper()}") for extension in RAW_EXTENSIONS)
+    assert not has_signature(b"recording_id,path")
+    assert not has_signature(b"\xff" * 16)
+
+
+def test_blocks_are_bounded_and_in_order(tmp_path, call):
+    long = np.tile(call, 3)
+    path = encode(tmp_path / "pcm16.wav", long)
+    with open_audio(path) as audio:
+        blocks = list(audio)
+    assert len(blocks) > 3
+    assert max(block.shape[1] for block in blocks) <= 15 * 8000
+    np.testing.assert_allclose(np.concatenate(blocks, axis=1), long, atol=1e-4)
+
+
+@given(st.sampled_from([8000, 11025, 22050, 44100, 48000]), st.sampled_from([8000, 16000]), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_resampling_in_blocks_equals_resampling_at_once(from_rate, to_rate, seed):
+    rng = np.random.default_rng(seed)
+    waveform = rng.normal(0, 0.1, (2, int(rng.integers(1, 3 * from_rate)))).astype(np.float32)
+    at_once = soxr.resample(waveform.T, from_rate, to_rate, "HQ").T if from_rate != to_rate else waveform
+    resampler, out, at = Resampler(from_rate, to_rate, 2), [], 0
+    while at < waveform.shape[1]:
+        size = int(rng.integers(1, from_rate))
+        out.append(resampler.push(waveform[:, at : at + size]))
+        at += size
+    together = np.concatenate([*out, resampler.finish()], axis=1)
+    assert abs(together.shape[1] - at_once.shape[1]) <= 1
+    n = min(together.shape[1], at_once.shape[1])
+    np.testing.assert_allclose(together[:, :n], at_once[:, :n], atol=1e-5)
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(8000, 16000), (44100, 16000), (44100, 8000)])
+def test_the_clock_is_exact_to_a_sample_after_ten_hours(from_rate, to_rate):
+    resampler = Resampler(from_rate, to_rate, 1)
+    minute = np.zeros((1, 60 * from_rate), np.float32)
+    last = minute.copy()
+    click = 37 * from_rate + 1234  # in the last minute
+    last[0, click] = 1
+    before = sum(resampler.push(minute).shape[1] for _ in range(599))
+    tail = np.concatenate([resampler.push(last), resampler.finish()], axis=1)[0]
+    assert before + len(tail) == 36_000 * to_rate
+    heard = before + int(np.argmax(tail))
+    assert abs(heard - (599 * 60 * from_rate + click) * to_rate / from_rate) <= 1
+
+
+def wav_header(data_bytes: int, channels: int = 1, rate: int = 8000, format_tag: int = 1, bits: int = 16) -> bytes:
+    frame = channels * bits // 8
+    fmt = struct.pack("<HHIIHH", format_tag, channels, rate, rate * frame, frame, bits)
+    body = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", data_bytes)
+    return b"RIFF" + struct.pack("<I", len(body) + data_bytes) + body
+
+
+def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path, call):
+    path = encode(tmp_path / "pcm16.wav", call)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    waveform, _, notes = decode(path)
+    assert waveform.shape[1] == pytest.approx(call.shape[1] / 2, abs=50)
+    np.testing.assert_allclose(waveform, call[:, : waveform.shape[1]], atol=1e-4)
+    assert any("breaks off" in note for note in notes)
+
+
+@pytest.mark.parametrize("claimed", [0, 10 * 3600 * 16000, 0xFFFFFFFF])
+def test_a_header_that_lies_about_its_length_loses_nothing(tmp_path, claimed, call):
+    pcm = (call[0] * 32767).astype("<i2").tobytes()
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav_header(0)[:40] + struct.pack("<I", claimed) + pcm)
+    waveform, _, _ = decode(path)
+    assert waveform.shape[1] == call.shape[1]
+
+
+def test_samples_that_are_no_numbers_become_silence_and_are_noted(tmp_path, call):
+    waveform = call.copy()
+    waveform[0, 100:200], waveform[1, 300], waveform[1, 301] = np.nan, np.inf, 1e30
+    path = tmp_path / "x.wav"
+    soundfile.write(path, waveform.T, 8000, subtype="FLOAT")
+    heard, _, notes = decode(path)
+    assert np.isfinite(heard).all()
+    assert (heard[0, 100:200] == 0).all()
+    assert (heard[1, 300:302] == 0).all()
+    np.testing.assert_array_equal(heard[0, 200:], call[0, 200:])
+    assert notes == ["samples that are not finite numbers, taken as silence"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.wav", b"", "empty"),
+        ("text.wav", b"Dear analyst, this is a letter, not a call.\n" * 20, "no audio"),
+        ("text.mp3", b"Dear analyst, this is a letter, not a call.\n" * 20, "no audio"),
+        ("header.wav", b"RIFF\x00\x00", "no audio"),
+        ("zero.wav", wav_header(16000, channels=0) + bytes(16000), "no audio|0 channels"),
+        ("nine.wav", wav_header(18000, channels=9) + bytes(18000), "9 channels"),
+        ("slow.wav", wav_header(16000, rate=1) + bytes(16000), "sample rate of 1 Hz"),
+        ("playlist.wav", b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n", "no audio"),
+        ("list.wav", b"ffconcat version 1.0\nfile /etc/passwd\n", "no audio"),
+    ],
+)
+def test_what_is_no_call_is_refused_with_the_reason(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=message):
+        decode(path)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(AudioError, match="cannot be read: No such file"):
+        open_audio(tmp_path / "none.wav")
+
+
+def test_a_video_without_sound_holds_no_audio(tmp_path):
+    path = tmp_path / "x.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10, width=16, height=16, pix_fmt="yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    with pytest.raises(AudioError, match="holds no audio stream"):
+        open_audio(path)
+
+
+def test_lost_packets_leave_silence_of_their_length(tmp_path, call):
+    source = io.BytesIO(encode(tmp_path / "x.webm", np.tile(call, 2)[:, : 8000 * 30]).read_bytes())
+    path = tmp_path / "gap.webm"
+    with av.open(source) as whole, av.open(str(path), "w", format="webm") as broken:
+        stream = broken.add_stream_from_template(whole.streams.audio[0])
+        for packet in whole.demux(whole.streams.audio[0]):
+            if packet.dts is not None and not 10 <= packet.pts * packet.time_base < 12:
+                packet.stream = stream
+                broken.mux(packet)
+    heard, rate, notes = decode(path)
+    assert notes == ["2.00 s missing at 9.99 s, taken as silence"]
+    assert heard.shape[1] / rate == pytest.approx(30, abs=0.1)
+    assert np.abs(heard[:, int(10.3 * rate) : int(11.7 * rate)]).max() == 0
+    back = soxr.resample(heard[0, 12 * rate :], rate, 8000)
+    assert abs(lag_s(back, np.tile(call, 2)[0, 96_000:240_000], 8000)) < 0.02
+
+
+def test_a_clip_is_read_as_the_mean_of_its_channels(tmp_path, call):
+    path = encode(tmp_path / "pcm16.wav", call)
+    np.testing.assert_allclose(read_mono(path, 8000), call.mean(axis=0), atol=1e-4)
+    assert len(read_mono(path, 16000)) == 2 * call.shape[1]
+
+
+def test_a_clip_without_samples_is_refused(tmp_path):
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav_header(0))
+    with pytest.raises(AudioError, match="no samples"):
+        read_mono(path, 8000)

@@ -1,0 +1,215 @@
+"""The tables: exactly once, whatever happens on the way to the disk."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ser_batch import results as module
+from ser_batch.errors import ResultsError
+from ser_batch.results import Identity, Rows, open_results, read_known, read_table, schemas
+from tests.conftest import tables
+
+LABELS = ("calm", "angry")
+IDENTITY = Identity("tiny@1", "abc", LABELS)
+
+
+def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Rows:
+    """The rows of one recording with `n` segments."""
+    recording = {
+        "recording_id": name, "path": f"{name}.wav", "input_root": "/in", "size_bytes": 1,
+        "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "content_hash": content, "status": status, "segments": n,
+    }  # fmt: skip
+    span = {"start_s": [float(i) for i in range(n)], "end_s": [i + 0.5 for i in range(n)]}
+    common = {"recording_id": [name] * n, "channel": [0] * n, "role": [None] * n, **span}
+    scores = {"label": ["calm"] * n, "confidence": [0.9] * n, "p_calm": [0.9] * n, "p_angry": [0.1] * n}
+    segments = {**common, **scores, "path": [f"{name}.wav"] * n, "segment": list(range(n)), "loudness_dbfs": [-20.0] * n}
+    return Rows(recording, common, segments)
+
+
+def ids(directory: Path, table: str = "recordings") -> list[str]:
+    return sorted(read_table(directory, table)["recording_id"].to_pylist())
+
+
+def globbed(directory: Path, table: str = "recordings") -> list[str]:
+    """What a plain glob over the parts sees."""
+    parts = sorted((directory / table).glob("*.parquet"))
+    return sorted(i for part in parts for i in pq.read_table(part)["recording_id"].to_pylist())
+
+
+def test_what_was_added_is_read_back_and_a_plain_glob_sees_the_same(tmp_path):
+    with open_results(tmp_path, IDENTITY) as writer:
+        for name in "abc":
+            writer.add(rows(name))
+        writer.commit()
+    assert ids(tmp_path) == globbed(tmp_path) == ["a", "b", "c"]
+    assert ids(tmp_path, "segments") == globbed(tmp_path, "segments") == ["a", "a", "b", "b", "c", "c"]
+
+
+def test_many_small_commits_share_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PART_RECORDINGS", 10)
+    for night in range(8):
+        with open_results(tmp_path, IDENTITY) as writer:
+            for i in range(4):
+                writer.add(rows(f"{night}-{i}"))
+            writer.commit()
+    assert len(ids(tmp_path)) == 32
+    assert len(list((tmp_path / "recordings").iterdir())) <= 4
+
+
+def test_changed_recordings_replace_their_rows_in_every_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PART_RECORDINGS", 3)
+    with open_results(tmp_path, IDENTITY) as writer:
+        for name in "abcdefgh":
+            writer.add(rows(name))
+        writer.commit()
+    with open_results(tmp_path, IDENTITY) as writer:
+        for name in "beh":
+            writer.add(rows(name, 1, content="new"))
+        writer.commit()
+        writer.add(rows("b", 3, content="newer"))
+        writer.commit()
+    assert ids(tmp_path) == globbed(tmp_path) == list("abcdefgh")
+    segments = ids(tmp_path, "segments")
+    assert {name: segments.count(name) for name in "abeh"} == {"a": 2, "b": 3, "e": 1, "h": 1}
+    known = read_known(tmp_path)
+    assert {name: known[name].content_hash for name in "abe"} == {"a": "x", "b": "newer", "e": "new"}
+
+
+def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
+    with open_results(tmp_path, IDENTITY) as writer:
+        writer.add(rows("silent", 0))
+        writer.commit()
+    for table, schema in schemas(LABELS).items():
+        [part] = (tmp_path / table).iterdir()
+        there = pq.read_schema(part)
+        assert there.equals(schema)
+        assert all(f.metadata[b"description"] for f in there)
+    assert pq.read_schema(part).field("start_s").metadata[b"unit"] == b"s"
+
+
+class Crash(BaseException):
+    """A kill at a chosen file-system operation."""
+
+
+def count_and_crash(monkeypatch, at: int | None, error: type[BaseException]) -> list[int]:
+    """Counts the operations of a commit, and fails in the one with number `at`."""
+    seen = [0]
+
+    def watched(function):
+        def call(*args, **kwargs):
+            seen[0] += 1
+            if seen[0] == at:
+                raise error("injected")
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(module.os, "fsync", watched(os.fsync))
+    monkeypatch.setattr(module.os, "replace", watched(os.replace))
+    monkeypatch.setattr(module.pq, "write_table", watched(pq.write_table))
+    if error is Crash:
+        monkeypatch.setattr(Path, "unlink", watched(Path.unlink))
+    return seen
+
+
+def second_night(directory: Path) -> None:
+    with open_results(directory, IDENTITY) as writer:
+        for name in "bcde":
+            if name not in writer.known or writer.known[name].content_hash == "x":
+                writer.add(rows(name, 1, content="new"))
+        writer.commit()
+
+
+def first_night(directory: Path) -> None:
+    with open_results(directory, IDENTITY) as writer:
+        for name in "abc":
+            writer.add(rows(name))
+        writer.commit()
+
+
+@pytest.mark.parametrize("error", [Crash, OSError])
+def test_a_crash_or_fault_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows(tmp_path, monkeypatch, error):
+    undisturbed = tmp_path / "undisturbed"
+    first_night(undisturbed)
+    old = tables(undisturbed)
+    with monkeypatch.context() as patch:
+        seen = count_and_crash(patch, None, error)
+        second_night(undisturbed)
+    new = tables(undisturbed)
+    assert seen[0] > 10
+    for at in range(1, seen[0] + 1):
+        directory = tmp_path / str(at)
+        first_night(directory)
+        with monkeypatch.context() as patch:
+            count_and_crash(patch, at, error)
+            with pytest.raises((Crash, ResultsError)):
+                second_night(directory)
+        assert tables(directory) in (old, new)
+        second_night(directory)
+        assert tables(directory) == new
+        assert globbed(directory) == ids(directory)
+
+
+def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
+    with open_results(tmp_path, IDENTITY):
+        code = (
+            "import sys; from pathlib import Path; from ser_batch.results import *\n"
+            "from ser_batch.errors import ResultsError\n"
+            "try:\n    open_results(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))).__enter__()\n"
+            "except ResultsError as error:\n    print(error)"
+        )
+        second = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "another run is writing here" in second.stdout
+    with open_results(tmp_path, IDENTITY):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("identity", "what"), [(Identity("other@2", "abc", LABELS), "model"), (Identity("tiny@1", "x", LABELS), "configuration")]
+)
+def test_another_model_or_configuration_is_refused(tmp_path, identity, what):
+    first_night(tmp_path)
+    with pytest.raises(ResultsError, match=f"made with {what}"), open_results(tmp_path, identity):
+        pass
+    assert ids(tmp_path) == ["a", "b", "c"]
+
+
+def test_parts_of_unknown_origin_are_not_touched(tmp_path):
+    first_night(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(ResultsError, match="no manifest.json"), open_results(tmp_path, IDENTITY):
+        pass
+    assert globbed(tmp_path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 1}', "is damaged")]
+)
+def test_a_damaged_manifest_is_named(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ResultsError, match=message):
+        read_table(tmp_path, "recordings")
+
+
+def test_a_missing_part_is_named_and_not_read_as_less(tmp_path):
+    first_night(tmp_path)
+    next((tmp_path / "speech").iterdir()).unlink()
+    with pytest.raises(ResultsError, match="missing"):
+        read_table(tmp_path, "speech")
+
+
+def test_a_directory_without_results_says_how_to_make_some(tmp_path):
+    with pytest.raises(ResultsError, match="ser analyze"):
+        read_table(tmp_path, "recordings")
+
+
+def test_the_record_of_a_run_is_json(tmp_path):
+    with open_results(tmp_path, IDENTITY) as writer:
+        writer.write_record({"name": "café"})
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"name": "café"}
