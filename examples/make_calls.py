@@ -48,7 +48,9 @@ DELIVERY = [
     Turn(AGENT, "That is good to hear. Is everything as you expected?", 0.4),
     Turn(CUSTOMER, "Oh yes, it is wonderful, thank you so much!", 0.3, 185, 70, 0.45),
 ]
-VOICEMAIL = [Turn(CUSTOMER, "Hello, it is me again. Please call me back when you can. It is about the water.", 0.5, 140, 35)]
+VOICEMAIL = [
+    Turn(CUSTOMER, "Hello, it is me again. Please call me back when you can. It is about the water.", 0.5, 140, 35)
+]
 
 
 def speak(turn: Turn) -> np.ndarray:

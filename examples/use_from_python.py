@@ -1,6 +1,6 @@
 """The analysis as a Python iterator: prints the customer's moments of anger, call by call.
 
-    python examples/use_from_python.py examples/calls
+python examples/use_from_python.py examples/calls
 """
 
 import sys

@@ -172,7 +172,6 @@ class _SoundfileDecoder(_Closing):
                 f"the header promises {promised / self.sample_rate:.2f} s"
             )
 
-
     def _promised(self) -> int:
         """Frames that the header promises."""
         if "mpeg" in self.codec:

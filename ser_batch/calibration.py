@@ -33,6 +33,6 @@ def fit_calibration(logits: Float[Tensor, "n labels"], truth: Int[Tensor, " n"],
         return value
 
     optimizer.step(loss)
-    temperature = float(log_temperature.exp())
+    temperature = float(log_temperature.detach().exp())
     confidence = (logits / temperature).softmax(-1).amax(-1)
     return Calibration(round(temperature, 6), round(float(confidence.quantile(1 - coverage)), 6))

@@ -1,7 +1,7 @@
 """pyannote.audio's voice activity detection as a VAD of ours. Imported only where it is asked for.
 
-The pipeline sees windows of five minutes with context on both sides, so that memory does not grow with
-the recording. Telemetry is off.
+The pipeline sees windows of about eleven minutes with context on both sides, so that memory does not
+grow with the recording. Telemetry is off.
 """
 
 import io
@@ -28,10 +28,11 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
-WINDOW_FRAMES = 9375
-"""Five minutes."""
-CONTEXT_FRAMES = 320
-"""About ten seconds, the span that pyannote's models look at."""
+CONTEXT_FRAMES = 3375
+"""108 s, seen on both sides of a window but not judged. It spans the ten seconds that pyannote's models
+look at, and is a whole number of our frames (512 samples), of theirs (270) and of their steps (1 s), so
+that windows say what one pass over the whole recording would."""
+WINDOW_FRAMES = 6 * CONTEXT_FRAMES
 
 _ALLOWED = [Problem, Resolution, Specifications, torch.torch_version.TorchVersion]
 

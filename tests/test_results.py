@@ -28,7 +28,13 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
     span = {"start_s": [float(i) for i in range(n)], "end_s": [i + 0.5 for i in range(n)]}
     common = {"recording_id": [name] * n, "channel": [0] * n, "role": [None] * n, **span}
     scores = {"label": ["calm"] * n, "confidence": [0.9] * n, "p_calm": [0.9] * n, "p_angry": [0.1] * n}
-    segments = {**common, **scores, "path": [f"{name}.wav"] * n, "segment": list(range(n)), "loudness_dbfs": [-20.0] * n}
+    segments = {
+        **common,
+        **scores,
+        "path": [f"{name}.wav"] * n,
+        "segment": list(range(n)),
+        "loudness_dbfs": [-20.0] * n,
+    }
     return Rows(recording, common, segments)
 
 
@@ -171,7 +177,8 @@ def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("identity", "what"), [(Identity("other@2", "abc", LABELS), "model"), (Identity("tiny@1", "x", LABELS), "configuration")]
+    ("identity", "what"),
+    [(Identity("other@2", "abc", LABELS), "model"), (Identity("tiny@1", "x", LABELS), "configuration")],
 )
 def test_another_model_or_configuration_is_refused(tmp_path, identity, what):
     first_night(tmp_path)

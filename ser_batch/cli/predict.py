@@ -21,7 +21,7 @@ def command(
     """Names the emotion of short clips, each scored as a whole."""
     import numpy as np
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from ser_batch.audio import read_mono
@@ -31,7 +31,7 @@ def command(
 
     scorer = Scorer(load_bundle(bundle), device)
     labels, calibration = scorer.bundle.labels, scorer.bundle.calibration
-    table = Table("clip", "label", *labels)
+    table = Table(Column("clip", overflow="fold"), "label", "probabilities", show_lines=True)
     failed = False
     for clip in clips:
         try:
@@ -44,10 +44,12 @@ def command(
         [[_, [p], _]] = [scores for scores in scorer.score([item], 1) if scores]
         label = labels[p.argmax()] if p.max() >= calibration.abstain_below else None
         if as_json:
-            probabilities = {name: round(float(value), 6) for name, value in zip(labels, p, strict=True)}
-            typer.echo(json.dumps({"path": shown(str(clip)), "label": label, "probabilities": probabilities}))
+            values = {name: round(float(value), 6) for name, value in zip(labels, p, strict=True)}
+            typer.echo(json.dumps({"path": shown(str(clip)), "label": label, "probabilities": values}))
         else:
-            table.add_row(Text(shown(str(clip))), label or "unsure", *(f"{value:.2f}" for value in p))
+            ranked = sorted(zip(labels, p, strict=True), key=lambda pair: -pair[1])
+            probabilities = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
+            table.add_row(Text(shown(str(clip))), label or "unsure", probabilities)
     if table.row_count:
         Console().print(table)
     if failed:

@@ -1,0 +1,350 @@
+"""The whole way from recordings to rows: what it gives, and that nothing on the way changes it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ser_batch
+from ser_batch.config import Config
+from ser_batch.errors import ResultsError, UsageError
+from ser_batch.pipeline import run
+from ser_batch.results import read_table
+from tests.conftest import EXAMPLES, ROOT, ser, settle, tables, write_call
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def config(bundle: Path, **groups: dict) -> Config:
+    return Config.from_dict({"score": {"bundle": str(bundle)}, "run": {"device": "cpu"}}).updated(groups)
+
+
+def analyzed(inputs, out: Path, settings: Config):
+    progress = run([str(given) for given in inputs], out, settings, threading.Event())
+    assert progress.pending == 0
+    return progress
+
+
+def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(calls, tmp_path, tiny_bundle):
+    progress = analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
+    assert (progress.found, progress.done, progress.failed) == (5, 4, 1)
+    assert sorted(rows) == [
+        "billing/1001.wav", "billing/1002-silent.wav", "billing/1003-broken.wav", "delivery/2001.ogg",
+        "delivery/2002.wav",
+    ]  # fmt: skip
+    assert rows["billing/1003-broken.wav"]["status"] == "failed"
+    assert "no audio" in rows["billing/1003-broken.wav"]["error"]
+    silent = rows["billing/1002-silent.wav"]
+    assert (silent["status"], silent["segments"], silent["silence_s"]) == ("done", 0, silent["duration_s"])
+    call = rows["billing/1001.wav"]
+    assert (call["codec"], call["sample_rate_hz"], call["channels"]) == ("wav/ulaw", 8000, 2)
+    segments = read_table(tmp_path / "out", "segments").to_pandas()
+    own = segments[segments.path == "billing/1001.wav"]
+    assert len(own) == call["segments"] > 3
+    assert set(own.channel) == {0, 1}
+    probabilities = segments.filter(regex="^p_").to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(probabilities.max(axis=1), segments.confidence, atol=1e-6)
+    assert own.segment.tolist() == list(range(len(own)))
+    assert (own.end_s <= call["duration_s"]).all()
+    assert own.label.isna().equals(own.confidence < np.float32(0.15))
+
+
+def test_segments_lie_within_the_speech_of_their_own_channel(calls, tmp_path, tiny_bundle):
+    analyzed([calls], tmp_path / "out", config(tiny_bundle, segments={"max_pause_s": 0.0}))
+    rows = tables(tmp_path / "out")
+    for segment in rows["segments"]:
+        assert any(
+            region["recording_id"] == segment["recording_id"]
+            and region["channel"] == segment["channel"]
+            and region["start_s"] <= segment["start_s"]
+            and segment["end_s"] <= region["end_s"]
+            for region in rows["speech"]
+        )
+
+
+def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle, call):
+    # The examples' voices, placed anew: the agent from 1 s to 3 s, the customer from 5 s to 7 s.
+    waveform = np.zeros((2, 9 * 8000), np.float32)
+    waveform[0, 8000:24000] = call[0, 4500:20500]
+    waveform[1, 40000:56000] = call[1, 36000:52000]
+    write_call(tmp_path / "in" / "x.wav", waveform)
+    [analysis] = ser_batch.analyze([tmp_path / "in"], config(tiny_bundle))
+    agent, customer = analysis.channels
+    assert all(0.8 < s.start_s and s.end_s < 3.4 for s in agent.speech)
+    assert all(4.8 < s.start_s and s.end_s < 7.4 for s in customer.speech)
+    assert sum(s.duration_s for s in agent.speech) > 1
+    assert sum(s.duration_s for s in customer.speech) > 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"workers": 2}, {"batch_size": 1}, {"batch_size": 3}, {"workers": 2, "batch_size": 7}], ids=str
+)
+def test_neither_workers_nor_batches_change_a_row(calls, tmp_path, tiny_bundle, changes):
+    analyzed([calls], tmp_path / "plain", config(tiny_bundle))
+    analyzed([calls], tmp_path / "other", config(tiny_bundle, run=changes))
+    one, other = tables(tmp_path / "plain"), tables(tmp_path / "other")
+    assert one["recordings"] == other["recordings"]
+    assert one["speech"] == other["speech"]
+    for a, b in zip(one["segments"], other["segments"], strict=True):
+        assert {k: v for k, v in a.items() if not isinstance(v, float)} == {
+            k: v for k, v in b.items() if not isinstance(v, float)
+        }
+        for key in a:
+            if key.startswith("p_"):
+                assert a[key] == pytest.approx(b[key], abs=1.1e-3)  # the tables here are rounded to 1e-3
+
+
+def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_path, tiny_bundle, call):
+    out, settings = tmp_path / "out", config(tiny_bundle)
+    analyzed([calls], out, settings)
+    before = tables(out)
+    again = analyzed([calls], out, settings)
+    assert (again.skipped, again.done, again.failed) == (5, 0, 0)
+    assert tables(out) == before
+
+    write_call(calls / "billing" / "new.wav", call)
+    write_call(calls / "delivery" / "2002.wav", call[:, : 8000 * 10])
+    os.utime(calls / "billing" / "1001.wav", (1e9, 1e9))
+    third = analyzed([calls], out, settings)
+    assert (third.skipped, third.done, third.failed) == (4, 2, 0)
+    rows = {row["path"]: row for row in tables(out)["recordings"]}
+    assert len(rows) == 6
+    assert rows["delivery/2002.wav"]["channels"] == 2
+    assert [r for r in tables(out)["segments"] if r["path"] == "billing/1001.wav"] == [
+        r for r in before["segments"] if r["path"] == "billing/1001.wav"
+    ]
+
+
+def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(calls, tmp_path, tiny_bundle, call):
+    out, settings = tmp_path / "out", config(tiny_bundle)
+    analyzed([calls], out, settings)
+    assert analyzed([calls], out, config(tiny_bundle, run={"retry_failed": True})).failed == 1
+    write_call(calls / "billing" / "1003-broken.wav", call)
+    mended = analyzed([calls], out, settings)
+    assert (mended.done, mended.failed) == (1, 0)
+    assert all(row["status"] == "done" for row in tables(out)["recordings"])
+
+
+def test_another_configuration_on_the_same_results_is_refused(calls, tmp_path, tiny_bundle):
+    analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    with pytest.raises(ResultsError, match="Choose a new --out"):
+        analyzed([calls], tmp_path / "out", config(tiny_bundle, vad={"onset": 0.6}))
+
+
+def test_with_roles_only_the_customer_is_scored_and_both_are_timed(calls, tmp_path, tiny_bundle):
+    roles = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}
+    analyzed([calls / "billing"], tmp_path / "one", config(tiny_bundle, score=roles))
+    rows = tables(tmp_path / "one")
+    assert {row["role"] for row in rows["segments"]} == {"customer"}
+    assert {row["channel"] for row in rows["segments"]} == {1}
+    assert {row["role"] for row in rows["speech"]} == {"agent", "customer"}
+    call = next(row for row in rows["recordings"] if row["path"] == "1001.wav")
+    assert call["agent_talk_s"] > 5
+    assert call["customer_talk_s"] > 5
+    assert call["channel_talk_s"] == pytest.approx([call["agent_talk_s"], call["customer_talk_s"]], abs=1e-3)
+    spoken = call["agent_talk_s"] + call["customer_talk_s"] - call["overtalk_s"]
+    assert call["silence_s"] == pytest.approx(call["duration_s"] - spoken, abs=0.01)
+
+    analyzed([calls / "billing"], tmp_path / "both", config(tiny_bundle, score={**roles, "score_agents": True}))
+    assert {row["role"] for row in tables(tmp_path / "both")["segments"]} == {"agent", "customer"}
+
+
+def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(calls, tmp_path, tiny_bundle):
+    score = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}
+    analyzed([calls / "delivery" / "2002.wav"], tmp_path / "out", config(tiny_bundle, score=score))
+    rows = tables(tmp_path / "out")
+    assert rows["recordings"][0]["notes"] == (
+        "1 channels, but 2 roles: nobody can tell who speaks where, so nothing is scored"
+    )
+    assert rows["speech"]
+    assert not rows["segments"]
+
+
+def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
+    analyzed([calls / "billing"], tmp_path / "out", config(tiny_bundle, audio={"mix": True}))
+    rows = tables(tmp_path / "out")
+    assert {row["channel"] for row in rows["speech"]} == {0}
+    assert next(r for r in rows["recordings"] if r["path"] == "1001.wav")["overtalk_s"] == 0
+
+
+def test_the_model_hears_exactly_the_samples_of_each_segment(tmp_path, tiny_bundle, call):
+    from ser_batch.bundles import load_bundle
+    from ser_batch.inference import Scorer
+    from ser_batch.timeline import samples
+
+    write_call(tmp_path / "x.wav", call, "FLOAT")
+    [analysis] = ser_batch.analyze([tmp_path / "x.wav"], config(tiny_bundle))
+    scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
+    import torch
+
+    for scored in analysis.segments:
+        start, end = (samples(t, 8000) for t in (scored.segment.start_s, scored.segment.end_s))
+        own = torch.from_numpy(call[scored.channel, start:end].copy())
+        alone = scorer.probabilities(own[None], torch.tensor([len(own)]))[0]
+        np.testing.assert_allclose(list(scored.probabilities.values()), alone, atol=1e-4)
+        assert scored.loudness_dbfs == pytest.approx(float(10 * own.square().mean().log10()), abs=0.01)
+
+
+def test_the_record_of_a_run_says_what_was_used_and_adds_up(calls, tmp_path, tiny_bundle):
+    analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    counts = record["counts"]
+    assert (
+        counts["found"] == counts["done"] + counts["failed"] + counts["skipped"] + counts["growing"] + counts["pending"]
+    )
+    assert record["model"]["id"].startswith("tiny@")
+    assert Config.from_dict(record["config"]).hash() == record["config_hash"]
+    assert record["versions"]["torch"]
+    assert record["finished_at"] > record["started_at"]
+
+
+def test_nothing_temporary_is_left(calls, tmp_path, tiny_bundle):
+    analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    names = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()} - {".lock"}
+    assert names == {"manifest.json", "run.json", "part-000001.parquet"}
+
+
+def test_a_crash_of_the_decoder_costs_that_recording_alone(calls, tmp_path, tiny_bundle):
+    # A process that dies in the middle of its work, as a segfault or the out-of-memory killer ends it.
+    code = f"""
+import os, threading
+import ser_batch.workers as workers
+from ser_batch.config import Config
+from ser_batch.pipeline import run
+from pathlib import Path
+real = workers.decode
+def decode(recording, *rest):
+    if recording.path.endswith("1001.wav"):
+        os.kill(os.getpid(), 11)
+    if recording.path.endswith("2001.ogg"):
+        import time; time.sleep(60)
+    return real(recording, *rest)
+workers.decode = decode
+if __name__ == "__main__":
+    settings = Config.from_dict({{"score": {{"bundle": {str(tiny_bundle)!r}}}, "run": {{"deadline_s": 8.0}}}})
+    run([{str(calls)!r}], Path({str(tmp_path / "out")!r}), settings, threading.Event())
+"""
+    script = tmp_path / "crash.py"
+    script.write_text(code)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120, env=ENVIRONMENT)
+    rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
+    assert len(rows) == 5
+    assert "crashed its process" in rows["billing/1001.wav"]["error"]
+    assert "longer than 8 s" in rows["delivery/2001.ogg"]["error"]
+    assert rows["delivery/2002.wav"]["status"] == "done"
+
+
+MOMENTS = {
+    "the run has begun": lambda out: (out / "run.json").exists(),
+    "a recording is being decoded": lambda out: any((out / ".work").glob("*/*.f32")),
+    "a part is live": lambda out: any((out / "segments").glob("part-*")),
+    "many commits are done": lambda out: (out / "segments" / "part-000006.parquet").exists(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+def test_a_run_that_is_killed_ends_with_the_rows_of_an_undisturbed_one(tmp_path, tiny_bundle, call, moment):
+    calls, killed = tmp_path / "calls", tmp_path / "killed"
+    for i in range(12):
+        write_call(calls / f"{i:02}.wav", np.roll(call, 8000 * i, axis=1))
+    shutil.copy(EXAMPLES / "billing" / "1003-broken.wav", calls)
+    settle(calls)
+    arguments = ["analyze", str(calls), "--bundle", str(tiny_bundle), "--quiet", "--out"]
+    # As `ser` is, but that every recording is committed at once.
+    script = tmp_path / "ser.py"
+    script.write_text(
+        "import ser_batch.results\nser_batch.results.COMMIT_S = 0\n"
+        "if __name__ == '__main__':\n    from ser_batch.cli import main\n    main()\n"
+    )
+    with subprocess.Popen([sys.executable, script, *arguments, str(killed)], env=ENVIRONMENT) as process:
+        while process.poll() is None and not moment(killed):
+            threading.Event().wait(0.002)
+        process.kill()
+    assert ser(*arguments, killed).returncode in (0, 3)
+    assert ser(*arguments, tmp_path / "whole").returncode == 3
+    assert tables(killed) == tables(tmp_path / "whole")
+
+
+def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(tmp_path, tiny_bundle, call):
+    calls = tmp_path / "calls"
+    for i in range(40):
+        write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 4))
+    command = [
+        sys.executable,
+        "-m",
+        "ser_batch",
+        "analyze",
+        str(calls),
+        "--bundle",
+        str(tiny_bundle),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    manifest = tmp_path / "out" / "run.json"
+    for _ in range(600):
+        if manifest.exists():
+            break
+        threading.Event().wait(0.05)
+    threading.Event().wait(2.0)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in said
+    first = len(read_table(tmp_path / "out", "recordings"))
+    assert first < 40
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 0
+    assert f"{first} already there" in second.stdout or first == 0
+    assert len(read_table(tmp_path / "out", "recordings")) == 40
+
+
+def test_a_file_that_is_still_being_written_gets_no_row_yet(tmp_path, tiny_bundle, call):
+    path = write_call(tmp_path / "calls" / "x.wav", call)
+    done = threading.Event()
+
+    def recorder():
+        with path.open("ab") as file:
+            while not done.wait(0.05):
+                file.write(bytes(320))
+                file.flush()
+
+    thread = threading.Thread(target=recorder)
+    thread.start()
+    try:
+        progress = analyzed([path], tmp_path / "out", config(tiny_bundle))
+    finally:
+        done.set()
+        thread.join()
+    assert progress.growing == 1
+    assert len(read_table(tmp_path / "out", "recordings")) == 0
+    settle(tmp_path / "calls")
+    assert analyzed([path], tmp_path / "out", config(tiny_bundle)).done == 1
+
+
+def test_the_api_yields_recordings_and_writes_nothing(calls, tiny_bundle):
+    before = sorted(calls.rglob("*"))
+    analyses = {a.path: a for a in ser_batch.analyze([calls], config(tiny_bundle))}
+    assert len(analyses) == 5
+    assert analyses["billing/1003-broken.wav"].error
+    assert analyses["billing/1001.wav"].segments
+    assert sorted(calls.rglob("*")) == before
+
+
+def test_a_missing_input_or_device_is_refused_before_anything_is_done(calls, tmp_path, tiny_bundle):
+    with pytest.raises(UsageError, match="no such file"):
+        analyzed([tmp_path / "none"], tmp_path / "out", config(tiny_bundle))
+    with pytest.raises(UsageError, match="cuda:99"):
+        analyzed([calls], tmp_path / "out", config(tiny_bundle, run={"device": "cuda:99"}))
+    with pytest.raises(UsageError, match="choose auto, cpu"):
+        analyzed([calls], tmp_path / "out", config(tiny_bundle, run={"device": "gpu"}))
+    assert not (tmp_path / "out").exists()
