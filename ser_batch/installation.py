@@ -118,10 +118,9 @@ def _av() -> str:
 
 
 def _vad() -> str:
-    from ser_batch.config import VadConfig
-    from ser_batch.vad import load_vad
+    from ser_batch.vad import SileroVad
 
-    stream = load_vad(VadConfig()).stream()
+    stream = SileroVad().stream()
     loudest = float(stream.push(np.zeros(16_000, np.float32)).max())
     if not 0 <= loudest < 0.5:
         raise RuntimeError(f"takes silence for speech ({loudest:.2f})")

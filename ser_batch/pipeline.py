@@ -76,6 +76,7 @@ def run(
         progress = Progress(len(found.recordings), found.ignored, found.unreadable)
         progress.skipped = progress.found - len(pending)
         progress.sizes = {recording: _size(recording) for recording, _ in pending}
+        progress.total_bytes = sum(progress.sizes.values())
         record = _record(inputs, config, scorer)
         results.write_record(record | {"finished_at": None, "counts": progress.counts()})
         try:

@@ -27,12 +27,15 @@ class Progress:
     """Recordings that are still being written; the next run will see to them."""
     without_roles: int = 0
     """Recordings of several channels whose speakers were not named."""
+    unscored: int = 0
+    """Recordings with speech of which no channel was scored, because nobody can tell who speaks."""
     segments: int = 0
     audio_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first `MAX_FAILURES` failures."""
     sizes: dict[Recording, int] = field(default_factory=dict)
     """Bytes of the recordings that are to be done."""
+    total_bytes: int = 0
     finished_bytes: int = 0
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
@@ -51,7 +54,7 @@ class Progress:
         """The time left if the bytes to come are like those that have been; None while nobody can tell."""
         if not self.finished_bytes:
             return None
-        return self.elapsed_s * (sum(self.sizes.values()) - self.finished_bytes) / self.finished_bytes
+        return self.elapsed_s * (self.total_bytes - self.finished_bytes) / self.finished_bytes
 
     def count(self, outcome: Analysis | Unchanged | Growing) -> None:
         """Takes note of one more recording."""
@@ -68,7 +71,10 @@ class Progress:
                 self.done += 1
                 self.audio_s += decoded.duration_s
                 self.segments += len(outcome.segments)
-                self.without_roles += len(decoded.channels) > 1 and decoded.channels[0].role is None
+                nameless = all(channel.role is None for channel in decoded.channels)
+                scored = any(channel.waveform for channel in decoded.channels)
+                self.without_roles += nameless and scored and len(decoded.channels) > 1
+                self.unscored += not scored and any(channel.speech for channel in decoded.channels)
         self.finished_bytes += self.sizes[outcome.recording]
 
     def counts(self) -> dict[str, float]:

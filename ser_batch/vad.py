@@ -1,4 +1,4 @@
-"""Waveform to speech probabilities, a frame of 32 ms at a time: Silero by default, pyannote.audio on request.
+"""Waveform to speech probabilities, a frame of 32 ms at a time: what a VAD is, and Silero.
 
 A VAD makes one stream for each channel; the stream takes blocks of any length and carries its state
 over, so that what comes out does not depend on the blocks.
@@ -12,7 +12,6 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float32
 
-from ser_batch.config import VadConfig
 
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 512
@@ -33,16 +32,6 @@ class Vad(Protocol):
     """A voice activity detector at 16 kHz."""
 
     def stream(self) -> VadStream: ...
-
-
-def load_vad(config: VadConfig) -> Vad:
-    """The detector that the configuration names."""
-    if config.engine == "pyannote":
-        # Imported on demand: pyannote.audio takes seconds to import and brings all of torch along.
-        from ser_batch.vad_pyannote import PyannoteVad
-
-        return PyannoteVad(config)
-    return SileroVad()
 
 
 class SileroVad:

@@ -34,7 +34,7 @@ look at, and is a whole number of our frames (512 samples), of theirs (270) and 
 that windows say what one pass over the whole recording would."""
 WINDOW_FRAMES = 6 * CONTEXT_FRAMES
 
-_ALLOWED = [Problem, Resolution, Specifications, torch.torch_version.TorchVersion]
+_ALLOWED: list[Any] = [Problem, Resolution, Specifications, torch.torch_version.TorchVersion]
 
 
 def load_model(name: str) -> Model:
@@ -90,6 +90,7 @@ class PyannoteVad:
             "min_duration_on": config.min_speech_s,
             "min_duration_off": config.min_silence_s,
         }
+        assert isinstance(model.specifications, Specifications)
         if not model.specifications.powerset:
             parameters |= {"onset": config.onset, "offset": config.offset}
         self._pipeline.instantiate(parameters)

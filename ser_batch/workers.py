@@ -12,10 +12,11 @@ from multiprocessing import connection, get_context, parent_process
 
 from pebble import ProcessExpired, ProcessPool
 
+from ser_batch.config import VadConfig
 from ser_batch.decoding import Decoded, Failed, Job, Outcome, Stamp, WorkspaceError, decode
 from ser_batch.errors import UsageError
 from ser_batch.recordings import Recording
-from ser_batch.vad import Vad, load_vad
+from ser_batch.vad import SileroVad, Vad
 
 PULSE_S = 1.0
 GRACE_S = 5.0
@@ -42,6 +43,16 @@ def _work(recording: Recording, known_hash: str | None) -> Outcome:
     # Once for each process; here, so that an error reaches whoever asked for it.
     _vad = _vad or load_vad(_job.config.vad)
     return decode(recording, known_hash, _job, _vad)
+
+
+def load_vad(config: VadConfig) -> Vad:
+    """The detector that the configuration names."""
+    if config.engine == "pyannote":
+        # Imported on demand: pyannote.audio takes seconds to import and brings all of torch along.
+        from ser_batch.vad_pyannote import PyannoteVad
+
+        return PyannoteVad(config)
+    return SileroVad()
 
 
 def decode_all(

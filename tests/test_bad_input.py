@@ -1,4 +1,4 @@
-"""What disks of call recordings really hold. Each gets its row or its message, and the others are analysed all the same."""
+"""What disks of call recordings really hold: each gets its row or its message, and the rest is analysed."""
 
 import os
 import struct
@@ -212,7 +212,7 @@ def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(tmp
     script = tmp_path / "ser.py"
     script.write_text(code)
     said = subprocess.run(
-        [sys.executable, str(script), "analyze", str(calls), "--bundle", str(tiny_bundle), "--out", str(tmp_path / "out")],
+        [sys.executable, script, "analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert said.returncode == 2, said.stderr

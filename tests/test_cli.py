@@ -199,15 +199,15 @@ def test_the_example_script_runs_and_prints_every_call(tmp_path):
 
 
 def test_the_example_queries_answer_from_the_results(tmp_path):
-    import duckdb
-
     ser("analyze", EXAMPLES, "--out", tmp_path / "results")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    code = "import duckdb, pathlib, sys\nfor q in pathlib.Path(sys.argv[1]).read_text().split(';'):\n    r = duckdb.sql(q)\n    print(r)"
+    code = (
+        "import duckdb, pathlib, sys\n"
+        "for query in pathlib.Path(sys.argv[1]).read_text().split(';'):\n    print(duckdb.sql(query))"
+    )
     said = subprocess.run(
         [sys.executable, "-c", code, ROOT / "examples" / "queries.sql"], capture_output=True, text=True, cwd=tmp_path
     )
     assert said.returncode == 0, said.stderr
-    assert duckdb.__version__
     assert said.stdout.count("billing") >= 3
     assert "1003-broken.wav" in said.stdout

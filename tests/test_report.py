@@ -21,7 +21,8 @@ def recording(name: str, spans: list[tuple[float, float, float]], status: str = 
     """A recording whose customer speaks in `spans` of (start, end, probability of anger)."""
     n = len(spans)
     row = {
-        "recording_id": name, "path": f"{name}.wav", "status": status, "duration_s": 100.0 if status == "done" else None,
+        "recording_id": name, "path": f"{name}.wav", "status": status,
+        "duration_s": 100.0 if status == "done" else None,
         "error": None if status == "done" else "the file is empty (0 bytes)",
         "channel_talk_s": [sum(e - s for s, e, _ in spans)] if status == "done" else None, "segments": n,
         "size_bytes": 1, "content_hash": "x", "modified_at": datetime(2026, 1, 1, tzinfo=UTC),

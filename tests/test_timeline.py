@@ -1,5 +1,7 @@
 """Interval algebra and the one rounding rule."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_a_segment_without_length_or_before_the_start_is_refused(start, end):
 @given(milliseconds())
 def test_a_union_is_ordered_disjoint_and_covers_the_same_time(pairs):
     result = union(segments(pairs))
-    assert all(a.end_s < b.start_s for a, b in zip(result, result[1:], strict=False))
+    assert all(a.end_s < b.start_s for a, b in pairwise(result))
     assert covered((round(s.start_s * 1000), round(s.end_s * 1000)) for s in result) == covered(pairs)
     assert total_s(segments(pairs)) == pytest.approx(len(covered(pairs)) / 1000)
 

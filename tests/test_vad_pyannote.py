@@ -13,7 +13,8 @@ import torch
 from ser_batch.config import Config, VadConfig
 from ser_batch.errors import UsageError
 from ser_batch.pipeline import run
-from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad, load_vad
+from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
+from ser_batch.workers import load_vad
 from tests.conftest import ser, tables
 
 
@@ -139,7 +140,16 @@ def test_a_network_of_another_library_is_refused(tmp_path):
 
 
 def test_a_model_that_is_nowhere_ends_the_run_with_2_and_says_what_to_do(calls, tmp_path, tiny_bundle):
-    arguments = ["--vad", "pyannote", "--vad-model", "no/such-model", "--bundle", tiny_bundle, "--out", tmp_path / "out"]
+    arguments = [
+        "--vad",
+        "pyannote",
+        "--vad-model",
+        "no/such-model",
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+    ]
     said = ser("analyze", calls, *arguments, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert said.returncode == 2
     assert "give the path of a copy" in said.stderr

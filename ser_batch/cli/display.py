@@ -50,7 +50,7 @@ class Display:
 
     def _line(self, progress: Progress) -> Table:
         grid = Table.grid(padding=(0, 1))
-        total = max(1, sum(progress.sizes.values()))
+        total = max(1, progress.total_bytes)
         line = "stopping: finishing what is in flight ..." if self._stop.is_set() else status(progress)
         grid.add_row(ProgressBar(total, progress.finished_bytes, width=24), Text(line))
         return grid
@@ -100,9 +100,15 @@ def summary(progress: Progress, out: Path, config: Config) -> None:
         say(f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them", "red")
     if progress.without_roles:
         say(
-            f"{progress.without_roles} recordings have several channels and every one was scored. If agents are on one "
-            "of them, name the channels (--roles agent,customer): inferring emotions of employees is restricted by law in "
-            "many places, and the timing measures gain from it.",
+            f"{progress.without_roles} recordings have several channels and every one was scored. If agents are on "
+            "one of them, name the channels (--roles agent,customer): inferring emotions of employees is restricted "
+            "by law in many places, and the timing measures gain from it.",
+            "yellow",
+        )
+    if progress.unscored:
+        say(
+            f"{progress.unscored} recordings have speech, but their channels do not fit the roles: they were timed and "
+            "not scored (--score-agents scores everyone).",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(load_bundle(config.score.bundle).licence)}", "dim")

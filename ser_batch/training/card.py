@@ -12,9 +12,9 @@ def card(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
     for corpus, conditions in metrics["test"].items():
         for condition, m in conditions.items():
             rows.append(
-                f"| {corpora[corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} | {m['uar_speaker_sd']:.1%} "
-                f"| {m['accuracy']:.1%} | {m['macro_f1']:.3f} | {m['ece']:.3f} | {m['coverage']:.0%} | "
-                f"{m['accuracy_when_not_abstaining']:.1%} |"
+                f"| {corpora[corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} "
+                f"| {m['uar_speaker_sd']:.1%} | {m['accuracy']:.1%} | {m['macro_f1']:.3f} | {m['ece']:.3f} "
+                f"| {m['coverage']:.0%} | {m['accuracy_when_not_abstaining']:.1%} |"
             )
     trained = ", ".join(f"{c['title']} ({c['licence']}; {', '.join(c['labels'])})" for c in corpora.values())
     recalls = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ser_batch.features import Mfcc, MfccConfig
@@ -61,7 +61,7 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, possible: Tensor, smoot
     return ((1 - smoothing) * hit + smoothing * spread).mean()
 
 
-def predict_logits(features: Mfcc, network: CnnBiLstm, batches: Iterable[Batch], device: torch.device) -> Tensor:
+def predict_logits(features: Mfcc, network: nn.Module, batches: Iterable[Batch], device: torch.device) -> Tensor:
     """Logits of all batches in order, on the CPU; shape (clips, labels)."""
     network.eval()
     with torch.inference_mode():

@@ -100,8 +100,8 @@ def train(
     metrics = {
         "ser_version": __version__,
         "protocol": "Speaker-independent: nobody is in two of train, validation and test. Clips are cut to their "
-        "speech, as analysis does it. Epoch and calibration were chosen on the validation speakers; the test speakers were "
-        "looked at once, by the program that wrote this file.",
+        "speech, as analysis does it. Epoch and calibration were chosen on the validation speakers; the test "
+        "speakers were looked at once, by the program that wrote this file.",
         "speakers": split.speakers(),
         "clips": {name: len(utterances) for name, utterances in parts.items()},
         "corpora": {c.name: {"title": c.title, "licence": c.licence, "labels": c.labels} for c in corpora},

@@ -1,0 +1,121 @@
+"""How long `ser analyze` takes, against decoding and Silero's sequence VAD alone on the same files.
+
+    python tests/benchmarks/speed.py [--hours 2] [--bundle telephone]
+
+Makes stereo calls of several minutes from the example voices, as 8 kHz mu-law WAV. In one run: the CPU
+time of decoding plus the VAD alone (the floor), and that of the whole analysis with all its processes.
+Imports are left out and printed separately. Prints a ratio: these machines are noisy, the ratio is not.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parents[2]
+CALL_S = 360
+
+
+def cpu_s() -> float:
+    """CPU time of this process and of all its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def make_calls(folder: Path, hours: float, source: Path) -> int:
+    """Calls of six minutes, each a little different, with the talk of the source."""
+    with soundfile.SoundFile(source) as file:
+        call = file.read(always_2d=True)
+        rate = file.samplerate
+    n = round(hours * 3600 / CALL_S)
+    for i in range(n):
+        rolled = np.roll(np.tile(call, (-(-CALL_S * rate // len(call)), 1)), i * 4321, axis=0)[: CALL_S * rate]
+        path = folder / f"{i:03}.wav"
+        soundfile.write(path, rolled, rate, subtype="ULAW")
+        os.utime(path, (time.time() - 60,) * 2)
+    return n
+
+
+def floor(folder: Path) -> tuple[float, float]:
+    """CPU seconds of decoding and of the VAD, channel by channel, and nothing else."""
+    from ser_batch.audio import Resampler, open_audio
+    from ser_batch.vad import SAMPLE_RATE, SileroVad
+
+    vad = SileroVad()
+    decoding = detecting = 0.0
+    for path in sorted(folder.iterdir()):
+        start = cpu_s()
+        with open_audio(path) as audio:
+            resampler = Resampler(audio.sample_rate, SAMPLE_RATE, audio.channels)
+            blocks = [*(resampler.push(block) for block in audio), resampler.finish()]
+        middle = cpu_s()
+        for channel in range(audio.channels):
+            stream = vad.stream()
+            for block in blocks:
+                stream.push(block[channel])
+            stream.finish()
+        decoding, detecting = decoding + middle - start, detecting + cpu_s() - middle
+    return decoding, detecting
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--bundle", default="telephone")
+    parser.add_argument("--call", type=Path, default=ROOT / "examples" / "calls" / "billing" / "1001.wav")
+    options = parser.parse_args()
+
+    start = cpu_s()
+    import torch  # noqa: F401
+
+    import ser_batch.audio
+    import ser_batch.pipeline
+    import ser_batch.vad  # noqa: F401
+
+    imports = cpu_s() - start
+    code = "import ser_batch.workers"
+    start = cpu_s()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    worker_imports = cpu_s() - start
+
+    with tempfile.TemporaryDirectory() as work:
+        calls = Path(work) / "calls"
+        calls.mkdir()
+        n = make_calls(calls, options.hours, options.call)
+        decoding, detecting = floor(calls)
+        alone = decoding + detecting
+
+        from ser_batch.config import Config
+        from ser_batch.pipeline import run
+
+        config = Config().updated({"score": {"bundle": options.bundle}, "run": {"device": "cpu"}})
+        start, wall = cpu_s(), time.monotonic()
+        progress = run([str(calls)], Path(work) / "out", config, threading.Event())
+        wall = time.monotonic() - wall
+        workers = max(1, len(os.sched_getaffinity(0)) - max(1, len(os.sched_getaffinity(0)) // 2))
+        whole = cpu_s() - start - workers * worker_imports
+        again = cpu_s()
+        decode_again, detect_again = floor(calls)
+        again = cpu_s() - again
+
+    assert progress.done == n
+    audio_h = progress.audio_s / 3600
+    alone = (alone + again) / 2  # before and after: what else the machine does weighs on both
+    print(f"{n} stereo calls, {audio_h:.2f} h, {progress.segments} segments scored")
+    print(f"imports, left out         {imports:8.1f} s of CPU, and {worker_imports:.1f} s in each of {workers} workers")
+    print(f"decoding alone            {(decoding + decode_again) / 2:8.1f} s of CPU")
+    print(f"Silero VAD alone          {(detecting + detect_again) / 2:8.1f} s of CPU")
+    print(f"ser analyze, all of it    {whole:8.1f} s of CPU, {wall:.1f} s on the clock")
+    print(f"speed                     {progress.audio_s / wall:8.0f} x real time of stereo calls")
+    print(f"ratio                     {whole / alone:8.2f}   (bar: 3.0)")
+
+
+if __name__ == "__main__":
+    main()
