@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -19,16 +19,17 @@ class Calibration:
         return (logits.float() / self.temperature).softmax(-1)
 
 
-def fit_calibration(logits: Float[Tensor, "n labels"], truth: Int[Tensor, " n"], coverage: float) -> Calibration:
+def fit_calibration(logits: Float[Tensor, "n labels"], right: Bool[Tensor, "n labels"], coverage: float) -> Calibration:
     """The temperature of least negative log-likelihood on held-out speakers, and the confidence that a
-    share `coverage` of their clips reaches."""
+    share `coverage` of their clips reaches. `right` says which labels are right for each clip."""
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     logits = logits.double()
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), truth)
+        log_p = (logits / log_temperature.exp()).log_softmax(-1)
+        value = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1).mean()
         value.backward()
         return value
 

@@ -12,7 +12,6 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float32
 
-
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 512
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE

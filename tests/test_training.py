@@ -17,8 +17,8 @@ from ser_batch.features import MfccConfig
 from ser_batch.training import augmentation as aug
 from ser_batch.training.corpora import LABELS, RAVDESS_FOLDS, Clip, Corpus, read_corpora
 from ser_batch.training.data import BalancedBatches, Utterance, Utterances, collate
-from ser_batch.training.fit import TrainConfig, fit, masked_cross_entropy
-from ser_batch.training.metrics import calibration_error, confusion, macro_f1, recalls, uar
+from ser_batch.training.fit import TrainConfig, cross_entropy, fit
+from ser_batch.training.metrics import answered, calibration_error, confusion, macro_f1, recalls, uar
 from ser_batch.training.split import split_speakers
 from ser_batch.training.train import train
 from tests.conftest import EXAMPLES, ser
@@ -212,21 +212,42 @@ def test_a_telephone_gives_finite_float32_and_the_same_for_the_same_seed(seed, n
     assert 0.85 * n < len(one) < 1.15 * n + 2
 
 
-def test_a_label_that_a_corpus_lacks_is_neither_taught_nor_punished():
+def test_with_one_right_answer_the_loss_is_the_usual_cross_entropy():
     torch.manual_seed(0)
-    logits = torch.randn(6, 8, requires_grad=True)
-    possible = torch.ones(6, 8, dtype=torch.bool)
-    possible[:, 1] = False
-    labels = torch.tensor([0, 2, 3, 4, 5, 6])
+    logits, labels = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 5])
     for smoothing in (0.0, 0.1):
-        loss = masked_cross_entropy(logits, labels, possible, smoothing)
-        [gradient] = torch.autograd.grad(loss, logits)
-        assert gradient.isfinite().all()
-        assert (gradient[:, 1] == 0).all()
-        kept = [i for i in range(8) if i != 1]
-        renumbered = torch.tensor([kept.index(int(label)) for label in labels])
-        expected = torch.nn.functional.cross_entropy(logits[:, kept], renumbered, label_smoothing=smoothing)
-        torch.testing.assert_close(loss, expected)
+        expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        right = torch.nn.functional.one_hot(labels, 8).bool()
+        torch.testing.assert_close(cross_entropy(logits, right, smoothing), expected)
+
+
+def test_where_two_answers_are_right_neither_is_taught_over_the_other():
+    logits = torch.tensor([[0.3, -0.2, 1.0, 0.0]], requires_grad=True)
+    right = torch.tensor([[True, True, False, False]])
+    loss = cross_entropy(logits, right, 0.0)
+    p = logits.softmax(-1)[0]
+    assert loss.item() == pytest.approx(-float((p[0] + p[1]).log()))
+    [gradient] = torch.autograd.grad(loss, logits)
+    # Both rise in proportion to what they have: their odds are left as they are.
+    assert float(gradient[0, 0] / gradient[0, 1]) == pytest.approx(float(p[0] / p[1]), rel=1e-4)
+
+
+def test_only_a_corpus_without_calm_leaves_open_what_its_neutral_is(utterances):
+    data = sets(utterances)[0]
+    truth, right = data.truth()
+    for utterance, label, row in zip(data.utterances, truth, right, strict=True):
+        ambiguous = utterance.clip.corpus == "two" and utterance.clip.label == "neutral"
+        expected = ["neutral", "calm"] if ambiguous else [utterance.clip.label]
+        assert [LABELS[i] for i in np.flatnonzero(row)] == expected
+        assert LABELS[label] == utterance.clip.label
+    batch = collate([data[i, None] for i in range(8)])
+    assert np.array_equal(batch.right, right[:8])
+    assert np.array_equal(batch.labels, truth[:8])
+
+
+def test_an_answer_that_is_right_too_counts_as_the_true_one():
+    right = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
+    assert answered(np.array([0, 0, 2]), right, np.array([1, 2, 1])).tolist() == [0, 2, 1]
 
 
 def test_figures_equal_their_definitions_on_a_hand_made_table():
@@ -243,9 +264,8 @@ def test_a_perfect_forecaster_has_no_calibration_error_and_a_boaster_has():
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1, 1, 1], 50_000)
     truth = np.array([rng.choice(3, p=row) for row in p])
-    assert calibration_error(truth, p) < 0.01
-    boast = np.full((1000, 2), [0.95, 0.05])
-    assert calibration_error(np.arange(1000) % 2, boast) == pytest.approx(0.45, abs=0.01)
+    assert calibration_error(p.argmax(axis=1) == truth, p.max(axis=1)) < 0.01
+    assert calibration_error(np.arange(1000) % 2 == 0, np.full(1000, 0.95)) == pytest.approx(0.45, abs=0.01)
 
 
 @pytest.fixture(scope="session")
@@ -254,8 +274,9 @@ def utterances() -> list[Utterance]:
     rng = np.random.default_rng(0)
     result = []
     for i in range(60):
-        label = i % 3
-        wave = aug.coloured_noise(int(rng.integers(3000, 6000)), float(label), rng)
+        kind = i % 3
+        label = LABELS.index(("neutral", "happy", "sad")[kind])
+        wave = aug.coloured_noise(int(rng.integers(3000, 6000)), float(kind), rng)
         corpus = "one" if i % 2 else "two"
         result.append(
             Utterance(Clip(Path(str(i)), corpus, f"s{i % 7}", "f", LABELS[label]), wave, 300, len(wave) - 300)
@@ -265,8 +286,8 @@ def utterances() -> list[Utterance]:
 
 def sets(utterances: list[Utterance]) -> tuple[Utterances, Utterances]:
     telephone = aug.Telephone(aug.AugmentationConfig(codec_p=0.1), RATE)
-    possible = {"one": LABELS, "two": LABELS[:3]}
-    return tuple(Utterances(part, LABELS, possible, telephone) for part in (utterances[:45], utterances[45:]))  # type: ignore[return-value]
+    known = {"one": LABELS, "two": ("neutral", "happy", "sad")}
+    return tuple(Utterances(part, LABELS, known, telephone) for part in (utterances[:45], utterances[45:]))  # type: ignore[return-value]
 
 
 SMALL = TrainConfig(
@@ -327,7 +348,7 @@ def test_an_epoch_draws_corpora_by_weight_and_labels_alike(utterances):
     drawn = [utterances[index].clip for batch in batches for index, _ in batch]
     assert len(drawn) == 8000
     assert np.mean([c.corpus == "one" for c in drawn]) == pytest.approx(0.75, abs=0.02)
-    for label in LABELS[:3]:
+    for label in ("neutral", "happy", "sad"):
         assert np.mean([c.label == label for c in drawn]) == pytest.approx(1 / 3, abs=0.02)
     again = BalancedBatches(utterances, {"one": 3.0, "two": 1.0}, 8000, 32, 0, 0)
     assert list(again) == list(batches)

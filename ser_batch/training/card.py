@@ -35,8 +35,8 @@ Trained on {trained}.
 
 Training speakers: {len(speakers["train"])} ({metrics["clips"]["train"]} clips); validation:
 {len(speakers["validation"])} ({metrics["clips"]["validation"]}); test: {len(speakers["test"])}
-({metrics["clips"]["test"]}). A corpus that lacks a label says nothing about it: its clips neither teach
-nor punish that label.
+({metrics["clips"]["test"]}). Where a corpus has no word for `calm`, its neutral clips leave open which
+of the two they are, in training and in the figures below.
 
 {_augmentation(metrics)}
 
@@ -50,7 +50,8 @@ nor punish that label.
 
 `clean`: at {f.sample_rate} Hz; `g711`: 300 to 3400 Hz, mu-law; `gsm`: 300 to 3400 Hz, GSM 06.10; `noise=10dB`: pink
 noise 10 dB below the speech. `labelled`: clips on which the model does not abstain (confidence of at least
-{bundle.calibration.abstain_below:.2f}). The model may answer any of its labels, also those that a corpus lacks.
+{bundle.calibration.abstain_below:.2f}). The model may answer any of its labels;
+one that a corpus lacks counts as wrong.
 
 Recall by label, `clean`:
 

@@ -1,12 +1,12 @@
 """Readers of emotion corpora: folders as their publishers lay them out become lists of clips.
 
-Every reader maps its corpus to the common labels, and knows which of them its annotators could not
-have chosen: a corpus says nothing about a label that it does not have.
+Every reader maps its corpus to the common labels. No label is invented: where a corpus has no word of its
+own for one (`CALLED`), its clips leave open which of the two they are.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ser_batch.formats import named_as_audio
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight emotions of RAVDESS, in its order."""
+CALLED = {"calm": "neutral"}
+"""What a corpus that lacks the label on the left calls such speech."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,15 @@ class Clip:
     speaker: str
     sex: str
     label: str
+
+
+def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """The common labels that a clip may have, if a corpus that knows `labels` gives it `label`.
+
+    >>> meanings("neutral", ["neutral", "happy"]), meanings("neutral", ["neutral", "calm"])
+    (('neutral', 'calm'), ('neutral',))
+    """
+    return (label, *(lacked for lacked, word in CALLED.items() if word == label and lacked not in labels))
 
 
 @dataclass(frozen=True, slots=True)

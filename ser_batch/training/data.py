@@ -18,7 +18,7 @@ from ser_batch.formats import named_as_audio
 from ser_batch.regions import speech_regions
 from ser_batch.timeline import samples
 from ser_batch.training.augmentation import Telephone
-from ser_batch.training.corpora import Clip
+from ser_batch.training.corpora import Clip, meanings
 from ser_batch.vad import FRAME_S, SAMPLE_RATE, SileroVad
 
 MARGIN_S = 0.3
@@ -91,12 +91,13 @@ Key = tuple[int, tuple[int, ...] | None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Zero-padded waveforms (batch, samples), their lengths, label numbers, and which labels were possible."""
+    """Zero-padded waveforms (batch, samples), their lengths, label numbers, and which labels are right
+    (batch, label)."""
 
     waveforms: Tensor
     lengths: Tensor
     labels: Tensor
-    possible: Tensor
+    right: Tensor
 
 
 class Utterances(Dataset):
@@ -106,14 +107,16 @@ class Utterances(Dataset):
         self,
         utterances: Sequence[Utterance],
         labels: Sequence[str],
-        possible: Mapping[str, Sequence[str]],
+        corpus_labels: Mapping[str, Sequence[str]],
         augment: Telephone,
     ) -> None:
         self.utterances, self.augment = utterances, augment
         self.corpora = sorted({utterance.clip.corpus for utterance in utterances})
         self._number = {label: i for i, label in enumerate(labels)}
-        self._possible = {
-            corpus: torch.tensor([label in chosen for label in labels]) for corpus, chosen in possible.items()
+        self._right = {
+            (corpus, own): torch.tensor([label in meanings(own, known) for label in labels])
+            for corpus, known in corpus_labels.items()
+            for own in known
         }
 
     def __getitem__(self, key: Key) -> tuple[np.ndarray, int, Tensor]:
@@ -126,7 +129,14 @@ class Utterances(Dataset):
             start = rng.integers(utterance.speech_start + 1)
             end = rng.integers(utterance.speech_end, len(utterance.waveform) + 1)
             waveform = self.augment(utterance.waveform[start:end], rng)
-        return waveform, self._number[utterance.clip.label], self._possible[utterance.clip.corpus]
+        clip = utterance.clip
+        return waveform, self._number[clip.label], self._right[clip.corpus, clip.label]
+
+    def truth(self) -> tuple[np.ndarray, np.ndarray]:
+        """The label numbers of all utterances, and which labels are right (utterance, label)."""
+        clips = [utterance.clip for utterance in self.utterances]
+        labels = np.array([self._number[clip.label] for clip in clips])
+        return labels, torch.stack([self._right[clip.corpus, clip.label] for clip in clips]).numpy()
 
 
 def collate(items: Sequence[tuple[np.ndarray, int, Tensor]]) -> Batch:
@@ -139,7 +149,7 @@ def collate(items: Sequence[tuple[np.ndarray, int, Tensor]]) -> Batch:
         waveforms,
         torch.tensor(lengths),
         torch.tensor([label for _, label, _ in items]),
-        torch.stack([possible for _, _, possible in items]),
+        torch.stack([right for _, _, right in items]),
     )
 
 

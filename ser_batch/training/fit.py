@@ -1,4 +1,4 @@
-"""Fits a network to utterances: masked cross-entropy, early stopping on validation UAR, exact resume."""
+"""Fits a network to utterances: cross-entropy, early stopping on validation UAR, exact resume."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from ser_batch.features import Mfcc, MfccConfig
 from ser_batch.model import CnnBiLstm, NetworkConfig
 from ser_batch.training.augmentation import AugmentationConfig
 from ser_batch.training.data import BalancedBatches, Batch, Utterances, loader, ordered_batches
-from ser_batch.training.metrics import confusion, uar
+from ser_batch.training.metrics import answered, confusion, uar
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,15 @@ class TrainConfig:
     seed: int = 0
 
 
-def masked_cross_entropy(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy over the labels that each clip's corpus could have given.
+def cross_entropy(logits: Tensor, right: Tensor, smoothing: float) -> Tensor:
+    """The negative log-probability that the answer is right, where several answers may be.
 
-    A label that the corpus does not have takes no part: it is neither taught nor punished. Smoothing
-    spreads over the possible labels alone.
+    With one right answer this is the usual cross-entropy with label smoothing. Where a corpus leaves open
+    which of two labels a clip has, either is as good: none of them is taught, and none is punished.
     """
-    log_p = logits.masked_fill(~possible, float("-inf")).log_softmax(-1)
-    hit = -log_p.gather(1, labels[:, None])[:, 0]
-    spread = -log_p.masked_fill(~possible, 0).sum(-1) / possible.sum(-1)
-    return ((1 - smoothing) * hit + smoothing * spread).mean()
+    log_p = logits.log_softmax(-1)
+    hit = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1)
+    return ((1 - smoothing) * hit - smoothing * log_p.mean(-1)).mean()
 
 
 def predict_logits(features: Mfcc, network: nn.Module, batches: Iterable[Batch], device: torch.device) -> Tensor:
@@ -99,15 +98,16 @@ def fit(
     steps = math.ceil(config.samples_per_epoch / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps, config))
     n_validation = len(validation.utterances)
-    truth = np.array([validation[i, None][1] for i in range(n_validation)])
+    truth, right = validation.truth()
     corpus = np.array([utterance.clip.corpus for utterance in validation.utterances])
 
     def validation_uar(seed: int | None) -> float:
         """The mean of the corpora's UAR, so that a large corpus does not decide alone."""
         batches = loader(validation, ordered_batches(n_validation, config.batch_size, seed), workers)
         predicted = predict_logits(features, average.module, batches, device).argmax(-1).numpy()
+        answers = answered(truth, right, predicted)
         own = [corpus == name for name in validation.corpora]
-        return float(np.mean([uar(confusion(truth[rows], predicted[rows], n_labels)) for rows in own]))
+        return float(np.mean([uar(confusion(truth[rows], answers[rows], n_labels)) for rows in own]))
 
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"uar": -1.0, "epoch": -1, "network": None}
@@ -137,9 +137,7 @@ def fit(
         for batch in on_batches(loader(train, order, workers), len(order)):
             x, frames = features(batch.waveforms.to(device), batch.lengths.to(device))
             logits = network(hide_frames(x, frames, network.feature_mean, config.masked_frames), frames)
-            loss = masked_cross_entropy(
-                logits, batch.labels.to(device), batch.possible.to(device), config.label_smoothing
-            )
+            loss = cross_entropy(logits, batch.right.to(device), config.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 N_BINS = 15
 
@@ -15,6 +15,13 @@ def confusion(
     matrix = np.zeros((n_labels, n_labels), int)
     np.add.at(matrix, (truth, predicted), 1)
     return matrix
+
+
+def answered(
+    truth: Int[np.ndarray, " n"], right: Bool[np.ndarray, "n labels"], predicted: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """The predictions in the words of the corpus: where another label than the true one is right too, the true one."""
+    return np.where(right[np.arange(len(truth)), predicted], truth, predicted)
 
 
 def recalls(matrix: Int[np.ndarray, "labels labels"]) -> Float[np.ndarray, " labels"]:
@@ -35,25 +42,23 @@ def macro_f1(matrix: Int[np.ndarray, "labels labels"]) -> float:
     return float(np.mean(f1[matrix.sum(axis=1) > 0]))
 
 
-def calibration_error(
-    truth: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n labels"], n_bins: int = N_BINS
-) -> float:
-    """Expected calibration error over equal-width bins of the highest probability (Guo et al., ICML 2017)."""
-    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+def calibration_error(hit: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], n_bins: int = N_BINS) -> float:
+    """Expected calibration error over equal-width bins of confidence (Guo et al., ICML 2017)."""
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     gaps = np.bincount(bins, hit - confidence, n_bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    return float(np.abs(gaps).sum() / len(hit))
 
 
 def summary(
     truth: Int[np.ndarray, " n"],
+    right: Bool[np.ndarray, "n labels"],
     probabilities: Float[np.ndarray, "n labels"],
     speakers: Sequence[str],
     labels: Sequence[str],
     abstain_below: float,
 ) -> dict:
     """All figures of one evaluation, as plain values for `metrics.json`."""
-    predicted = probabilities.argmax(axis=1)
+    predicted = answered(truth, right, probabilities.argmax(axis=1))
     matrix = confusion(truth, predicted, len(labels))
     by_speaker = {}
     for speaker in sorted(set(speakers)):
@@ -65,7 +70,7 @@ def summary(
         "uar": uar(matrix),
         "accuracy": float(np.mean(predicted == truth)),
         "macro_f1": macro_f1(matrix),
-        "ece": calibration_error(truth, probabilities),
+        "ece": calibration_error(predicted == truth, probabilities.max(axis=1)),
         "recall": {label: float(r) for label, r in zip(labels, recalls(matrix), strict=True) if not np.isnan(r)},
         "uar_by_speaker": by_speaker,
         "uar_speaker_sd": float(np.std(list(by_speaker.values()))),

@@ -66,9 +66,9 @@ def train(
         parts[name] = load_utterances(
             getattr(split, name), sample_rate, partial(tqdm, desc=f"reading {name}", disable=quiet)
         )
-    possible = {corpus.name: corpus.labels for corpus in corpora}
+    corpus_labels = {corpus.name: corpus.labels for corpus in corpora}
     telephone = Telephone(config.augmentation, sample_rate, noises)
-    sets = {name: Utterances(utterances, LABELS, possible, telephone) for name, utterances in parts.items()}
+    sets = {name: Utterances(utterances, LABELS, corpus_labels, telephone) for name, utterances in parts.items()}
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
 
@@ -128,14 +128,11 @@ def train(
 def _calibrate(
     features: Mfcc, network: CnnBiLstm, validation: Utterances, config: TrainConfig, device: torch.device
 ) -> Calibration:
-    """Calibrates on the validation speakers, as recorded and by telephone, each with the labels that it can have."""
-    logits, truth = [], []
-    n = len(validation.utterances)
-    for seed in (None, config.seed):
-        batches = list(loader(validation, ordered_batches(n, config.batch_size, seed), 0))
-        logits.append(predict_logits(features, network, batches, device))
-        truth.append(torch.cat([batch.labels for batch in batches]))
-    return fit_calibration(torch.cat(logits), torch.cat(truth), COVERAGE)
+    """Calibrates on the validation speakers, as recorded and by telephone."""
+    orders = [ordered_batches(len(validation.utterances), config.batch_size, seed) for seed in (None, config.seed)]
+    logits = [predict_logits(features, network, loader(validation, order, 0), device) for order in orders]
+    right = torch.from_numpy(validation.truth()[1])
+    return fit_calibration(torch.cat(logits), torch.cat([right, right]), COVERAGE)
 
 
 CONDITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
@@ -163,7 +160,6 @@ def _test(
         if not own:
             continue
         results[corpus.name] = {}
-        truth = np.array([LABELS.index(utterance.clip.label) for utterance in own])
         for condition, heard in CONDITIONS.items():
             changed = [
                 dataclasses.replace(
@@ -178,6 +174,6 @@ def _test(
             batches = loader(test, ordered_batches(len(own), config.batch_size, None), 0)
             probabilities = calibration.probabilities(predict_logits(features, network, batches, device)).numpy()
             results[corpus.name][condition] = summary(
-                truth, probabilities, [u.clip.speaker for u in own], LABELS, calibration.abstain_below
+                *test.truth(), probabilities, [u.clip.speaker for u in own], LABELS, calibration.abstain_below
             )
     return results
