@@ -1,8 +1,10 @@
 """Speech emotion analytics for call recordings.
 
-    >>> from ser_batch import Config, analyze
-    >>> for analysis in analyze(["calls/"], Config()):  # doctest: +SKIP
-    ...     print(analysis.path, analysis.error or [s.label for s in analysis.segments])
+    from ser_batch import Config, analyze
+
+    if __name__ == "__main__":  # decoding runs in processes of its own, which import this file
+        for analysis in analyze(["calls/"], Config()):
+            print(analysis.path, analysis.error or [s.label for s in analysis.segments])
 
 `pipeline` shows every stage in order.
 """

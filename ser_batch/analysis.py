@@ -1,7 +1,7 @@
 """What is known of one recording once all its segments are scored, and the rows that say it."""
 
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ import numpy as np
 from ser_batch import __version__
 from ser_batch.bundles import Bundle
 from ser_batch.decoding import Channel, Decoded, Failed
-from ser_batch.inference import Item
+from ser_batch.inference import PendingSegment
 from ser_batch.recordings import Recording, shown
 from ser_batch.results import Identity, Rows
 from ser_batch.timeline import Segment, overlap_s, samples, total_s
@@ -65,8 +65,9 @@ class Analysis:
 class Assembly:
     """A decoded recording whose segments are being scored, in any order."""
 
-    def __init__(self, decoded: Decoded, bundle: Bundle, abstain_below: float | None) -> None:
+    def __init__(self, decoded: Decoded, bundle: Bundle, abstain_below: float | None, work: Path) -> None:
         self._decoded, self._bundle = decoded, bundle
+        self._folder = work / decoded.recording.recording_id
         self._abstain_below = bundle.calibration.abstain_below if abstain_below is None else abstain_below
         self._segments = sorted((s, number) for number, c in enumerate(decoded.channels) for s in c.segments)
         self._scored: dict[int, ScoredSegment] = {}
@@ -76,14 +77,14 @@ class Assembly:
         """Segments that are still to be scored."""
         return len(self._segments) - len(self._scored)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[PendingSegment]:
         """The segments to score; each has the recording's id and its own number for a key."""
         sample_rate = self._bundle.features.sample_rate
         for number, (segment, channel) in enumerate(self._segments):
             start, end = samples(segment.start_s, sample_rate), samples(segment.end_s, sample_rate)
             file = self._decoded.channels[channel].waveform
             assert file is not None
-            yield Item(
+            yield PendingSegment(
                 (self._decoded.recording.recording_id, number),
                 end - start,
                 partial(_read_samples, file, start, end - start),
@@ -106,11 +107,7 @@ class Assembly:
 
     def finish(self) -> Analysis:
         """The whole recording; its waveforms are removed."""
-        for channel in self._decoded.channels:
-            if channel.waveform:
-                channel.waveform.unlink(missing_ok=True)
-                with suppress(OSError):
-                    channel.waveform.parent.rmdir()
+        shutil.rmtree(self._folder, ignore_errors=True)
         return Analysis(self._decoded, [self._scored[i] for i in range(len(self._segments))])
 
 

@@ -1,6 +1,7 @@
 """A path becomes blocks of waveform: decode and resample, once, front to back, never by seeking.
 
-soundfile opens what it can; PyAV, which carries its own FFmpeg, opens the rest. Waveforms are float32
+soundfile opens what it can; PyAV, which carries its own FFmpeg, opens the rest, and what soundfile would
+not read to its end. Waveforms are float32
 arrays of shape (channels, samples) with full scale at 1.0.
 """
 
@@ -8,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike, fsencode, fspath
 from pathlib import Path
 from typing import IO, Protocol, Self, cast
@@ -89,7 +91,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
     else:
         try:
             decoder = _SoundfileDecoder(path)
-        except (soundfile.LibsndfileError, _NoFrames):
+        except (soundfile.LibsndfileError, _NotWhole):
             decoder = _AvDecoder(path)
     _check_shape(decoder)
     return decoder
@@ -109,8 +111,8 @@ def _check_shape(decoder: Decoder) -> None:
         raise AudioError(problem)
 
 
-class _NoFrames(Exception):
-    """A header that was never completed says that no audio follows; FFmpeg looks for itself."""
+class _NotWhole(Exception):
+    """libsndfile would stop before the audio does; FFmpeg goes on to the end of the file."""
 
 
 class _Closing:
@@ -135,23 +137,37 @@ class _SoundfileDecoder(_Closing):
     ) -> None:
         super().__init__()
         if headerless:
-            self._file = soundfile.SoundFile(
-                fsencode(path),
-                format="RAW",
-                subtype=headerless.subtype,
-                endian="LITTLE" if headerless.subtype == "PCM_16" else "FILE",
-                samplerate=raw.sample_rate or headerless.sample_rate,
-                channels=raw.channels,
-            )
+            try:
+                self._file = soundfile.SoundFile(
+                    fsencode(path),
+                    format="RAW",
+                    subtype=headerless.subtype,
+                    endian="LITTLE" if headerless.subtype == "PCM_16" else "FILE",
+                    samplerate=raw.sample_rate or headerless.sample_rate,
+                    channels=raw.channels,
+                )
+            except soundfile.LibsndfileError as error:
+                shape = f"{raw.channels} channels at {raw.sample_rate or headerless.sample_rate} Hz"
+                raise AudioError(
+                    f"cannot be {headerless.subtype} of {shape}: check the options for raw files"
+                ) from error
         else:
             self._file = soundfile.SoundFile(fsencode(path))
         self._stack.enter_context(self._file)
-        if not self._file.frames and not headerless:
-            self._stack.close()
-            raise _NoFrames
         self.codec = f"{self._file.format}/{self._file.subtype}".lower()
+        if not headerless and self._stops_early():
+            self._stack.close()
+            raise _NotWhole
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
+
+    def _stops_early(self) -> bool:
+        """Whether more audio may follow than libsndfile is going to read.
+
+        Of MP3 it reads as much as it guesses from the first frames. Of WAV it believes the header, also
+        where a recorder died before it wrote the length: then what follows the data are no chunks.
+        """
+        return "mpeg" in self.codec or not self._file.frames or "Exiting parser" in self._file.extra_info
 
     def __iter__(self) -> Iterator[Waveform]:
         size, position = int(BLOCK_S * self.sample_rate), 0
@@ -174,8 +190,6 @@ class _SoundfileDecoder(_Closing):
 
     def _promised(self) -> int:
         """Frames that the header promises."""
-        if "mpeg" in self.codec:
-            return 0  # an estimate
         # libsndfile corrects the header of a file that is too short, and says so in its log alone.
         cut = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
         if cut and int(cut[1]) < _UNKNOWN_LENGTH:
@@ -192,10 +206,13 @@ class _AvDecoder(_Closing):
 
     def __init__(self, path: str | PathLike[str], headerless: RawFormat | None = None) -> None:
         super().__init__()
-        self._position = 0
+        self._position = self._decoded = 0
         # A file object, so that no name can be taken for a URL or a pattern.
         file: IO[bytes] = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        with open(path, "rb") as head:
+            if head.read(4) == b"RIFF":
+                options["ignore_length"] = "1"  # FFmpeg sees a WAV only where its header cannot be believed
         if headerless:
             options |= dict(headerless.options)
         try:
@@ -205,16 +222,21 @@ class _AvDecoder(_Closing):
             )
             self._stack.callback(self._container.close)
             self._stream = self._container.streams.audio[0]
-            self._context = self._stream.codec_context
-            self.codec = f"{self._container.format.name.split(',')[0]}/{self._context.name}"
-            self.sample_rate: int = self._context.sample_rate
-            self.channels: int = self._context.channels
         except IndexError:
             self._stack.close()
             raise AudioError("holds no audio stream") from None
-        except (av.FFmpegError, ValueError, AttributeError) as error:
+        except (av.FFmpegError, ValueError) as error:
             self._stack.close()
             raise AudioError("is no audio in any format that we know, or its header is damaged") from error
+        context = self._stream.codec_context
+        self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
+        # The first frame knows better than the header: AAC may say half its rate and one of its channels.
+        self._waiting = self._frames()
+        first = next(self._waiting, None)
+        self.sample_rate: int = first.sample_rate if first else context.sample_rate
+        self.channels: int = first.layout.nb_channels if first else context.channels
+        if first:
+            self._waiting = chain([first], self._waiting)
 
     def __iter__(self) -> Iterator[Waveform]:
         size = int(BLOCK_S * self.sample_rate)
@@ -232,7 +254,7 @@ class _AvDecoder(_Closing):
     def _pieces(self) -> Iterator[np.ndarray]:
         """Decoded frames in order, with silence where the container's clock says that audio is missing."""
         rate, origin_s = self.sample_rate, None
-        for frame in self._frames():
+        for frame in self._waiting:
             if (frame.sample_rate, frame.layout.nb_channels) != (rate, self.channels):
                 shape = f"{frame.sample_rate} Hz, {frame.layout.nb_channels} channels"
                 self.notes.append(f"audio after {self._position / rate:.2f} s is left out: it changes to {shape}")
@@ -254,13 +276,15 @@ class _AvDecoder(_Closing):
         packets = self._container.demux(self._stream)
         while True:
             try:
-                yield from next(packets).decode()
+                for frame in next(packets).decode():
+                    self._decoded += frame.samples
+                    yield frame
             except StopIteration:
                 break
             except av.error.InvalidDataError:
                 damaged += 1
             except av.FFmpegError as error:
-                self.notes.append(f"audio breaks off at {self._position / self.sample_rate:.2f} s: {error.strerror}")
+                self.notes.append(f"audio breaks off after {self._decoded} samples: {error.strerror}")
                 break
         if damaged:
             self.notes.append(f"{damaged} damaged packets")

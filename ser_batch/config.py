@@ -46,16 +46,24 @@ class VadConfig:
     """Shorter speech counts as noise."""
     pad_s: float = 0.032
     """Speech is widened by this at both ends."""
-    crosstalk_db: float | None = 25.0
-    """Speech this far below another channel's simultaneous speech has leaked in from there. None: keep it."""
+    crosstalk_db: float = 25.0
+    """Speech this far below another channel's simultaneous speech has leaked in from there. 0: keep it."""
 
     def __post_init__(self) -> None:
         _require(self.engine in ("silero", "pyannote"), "engine", "silero or pyannote")
         _require(0 < self.offset <= self.onset < 1, "onset and offset", "0 < offset <= onset < 1")
         for name in ("min_silence_s", "min_speech_s", "pad_s"):
             _require(0 <= getattr(self, name) <= 10, name, "0 to 10 seconds")
-        _require(self.crosstalk_db is None or self.crosstalk_db > 0, "crosstalk_db", "more than 0 dB, or none")
+        _require(self.crosstalk_db >= 0, "crosstalk_db", "0 dB or more")
         _require(self.engine != "pyannote" or bool(self.model), "model", "the path or name of a pyannote model")
+
+    def model_fingerprint(self) -> str | None:
+        """What tells one VAD model from another: a hash of a local file, the name of one on the hub."""
+        if self.engine == "silero" or self.model is None:
+            return None
+        path = Path(self.model)
+        path = path / "pytorch_model.bin" if path.is_dir() else path
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +179,9 @@ class Config:
         """A fingerprint of all options that alter rows: the same rows, the same hash."""
         values = dataclasses.asdict(self)
         del values["run"]
-        # The bundle counts by its content, as model_id, not by where it lies.
+        # Models count by their content, not by where they lie; that of the bundle is its model_id.
         del values["score"]["bundle"]
+        values["vad"]["model"] = self.vad.model_fingerprint()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,12 +10,12 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from ser_batch.audio import RawOptions, Resampler, Waveform, open_audio
+from ser_batch.audio import Decoder, RawOptions, Resampler, Waveform, open_audio
 from ser_batch.config import Config
 from ser_batch.errors import AudioError, SerError
 from ser_batch.recordings import Recording
@@ -24,8 +24,12 @@ from ser_batch.segments import segment_regions
 from ser_batch.timeline import Segment
 from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
 
-YOUNG_S = 2.0
-"""A file that changed this recently may still be growing: it is looked at twice."""
+YOUNG_S = 10.0
+"""A file that changed this recently may still be growing: it is given this long to change again."""
+
+
+ALIKE = 1e-6
+"""Channels that differ by less than 60 dB below their level carry the same sound: a mono call stored as stereo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,31 @@ class Stamp:
 
     @classmethod
     def of(cls, file: str) -> "Stamp":
+        """Raises OSError if the file is not there."""
         status = os.stat(file)
-        return cls(status.st_size, datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC))
+        # File systems hold dates that no calendar has.
+        microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
+        return cls(status.st_size, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds))
+
+
+_LAST_MICROSECOND = 253_402_300_799_000_000  # the end of the year 9999
+
+
+def stamp_of(recording: Recording) -> Stamp | None:
+    """The stamp of a recording's file, or None where there is none."""
+    try:
+        return Stamp.of(recording.file)
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A recording to decode: the stamp that it was found with, and the content hash of rows that it has."""
+
+    recording: Recording
+    stamp: Stamp | None
+    known_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +131,33 @@ class Growing:
 Outcome = Decoded | Failed | Unchanged | Growing
 
 
-def decode(recording: Recording, known_hash: str | None, job: Job, vad: Vad) -> Outcome:
+def decode(task: Task, job: Job, vad: Vad) -> Outcome:
     """Decodes a recording once, finds the speech of each channel, and divides it into segments.
 
-    `known_hash` is the content hash of rows that are already there.
+    Raises:
+        WorkspaceError: the working directory cannot be written.
     """
-    stamp, content_hash = None, None
+    recording, content_hash = task.recording, None
+    outcome: Outcome
     try:
-        stamp = _settled(recording.file)
-        if stamp is None:
-            return Growing(recording)
+        if task.stamp and 0 <= (age_s := time.time() - task.stamp.modified_at.timestamp()) < YOUNG_S:
+            time.sleep(YOUNG_S - age_s)
         content_hash = hash_file(recording.file)
-        if content_hash == known_hash:
+        if content_hash == task.known_hash:
             return Unchanged(recording)
-        decoded = _decode(recording, stamp, content_hash, job, vad)
-        if Stamp.of(recording.file) != stamp:
-            return Growing(recording)
-        return decoded
+        outcome = _decode(recording, Stamp.of(recording.file), content_hash, job, vad)
     except AudioError as error:
-        return Failed(recording, stamp, content_hash, str(error))
+        outcome = Failed(recording, task.stamp, content_hash, str(error))
     except FileNotFoundError:
-        return Failed(recording, stamp, content_hash, "the file is gone, or a link that leads nowhere")
+        outcome = Failed(recording, task.stamp, content_hash, "the file is gone, or a link that leads nowhere")
     except PermissionError:
-        return Failed(recording, stamp, content_hash, "may not be read: give this user the right to read it")
-
-
-def _settled(file: str) -> Stamp | None:
-    """The file's stamp, or None if it changes while one looks at it."""
-    stamp = Stamp.of(file)
-    age_s = time.time() - stamp.modified_at.timestamp()
-    if 0 <= age_s < YOUNG_S:
-        time.sleep(YOUNG_S - age_s)
-        return stamp if Stamp.of(file) == stamp else None
-    return stamp
+        advice = "may not be read: give this user the right to, and use --retry-failed"
+        outcome = Failed(recording, task.stamp, content_hash, advice)
+    except OSError as error:
+        outcome = Failed(recording, task.stamp, content_hash, f"cannot be read: {error.strerror}")
+    # Whatever came of it: a file that changed meanwhile is not whole yet.
+    now = stamp_of(recording)
+    return Growing(recording) if now and task.stamp and now != task.stamp else outcome
 
 
 def hash_file(file: str) -> str:
@@ -155,90 +176,92 @@ def hash_file(file: str) -> str:
 def _decode(recording: Recording, stamp: Stamp, content_hash: str, job: Job, vad: Vad) -> Decoded:
     config = job.config
     folder = job.work / recording.recording_id
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise WorkspaceError(f"{job.work}: cannot be written: {error.strerror}") from error
     with open_audio(recording.file, RawOptions(config.audio.raw_sample_rate, config.audio.raw_channels)) as audio:
-        n_channels = 1 if config.audio.mix else audio.channels
-        roles, notes = _roles(config, n_channels)
-        scored = [role != "agent" or config.score.score_agents for role in roles]
-        if config.score.roles and None in roles and not config.score.score_agents:
-            scored = [False] * n_channels
-        for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, n_channels)
-        for_model = Resampler(audio.sample_rate, job.sample_rate, n_channels)
-        tracks = [_Track(vad) for _ in range(n_channels)]
-        files = [open(folder / f"{c}.f32", "wb") if keep else None for c, keep in enumerate(scored)]  # noqa: SIM115
-        try:
-            length = 0
-
-            def take(wide: Waveform, narrow: Waveform) -> None:
-                for track, samples in zip(tracks, wide, strict=True):
-                    track.push(samples)
-                for file, samples in zip(files, narrow, strict=True):
-                    if file:
-                        file.write(samples.tobytes())
-
-            for block in audio:
-                if config.audio.mix:
-                    block = block.mean(axis=0, keepdims=True)
-                length += block.shape[1]
-                take(for_vad.push(block), for_model.push(block))
-            take(for_vad.finish(), for_model.finish())
-        except OSError as error:
-            if isinstance(error, AudioError):
-                raise
-            raise WorkspaceError(f"{job.work}: cannot be written: {error.strerror}") from error
-        finally:
-            for file in files:
-                if file:
-                    file.close()
-        if not length:
-            raise AudioError("holds no samples")
-        duration_s = length / audio.sample_rate
-        probabilities, levels = (np.stack(arrays) for arrays in zip(*(t.finish() for t in tracks), strict=True))
+        roles, scored, notes = _roles(config, 1 if config.audio.mix else audio.channels)
+        files = [folder / f"{channel}.f32" if keep else None for channel, keep in enumerate(scored)]
+        listeners = [_Listener(vad, file) for file in files]
+        duration_s, alike = _listen(audio, listeners, job)
+        if alike:
+            roles, scored, notes = _roles(config, 1)
+            notes.append(f"all {audio.channels} channels are the same: taken as one")
+            listeners = listeners[:1]
+        probabilities, levels = (np.stack(arrays) for arrays in zip(*(x.finish() for x in listeners), strict=True))
         probabilities = without_crosstalk(probabilities, levels, config.vad)
         channels = []
-        for channel, role in enumerate(roles):
-            regions = speech_regions(probabilities[channel], config.vad)
-            segments = (
-                segment_regions(regions, probabilities[channel], levels[channel], config.segments)
-                if scored[channel]
-                else np.zeros((0, 2), int)
-            )
-            channels.append(
-                Channel(
-                    role,
-                    _in_seconds(regions, duration_s),
-                    _in_seconds(segments, duration_s),
-                    folder / f"{channel}.f32" if scored[channel] else None,
-                )
-            )
+        for role, keep, file, p, level in zip(roles, scored, files, probabilities, levels, strict=False):
+            regions = speech_regions(p, config.vad)
+            segments = segment_regions(regions, p, level, config.segments) if keep else regions[:0]
+            spoken, divided = _in_seconds(regions, duration_s), _in_seconds(segments, duration_s)
+            channels.append(Channel(role, spoken, divided, file if keep else None))
         return Decoded(
             recording, stamp, content_hash, audio.codec, audio.sample_rate, audio.channels, duration_s, channels,
             notes + audio.notes,
         )  # fmt: skip
 
 
+def _listen(audio: Decoder, listeners: "list[_Listener]", job: Job) -> tuple[float, bool]:
+    """Sends each channel to its listener. The length in seconds, and whether all channels are the same.
+
+    Raises:
+        AudioError: the recording holds no samples.
+    """
+    for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, len(listeners))
+    for_model = Resampler(audio.sample_rate, job.sample_rate, len(listeners))
+    length, energy, difference = 0, 0.0, 0.0
+
+    def share(wide: Waveform, narrow: Waveform) -> None:
+        for listener, *samples in zip(listeners, wide, narrow, strict=True):
+            listener.push(*samples)
+
+    for block in audio:
+        if job.config.audio.mix:
+            block = block.mean(axis=0, keepdims=True)
+        length += block.shape[1]
+        energy += float(np.square(block[0]).sum())
+        difference += max((float(np.square(other - block[0]).sum()) for other in block[1:]), default=0.0)
+        share(for_vad.push(block), for_model.push(block))
+    share(for_vad.finish(), for_model.finish())
+    if not length:
+        raise AudioError("holds no samples")
+    return length / audio.sample_rate, len(listeners) > 1 and difference < ALIKE * energy
+
+
 class WorkspaceError(SerError):
     """The working directory cannot be written: the run's trouble, not the recording's."""
 
 
-class _Track:
-    """The VAD's way along one channel: a probability and a level for each frame."""
+class _Listener:
+    """One channel's way: through the VAD, to a probability and a level for each frame; and, where it is to
+    be scored, to the file in which its waveform waits."""
 
-    def __init__(self, vad: Vad) -> None:
+    def __init__(self, vad: Vad, file: Path | None) -> None:
         self._stream = vad.stream()
+        self._file = file
         self._probabilities: list[np.ndarray] = []
         self._levels: list[np.ndarray] = []
         self._rest = np.zeros(0, np.float32)
 
-    def push(self, samples: np.ndarray) -> None:
-        self._probabilities.append(self._stream.push(samples))
-        samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._levels.append(frame_levels_db(samples[:whole].reshape(-1, FRAME_SAMPLES)))
-        self._rest = samples[whole:]
+    def push(self, wide: np.ndarray, narrow: np.ndarray) -> None:
+        """Takes the same stretch at the rate of the VAD and at that of the model."""
+        self._probabilities.append(self._stream.push(wide))
+        wide = np.concatenate([self._rest, wide])
+        whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
+        self._levels.append(frame_levels_db(wide[:whole].reshape(-1, FRAME_SAMPLES)))
+        self._rest = wide[whole:]
+        if self._file:
+            try:
+                with self._file.open("ab") as file:
+                    file.write(narrow.tobytes())
+            except OSError as error:
+                raise WorkspaceError(f"{self._file.parent.parent}: cannot be written: {error.strerror}") from error
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and levels of all frames."""
         self._probabilities.append(self._stream.finish())
         if len(self._rest):
             last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
@@ -246,15 +269,16 @@ class _Track:
         return np.concatenate(self._probabilities), np.concatenate(self._levels)
 
 
-def _roles(config: Config, n_channels: int) -> tuple[list[str | None], list[str]]:
-    """The role of each channel, and a note where the roles that were named do not fit."""
+def _roles(config: Config, n_channels: int) -> tuple[list[str | None], list[bool], list[str]]:
+    """The role of each channel, whether it is to be scored, and a note where the named roles do not fit."""
     named = config.score.roles
     if not named:
-        return [None] * n_channels, []
+        return [None] * n_channels, [True] * n_channels, []
     if len(named) == n_channels:
-        return list(named), []
-    note = f"{n_channels} channels, but {len(named)} roles: nobody can tell who speaks where"
-    return [None] * n_channels, [note if config.score.score_agents else note + ", so nothing is scored"]
+        return list(named), [role != "agent" or config.score.score_agents for role in named], []
+    note = f"channels: {n_channels}, roles: {len(named)}; nobody can tell who speaks where"
+    everyone = config.score.score_agents
+    return [None] * n_channels, [everyone] * n_channels, [note if everyone else note + ", so nothing is scored"]
 
 
 def _in_seconds(regions: Regions, duration_s: float) -> list[Segment]:

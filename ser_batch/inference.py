@@ -19,7 +19,7 @@ POOL_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PendingSegment:
     """One segment on its way: `read` gives its samples when its turn comes."""
 
     key: Any
@@ -45,11 +45,11 @@ class SegmentBatches(IterableDataset):
     A None in the stream means that nothing more comes for now: what waits is packed at once.
     """
 
-    def __init__(self, items: Iterable[Item | None], batch_size: int) -> None:
+    def __init__(self, items: Iterable[PendingSegment | None], batch_size: int) -> None:
         self._items, self._batch_size = items, batch_size
 
     def __iter__(self) -> Iterator[Batch | None]:
-        pool: list[Item] = []
+        pool: list[PendingSegment] = []
         for item in self._items:
             if item is not None:
                 pool.append(item)
@@ -60,7 +60,7 @@ class SegmentBatches(IterableDataset):
                 yield None
         yield from self._packed(pool)
 
-    def _packed(self, pool: list[Item]) -> Iterator[Batch]:
+    def _packed(self, pool: list[PendingSegment]) -> Iterator[Batch]:
         pool = sorted(pool, key=lambda item: item.n_samples)
         for start in range(0, len(pool), self._batch_size):
             items = pool[start : start + self._batch_size]
@@ -80,7 +80,7 @@ class Scorer:
         self._features, self._network = features.to(self.device), network.to(self.device)
 
     def score(
-        self, items: Iterable[Item | None], batch_size: int
+        self, items: Iterable[PendingSegment | None], batch_size: int
     ) -> Iterator[tuple[list, np.ndarray, np.ndarray] | None]:
         """Keys, probabilities (batch, label) and loudness (batch) in dBFS, batch by batch; None as it came.
 

@@ -138,11 +138,13 @@ def _bundles() -> str:
 
 def _scoring() -> str:
     from ser_batch.bundles import load_bundle, shipped_bundles
-    from ser_batch.inference import Item, Scorer
+    from ser_batch.inference import PendingSegment, Scorer
 
     scorer = Scorer(load_bundle(str(next(shipped_bundles()))))
     tone = (0.1 * np.sin(np.arange(16_000) / 5)).astype(np.float32)
-    [[_, probabilities, _]] = [scores for scores in scorer.score([Item(0, len(tone), lambda: tone)], 1) if scores]
+    [[_, probabilities, _]] = [
+        scores for scores in scorer.score([PendingSegment(0, len(tone), lambda: tone)], 1) if scores
+    ]
     if not np.isclose(probabilities.sum(), 1, atol=1e-3):
         raise RuntimeError("probabilities do not sum to one")
     return f"works on {scorer.device}"

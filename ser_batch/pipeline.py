@@ -9,6 +9,7 @@ import os
 import platform
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,15 +22,13 @@ from ser_batch import __version__
 from ser_batch.analysis import Analysis, Assembly, rows
 from ser_batch.bundles import load_bundle
 from ser_batch.config import Config
-from ser_batch.decoding import Decoded, Failed, Growing, Job, Stamp, Unchanged
-from ser_batch.inference import Item, Scorer
+from ser_batch.decoding import YOUNG_S, Decoded, Failed, Growing, Job, Task, Unchanged, stamp_of
+from ser_batch.errors import UsageError
+from ser_batch.inference import PendingSegment, Scorer
 from ser_batch.progress import Progress
 from ser_batch.recordings import Found, Recording, find_recordings, shown
 from ser_batch.results import Identity, Known, open_results, read_known
 from ser_batch.workers import decode_all
-
-Pending = Sequence[tuple[Recording, str | None]]
-"""Recordings to do, with the content hash of the rows that they have, if any."""
 
 
 def analyze(paths: Iterable[str | os.PathLike[str]], config: Config | None = None) -> Iterator[Analysis]:
@@ -46,8 +45,8 @@ def analyze(paths: Iterable[str | os.PathLike[str]], config: Config | None = Non
     found = find_recordings(os.fspath(path) for path in paths)
     scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
-        pending = [(recording, None) for recording in found.recordings]
-        for outcome in _outcomes(pending, config, scorer, Path(work), threading.Event()):
+        tasks = [Task(recording, stamp_of(recording)) for recording in found.recordings]
+        for outcome in _outcomes(tasks, config, scorer, Path(work), threading.Event()):
             if isinstance(outcome, Analysis):
                 yield outcome
 
@@ -72,15 +71,16 @@ def run(
     bundle = scorer.bundle
     identity = Identity(bundle.model_id, config.hash(), bundle.labels)
     with open_results(out, identity) as results:
-        pending = to_do(found, results.known, config.run.retry_failed)
+        tasks = to_do(found, results.known, config.run.retry_failed)
         progress = Progress(len(found.recordings), found.ignored, found.unreadable)
-        progress.skipped = progress.found - len(pending)
-        progress.sizes = {recording: _size(recording) for recording, _ in pending}
+        progress.skipped = progress.found - len(tasks)
+        progress.failed_before = _failed_before(found, results.known, tasks)
+        progress.sizes = {task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks}
         progress.total_bytes = sum(progress.sizes.values())
         record = _record(inputs, config, scorer)
         results.write_record(record | {"finished_at": None, "counts": progress.counts()})
         try:
-            for outcome in _outcomes(pending, config, scorer, results.work, stop):
+            for outcome in _outcomes(tasks, config, scorer, results.work, stop):
                 if outcome is not None:
                     progress.count(outcome)
                 if isinstance(outcome, Analysis):
@@ -96,58 +96,78 @@ def run(
     return progress
 
 
-def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, Pending]:
-    """What `run` would do: all recordings that are there, and those of them that it would analyse."""
+def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[Task]]:
+    """What `run` would do: all recordings that are there, and those of them that it would analyse.
+
+    Raises:
+        UsageError: as `run` would.
+    """
     found = find_recordings(inputs)
-    return found, to_do(found, read_known(out), config.run.retry_failed)
+    bundle = load_bundle(config.score.bundle)
+    known = read_known(out, Identity(bundle.model_id, config.hash(), bundle.labels))
+    return found, to_do(found, known, config.run.retry_failed)
 
 
-def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> Pending:
-    """The recordings that are new, may have changed, or are to be tried again."""
-    pending: list[tuple[Recording, str | None]] = []
+def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> list[Task]:
+    """The recordings that are new, may have changed, or are to be tried again; the youngest files last.
+
+    Raises:
+        UsageError: a recording would take the place of another one, found in another input.
+    """
+    tasks = []
     for recording in found.recordings:
-        there = known.get(recording.recording_id)
-        if there is None or (there.failed and retry_failed):
-            pending.append((recording, None))
-        elif _stamp(recording) != (there.size_bytes, there.modified_at):
-            pending.append((recording, there.content_hash))
-    return pending
+        there, stamp = known.get(recording.recording_id), stamp_of(recording)
+        if there is None:
+            tasks.append(Task(recording, stamp))
+            continue
+        other = Recording(there.input_root, recording.path)
+        if other.root != shown(recording.root) and os.path.exists(other.file):
+            raise UsageError(
+                f"{shown(recording.path)} is in the results already, as found in {other.root}, and is there still: "
+                f"analyse the common folder of {other.root} and {shown(recording.root)}, or choose another --out"
+            )
+        if there.failed and retry_failed:
+            tasks.append(Task(recording, stamp))
+        elif (
+            (stamp.size_bytes, stamp.modified_at) != (there.size_bytes, there.modified_at)
+            if stamp
+            else there.size_bytes
+        ):
+            tasks.append(Task(recording, stamp, there.content_hash))
+    # Files that may still be growing are given time while the others are decoded.
+    newest = time.time() - YOUNG_S
+    return sorted(tasks, key=lambda task: task.stamp is not None and task.stamp.modified_at.timestamp() > newest)
 
 
-def _stamp(recording: Recording) -> tuple[int | None, datetime | None]:
-    try:
-        stamp = Stamp.of(recording.file)
-    except OSError:
-        return None, None
-    return stamp.size_bytes, stamp.modified_at
-
-
-def _size(recording: Recording) -> int:
-    return _stamp(recording)[0] or 0
+def _failed_before(found: Found, known: Mapping[str, Known], tasks: Sequence[Task]) -> int:
+    """Recordings that failed in an earlier run and are left as they are."""
+    again = {task.recording for task in tasks}
+    there = (known.get(r.recording_id) for r in found.recordings if r not in again)
+    return sum(1 for k in there if k and k.failed)
 
 
 def _outcomes(
-    pending: Pending, config: Config, scorer: Scorer, work: Path, stop: threading.Event
+    tasks: Sequence[Task], config: Config, scorer: Scorer, work: Path, stop: threading.Event
 ) -> Iterator[Analysis | Unchanged | Growing | None]:
     """Both stages: recordings are decoded, their segments scored in common batches, and each recording
     handed on once it is whole. None about every second, so that the caller can look after other things."""
-    if not pending:
+    if not tasks:
         return
-    cores = len(os.sched_getaffinity(0))
     # Half of the cores decode and half score: on a CPU the two take about the same time.
+    cores = usable_cores()
     threads = 1 if scorer.device.type == "cuda" else max(1, cores // 2)
-    torch.set_num_threads(threads)
+    workers = config.run.workers or max(1, cores - threads)
     job = Job(config, scorer.bundle.features.sample_rate, work)
     ready: list[Analysis | Unchanged | Growing] = []
     waiting: dict[str, Assembly] = {}
 
-    def items() -> Iterator[Item | None]:
-        for outcome in decode_all(pending, job, config.run.workers or max(1, cores - threads), stop):
+    def items() -> Iterator[PendingSegment | None]:
+        for outcome in decode_all(tasks, job, workers, stop):
             match outcome:
                 case None:
                     yield None
                 case Decoded():
-                    assembly = Assembly(outcome, scorer.bundle, config.score.abstain_below)
+                    assembly = Assembly(outcome, scorer.bundle, config.score.abstain_below, work)
                     if assembly.left:
                         waiting[outcome.recording.recording_id] = assembly
                         yield from assembly.items()
@@ -158,15 +178,30 @@ def _outcomes(
                 case _:
                     ready.append(outcome)
 
-    for scores in scorer.score(items(), config.run.batch_size):
-        for (recording_id, number), probabilities, loudness in zip(*scores or ((), (), ()), strict=True):
-            waiting[recording_id].add(number, probabilities, float(loudness))
-            if not waiting[recording_id].left:
-                ready.append(waiting.pop(recording_id).finish())
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for scores in scorer.score(items(), config.run.batch_size):
+            for (recording_id, number), probabilities, loudness in zip(*scores or ((), (), ()), strict=True):
+                waiting[recording_id].add(number, probabilities, float(loudness))
+                if not waiting[recording_id].left:
+                    ready.append(waiting.pop(recording_id).finish())
+            yield from ready
+            ready.clear()
+            yield None
         yield from ready
-        ready.clear()
-        yield None
-    yield from ready
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, or less where its container has a quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
 
 
 def _record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class Progress:
     """Folders that may not be read."""
     skipped: int = 0
     """Recordings that the results hold already."""
+    failed_before: int = 0
+    """Of those, the ones that failed in an earlier run."""
     done: int = 0
     failed: int = 0
     growing: int = 0

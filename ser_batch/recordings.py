@@ -46,8 +46,8 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     """Finds the recordings of files, folders, globs and `@list.txt` files, each once.
 
     Folders are walked with all that is below them, through links too; hidden and temporary files are
-    skipped. A file below a folder is a recording if its name or its first bytes say so; a file that is
-    named itself always is.
+    skipped. A file below a folder, or that a glob matches, is a recording if its name or its first bytes
+    say so; a file that is named itself always is.
 
     Raises:
         UsageError: an input does not exist or matches nothing, or two recordings would have one identity.
@@ -89,7 +89,7 @@ def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
 def _listed(name: str, found: Found) -> Iterator[Recording]:
     """The files and folders that a list names, a line each; relative ones are relative to the list."""
     try:
-        lines = Path(name).read_bytes().splitlines()
+        lines = Path(name).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise UsageError(f"@{shown(name)}: the list cannot be read: {error.strerror}") from error
     base = os.path.dirname(os.path.abspath(name))
@@ -116,7 +116,10 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
         if os.path.isdir(path):
             yield from _walk(path, found, root)
         elif not _skipped(os.path.basename(path)):
-            yield Recording(root, os.path.relpath(path, root))
+            if _is_recording(path):
+                yield Recording(root, os.path.relpath(path, root))
+            else:
+                found.ignored += 1
 
 
 def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
@@ -137,7 +140,7 @@ def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Record
             if _skipped(name):
                 continue
             path = os.path.join(parent, name)
-            if named_as_audio(name) or _opens_as_audio(path):
+            if _is_recording(path):
                 yield Recording(root, os.path.relpath(path, root))
             else:
                 found.ignored += 1
@@ -155,7 +158,10 @@ def _identity(folder: str) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
-def _opens_as_audio(path: str) -> bool:
+def _is_recording(path: str) -> bool:
+    """Whether a file's name or its first bytes say that it holds audio."""
+    if named_as_audio(os.path.basename(path)):
+        return True
     try:
         if not os.path.isfile(path):
             return False

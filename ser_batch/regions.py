@@ -53,7 +53,7 @@ def without_crosstalk(
     A frame has leaked in where another channel is in speech, now or up to `LEAK_DELAY_FRAMES` before,
     and was then louder by `crosstalk_db` or more.
     """
-    if config.crosstalk_db is None or len(probabilities) < 2:
+    if not config.crosstalk_db or len(probabilities) < 2:
         return probabilities
     loudest = np.where(probabilities >= config.offset, levels_db, -np.inf)
     for channel, levels in enumerate(loudest):

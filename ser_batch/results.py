@@ -16,9 +16,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -93,7 +93,7 @@ def schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field("label", text, "most probable emotion; null where the model abstains"),
                 _field("confidence", pa.float32(), "probability of the most probable emotion"),
                 *(_field(f"p_{label}", pa.float32(), f"calibrated probability of {label}") for label in labels),
-                _field("loudness_dbfs", pa.float32(), "RMS level of the segment", "dB below full scale"),
+                _field("loudness_dbfs", pa.float32(), "RMS level of the segment", "dBFS"),
             ]
         ),
     }
@@ -112,6 +112,7 @@ class Rows:
 class Known:
     """What the results already hold of a recording; size and time are None where the file had vanished."""
 
+    input_root: str
     size_bytes: int | None
     modified_at: datetime | None
     content_hash: str | None
@@ -204,7 +205,7 @@ class ResultsWriter:
         self._schemas = schemas(manifest.identity.labels)
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
-        self.known = read_known(directory)
+        self.known = read_known(directory, manifest.identity)
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Writes `run.json`."""
@@ -216,7 +217,8 @@ class ResultsWriter:
     def recover(self) -> None:
         """Removes what a crash has left: files that are not live, and waveforms that were being scored."""
         shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(mode=0o700)
+        # A worker of a killed run may live for a moment yet, and keep it.
+        self.work.mkdir(mode=0o700, exist_ok=True)
         for table in TABLES:
             for path in (self.directory / table).iterdir():
                 ours = path.name.startswith(("part-", ".part-"))
@@ -272,25 +274,24 @@ class ResultsWriter:
                 where[part] = tables["recordings"]["recording_id"].to_pylist()
             manifest = Manifest(self._manifest.identity, next_part, parts)
             manifest.write(self.directory)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             self._waiting = {}  # this writer is done for: the next run begins with what is live
             self._remove(set(written) - set(self._live_on_disk()))
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ResultsError(
-                f"{self.directory}: cannot be written: {error.strerror}. What was committed is safe; "
+                f"{self.directory}: cannot be written: {reason}. What was committed is safe; "
                 "make room (or mend the disk) and run the same command again"
             ) from error
+        committed, self._waiting, self._manifest = self._waiting, {}, manifest
         self._remove(set(live) - set(parts))
-        self._manifest = manifest
-        for rows in self._waiting.values():
+        for rows in committed.values():
             r = rows.recording
             self.known[r["recording_id"]] = Known(
-                r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
+                r["input_root"], r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
             )
         for part, recording_ids in where.items():
             for recording_id in recording_ids:
-                k = self.known[recording_id]
-                self.known[recording_id] = Known(k.size_bytes, k.modified_at, k.content_hash, k.failed, part)
-        self._waiting = {}
+                self.known[recording_id] = replace(self.known[recording_id], part=part)
 
     def _live_on_disk(self) -> Iterable[str]:
         """The parts that the manifest names now: an error may have come just after it was replaced."""
@@ -394,37 +395,66 @@ def _part_file(directory: Path, table: str, part: str) -> Path:
     return directory / table / f"{part}.parquet"
 
 
-def read_known(directory: Path) -> dict[str, Known]:
-    """What a results directory holds of each recording, by `recording_id`; nothing if there is none yet."""
+def read_known(directory: Path, identity: Identity) -> dict[str, Known]:
+    """What a results directory holds of each recording, by `recording_id`; nothing if there is none yet.
+
+    Raises:
+        ResultsError: the rows are of another model or configuration, or they are damaged.
+    """
     manifest = Manifest.read(directory)
-    columns = ["recording_id", "size_bytes", "modified_at", "content_hash", "status"]
+    if manifest is None:
+        return {}
+    _check_identity(directory, manifest.identity, identity)
+    columns = ["recording_id", "input_root", "size_bytes", "modified_at", "content_hash", "status"]
     known = {}
-    for part in manifest.parts if manifest else ():
-        for row in pq.read_table(_part_file(directory, "recordings", part), columns=columns).to_pylist():
+    for part, tables in _read_parts(directory, {"recordings": columns}):
+        for row in tables["recordings"].to_pylist():
             recording_id, status = row.pop("recording_id"), row.pop("status")
             known[recording_id] = Known(**row, failed=status == "failed", part=part)
     return known
 
 
-def read_table(directory: Path, table: str, columns: Iterable[str] | None = None) -> pa.Table:
-    """The live rows of one table, also while a run is writing.
+def read_tables(directory: Path, columns: Mapping[str, Sequence[str] | None]) -> dict[str, pa.Table]:
+    """The live rows of some tables, also while a run is writing: all of them of the same instant.
+
+    `columns` names the tables and the columns of each; None stands for all.
 
     Raises:
         ResultsError: the directory holds no results, or they are damaged.
     """
-    columns = None if columns is None else list(columns)
+    manifest = Manifest.read(directory)
+    if manifest is None:
+        raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
+    parts = [tables for _, tables in _read_parts(directory, columns)]
+    result = {}
+    for name, wanted in columns.items():
+        schema = schemas(manifest.identity.labels)[name]
+        schema = schema if wanted is None else pa.schema([schema.field(column) for column in wanted])
+        result[name] = pa.concat_tables([schema.empty_table(), *(tables[name] for tables in parts)])
+    return result
+
+
+def read_table(directory: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The live rows of one table, as `read_tables`."""
+    return read_tables(directory, {table: columns})[table]
+
+
+def _read_parts(directory: Path, columns: Mapping[str, Sequence[str] | None]) -> list[tuple[str, dict[str, pa.Table]]]:
+    """The live parts by name, each with the columns asked for."""
     for _ in range(5):
         manifest = Manifest.read(directory)
         if manifest is None:
-            raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
-        schema = schemas(manifest.identity.labels)[table]
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
+            return []
         try:
-            parts = [pq.read_table(_part_file(directory, table, part), columns=columns) for part in manifest.parts]
+            return [
+                (
+                    part,
+                    {name: pq.read_table(_part_file(directory, name, part), columns=c) for name, c in columns.items()},
+                )
+                for part in manifest.parts
+            ]
         except FileNotFoundError:
             continue  # a run has replaced the part since the manifest was read: read both again
         except (OSError, pa.ArrowException) as error:
-            raise ResultsError(f"{directory}/{table}: a part is damaged: {error}") from error
-        return pa.concat_tables(parts) if parts else schema.empty_table()
-    raise ResultsError(f"{directory}/{table}: parts that manifest.json names are missing; restore them from a copy")
+            raise ResultsError(f"{directory}: a part is damaged ({error}); restore it from a copy") from error
+    raise ResultsError(f"{directory}: parts that manifest.json names are missing; restore them from a copy")

@@ -46,18 +46,23 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(tmp_pa
     (folder / "no-samples.wav").write_bytes(wav_header(0))
     (folder / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     (folder / "dangling.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "circle.wav").symlink_to(folder / "circle.wav")
     os.mkfifo(folder / "pipe.wav")
     (folder / "notes.txt").write_text("not even named as a call")
     settle(folder)
+    (folder / "good.wav").rename(folder / "far-future.wav")
+    os.utime(folder / "far-future.wav", (10**12, 10**12))
+    write_call(folder / "good.wav", call)
     rows = rows_of(folder, tmp_path / "out", settings)
     failed = {path: row["error"] for path, row in rows.items() if row["status"] == "failed"}
     assert set(rows) - set(failed) == {
-        "good.wav", "cut.wav", "liar.wav", "nan.wav", "inf.wav", "one-sample.wav",
+        "good.wav", "far-future.wav", "cut.wav", "liar.wav", "nan.wav", "inf.wav", "one-sample.wav",
     }  # fmt: skip
     assert "0 bytes" in failed["empty.wav"]
     assert "no audio" in failed["text.wav"]
     assert "no samples" in failed["no-samples.wav"]
     assert "leads nowhere" in failed["dangling.wav"]
+    assert "symbolic links" in failed["circle.wav"]
     assert "no regular file" in failed["pipe.wav"]
     assert rows["good.wav"]["segments"] > 0
     assert rows["cut.wav"]["segments"] > 0
@@ -65,6 +70,21 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(tmp_pa
     assert rows["liar.wav"]["duration_s"] == pytest.approx(2)
     assert "not finite" in rows["nan.wav"]["notes"]
     assert rows["one-sample.wav"]["duration_s"] == pytest.approx(1 / 8000, abs=1e-3)
+
+
+def test_a_file_that_grows_while_it_cannot_be_read_yet_gets_no_failed_row(tmp_path, tiny_bundle, monkeypatch):
+    import ser_batch.decoding as decoding
+    from ser_batch.vad import SileroVad
+
+    path = tmp_path / "x.m4a"
+    path.write_bytes(b"\0\0\0\x18ftypM4A ")
+    recording = find_recordings([str(path)]).recordings[0]
+    task = decoding.Task(recording, decoding.stamp_of(recording))
+    job = decoding.Job(Config(), 8000, tmp_path / "work")
+    monkeypatch.setattr(decoding, "YOUNG_S", 0.1)
+    assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Failed)
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Growing)
 
 
 def test_an_hour_of_silence_is_an_hour_of_silence(tmp_path, settings):
@@ -112,7 +132,8 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp
             "vad = SileroVad(); os.setegid(65534); os.seteuid(65534)\n"
             "found = find_recordings([sys.argv[1]]); print(found.unreadable)\n"
             "job = Job(Config(), 8000, Path(sys.argv[2]))\n"
-            "for r in found.recordings: print(r.path, getattr(decode(r, None, job, vad), 'error', 'done'))\n"
+            "for r in found.recordings:\n"
+            "    print(r.path, getattr(decode(Task(r, stamp_of(r)), job, vad), 'error', 'done'))\n"
         )
         work = tmp_path / "work"
         work.mkdir()

@@ -165,7 +165,7 @@ def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
     analyzed([calls / "delivery" / "2002.wav"], tmp_path / "out", config(tiny_bundle, score=score))
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
-        "1 channels, but 2 roles: nobody can tell who speaks where, so nothing is scored"
+        "channels: 1, roles: 2; nobody can tell who speaks where, so nothing is scored"
     )
     assert rows["speech"]
     assert not rows["segments"]
@@ -183,6 +183,20 @@ def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(tmp_path, tiny
     own, kept, leaked = (total_s(a.channels[1].speech) for a in (clean, heard, deaf))
     assert kept == pytest.approx(own, abs=0.8)
     assert leaked > own + 3
+
+
+@pytest.mark.parametrize("roles", [[], ["agent", "customer"]])
+def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_path, tiny_bundle, call, roles):
+    write_call(tmp_path / "in" / "x.wav", np.stack([call.sum(axis=0)] * 2))
+    score = {"bundle": str(tiny_bundle), "roles": roles}
+    analyzed([tmp_path / "in"], tmp_path / "out", config(tiny_bundle, score=score))
+    rows = tables(tmp_path / "out")
+    assert rows["recordings"][0]["channels"] == 2
+    assert rows["recordings"][0]["overtalk_s"] == 0
+    assert "all 2 channels are the same: taken as one" in rows["recordings"][0]["notes"]
+    assert {row["channel"] for row in rows["speech"]} == {0}
+    # With roles named, the agent's voice is in the mix: nobody may be scored.
+    assert bool(rows["segments"]) == (not roles)
 
 
 def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
@@ -236,12 +250,12 @@ from ser_batch.config import Config
 from ser_batch.pipeline import run
 from pathlib import Path
 real = workers.decode
-def decode(recording, *rest):
-    if recording.path.endswith("1001.wav"):
+def decode(task, *rest):
+    if task.recording.path.endswith("1001.wav"):
         os.kill(os.getpid(), 11)
-    if recording.path.endswith("2001.ogg"):
-        import time; time.sleep(60)
-    return real(recording, *rest)
+    if task.recording.path.endswith("2001.ogg"):
+        threading.Event().wait(60)
+    return real(task, *rest)
 workers.decode = decode
 if __name__ == "__main__":
     settings = Config.from_dict({{"score": {{"bundle": {str(tiny_bundle)!r}}}, "run": {{"deadline_s": 8.0}}}})
@@ -255,6 +269,58 @@ if __name__ == "__main__":
     assert "crashed its process" in rows["billing/1001.wav"]["error"]
     assert "longer than 8 s" in rows["delivery/2001.ogg"]["error"]
     assert rows["delivery/2002.wav"]["status"] == "done"
+
+
+def test_a_signal_to_the_whole_group_fails_no_recording(tmp_path, tiny_bundle, call):
+    calls, out = tmp_path / "calls", tmp_path / "out"
+    for i in range(30):
+        write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 6))
+    command = [sys.executable, "-m", "ser_batch", "analyze", calls, "--bundle", tiny_bundle, "--quiet", "--out", out]
+    with subprocess.Popen(list(map(str, command)), start_new_session=True) as process:
+        while process.poll() is None and not any((out / ".work").glob("*/*.f32")):
+            threading.Event().wait(0.002)
+        os.killpg(process.pid, signal.SIGTERM)
+    assert process.returncode == 130
+    assert all(row["status"] == "done" for row in tables(out)["recordings"])
+    assert ser(*command[3:]).returncode == 0
+    assert len(tables(out)["recordings"]) == 30
+
+
+def test_a_process_that_is_ended_from_outside_costs_nothing(tmp_path, tiny_bundle, call):
+    import psutil
+
+    calls, out, shot = tmp_path / "calls", tmp_path / "out", []
+    for i in range(8):
+        write_call(calls / f"{i}.wav", np.roll(call, 8000 * i, axis=1))
+
+    def shoot(progress) -> None:
+        if progress.done and len(shot) < 2:
+            for child in psutil.Process().children(recursive=True):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    shot.append(child.pid)
+                    child.kill()
+
+    progress = run([str(calls)], out, config(tiny_bundle), threading.Event(), shoot)
+    assert shot
+    assert (progress.done, progress.failed) == (8, 0)
+    assert len(tables(out)["recordings"]) == 8
+
+
+def test_a_folder_that_would_take_the_place_of_another_ones_rows_is_refused(tmp_path, tiny_bundle, call):
+    for name in ("monday", "tuesday"):
+        write_call(tmp_path / name / "x.wav", call)
+    analyzed([tmp_path / "monday"], tmp_path / "out", config(tiny_bundle))
+    with pytest.raises(UsageError, match="is there still: analyse the common folder"):
+        analyzed([tmp_path / "tuesday"], tmp_path / "out", config(tiny_bundle))
+    shutil.rmtree(tmp_path / "monday")  # it has moved: these are the same recordings
+    assert analyzed([tmp_path / "tuesday"], tmp_path / "out", config(tiny_bundle)).skipped == 1
+
+
+def test_what_a_run_leaves_alone_because_it_failed_before_is_said(calls, tmp_path, tiny_bundle):
+    analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    assert analyzed([calls], tmp_path / "out", config(tiny_bundle)).failed_before == 1
+    said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert "5 already there (1 failed then: --retry-failed tries again)" in said.stdout
 
 
 MOMENTS = {

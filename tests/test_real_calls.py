@@ -10,7 +10,7 @@ import soxr
 
 from ser_batch.audio import open_audio
 from ser_batch.config import Config
-from ser_batch.decoding import Decoded, Job, decode
+from ser_batch.decoding import Decoded, Job, Task, decode
 from ser_batch.pipeline import run
 from ser_batch.recordings import Recording
 from ser_batch.timeline import Segment, overlap_s, total_s
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.corpus
 
 
 def decoded(path: Path, work: Path) -> Decoded:
-    outcome = decode(Recording(str(path.parent), path.name), None, Job(Config(), 8000, work), SileroVad())
+    outcome = decode(Task(Recording(str(path.parent), path.name), None), Job(Config(), 8000, work), SileroVad())
     assert isinstance(outcome, Decoded), outcome
     return outcome
 

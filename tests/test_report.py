@@ -25,7 +25,7 @@ def recording(name: str, spans: list[tuple[float, float, float]], status: str = 
         "duration_s": 100.0 if status == "done" else None,
         "error": None if status == "done" else "the file is empty (0 bytes)",
         "channel_talk_s": [sum(e - s for s, e, _ in spans)] if status == "done" else None, "segments": n,
-        "size_bytes": 1, "content_hash": "x", "modified_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "size_bytes": 1, "input_root": "/in", "content_hash": "x", "modified_at": datetime(2026, 1, 1, tzinfo=UTC),
     }  # fmt: skip
     span = {"start_s": [s for s, _, _ in spans], "end_s": [e for _, e, _ in spans]}
     who = {"recording_id": [name] * n, "channel": [1] * n, "role": ["customer"] * n}
@@ -61,12 +61,21 @@ def test_totals_and_shares_are_weighted_by_speech_time(results):
 
 
 def test_calls_are_ranked_by_their_strongest_moments(results):
-    storm, calm = summarize(results).calls
+    storm, calm = summarize(results).ranked
     assert (storm.path, calm.path) == ("storm.wav", "calm.wav")
     assert [m.start_s for m in storm.moments] == [60, 70, 80]
     assert [m.label for m in storm.moments] == ["angry", "angry", None]
     assert storm.distress == pytest.approx((0.9 + 0.8 + 0.5) / 3)
-    assert len(summarize(results, top=1).calls) == 1
+    assert len(summarize(results, top=1).ranked) == 1
+
+
+def test_a_timeline_shows_where_in_the_call_the_distress_is(results):
+    storm = summarize(results).ranked[0]
+    parts = [t * 24 // 100 for t in (60, 70, 80)]
+    assert [storm.timeline[part] for part in parts] == pytest.approx([0.9, 0.8, 0.5])
+    assert storm.timeline[0] == pytest.approx(0.2)
+    assert storm.timeline[4:14] == [None] * 10
+    assert len(storm.timeline) == 24
 
 
 def test_the_page_names_where_to_listen_and_what_failed(results):
@@ -74,6 +83,7 @@ def test_the_page_names_where_to_listen_and_what_failed(results):
     console.print(page(summarize(results)))
     text = console.file.getvalue()
     assert "01:00" in text
+    assert "▂▂▂···········█·▇▇·▅····" in text
     assert "broken.wav" in text
     assert "empty" in text
     assert max(map(len, text.splitlines())) <= 100
@@ -93,7 +103,7 @@ def test_results_without_a_segment_make_a_report(tmp_path):
         writer.add(recording("silent", []))
         writer.commit()
     summary = summarize(tmp_path)
-    assert (summary.emotions, summary.abstained, summary.calls) == ({}, None, [])
+    assert (summary.emotions, summary.abstained, summary.ranked) == ({}, None, [])
     Console(file=io.StringIO()).print(page(summary))
 
 

@@ -83,7 +83,7 @@ def test_changed_recordings_replace_their_rows_in_every_part(tmp_path, monkeypat
     assert ids(tmp_path) == globbed(tmp_path) == list("abcdefgh")
     segments = ids(tmp_path, "segments")
     assert {name: segments.count(name) for name in "abeh"} == {"a": 2, "b": 3, "e": 1, "h": 1}
-    known = read_known(tmp_path)
+    known = read_known(tmp_path, IDENTITY)
     assert {name: known[name].content_hash for name in "abe"} == {"a": "x", "b": "newer", "e": "new"}
 
 

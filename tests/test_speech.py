@@ -118,7 +118,7 @@ def test_speech_that_leaks_in_from_far_above_is_not_this_channels_speech():
     assert (cleaned[0] == probabilities[0]).all()
     assert (cleaned[1] == 0).all()
     assert (without_crosstalk(probabilities, levels, VadConfig(crosstalk_db=35)) == probabilities).all()
-    assert (without_crosstalk(probabilities, levels, VadConfig(crosstalk_db=None)) == probabilities).all()
+    assert (without_crosstalk(probabilities, levels, VadConfig(crosstalk_db=0)) == probabilities).all()
 
 
 def test_a_quiet_caller_keeps_the_speech_that_nobody_talks_over():

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_batch.bundles import load_bundle
-from ser_batch.errors import CorpusError
+from ser_batch.errors import CorpusError, UsageError
 from ser_batch.features import MfccConfig
 from ser_batch.training import augmentation as aug
+from ser_batch.training.build import train_bundle
 from ser_batch.training.corpora import LABELS, RAVDESS_FOLDS, Clip, Corpus, read_corpora
 from ser_batch.training.data import BalancedBatches, Utterance, Utterances, collate
-from ser_batch.training.fit import TrainConfig, cross_entropy, fit
+from ser_batch.training.fit import TrainConfig, cross_entropy, fit_network
 from ser_batch.training.metrics import answered, calibration_error, confusion, macro_f1, recalls, uar
 from ser_batch.training.split import split_speakers
-from ser_batch.training.train import train
 from tests.conftest import EXAMPLES, ser
 
 RATE = 8000
@@ -307,14 +307,23 @@ class Killed(Exception):
     """The process dies here."""
 
 
-def fitted(utterances, checkpoint: Path, die_after: int | None = None):
+def fitted(utterances, checkpoint: Path, die_after: int | None = None, data: dict | None = None):
     def on_epoch(row):
         if row["epoch"] == die_after:
             raise Killed
 
     train_set, validation = sets(utterances)
-    return fit(
-        SMALL, train_set, validation, 8, torch.device("cpu"), 0, checkpoint, lambda batches, n: batches, on_epoch
+    return fit_network(
+        SMALL,
+        train_set,
+        validation,
+        8,
+        torch.device("cpu"),
+        0,
+        checkpoint,
+        data or {},
+        lambda batches, n: batches,
+        on_epoch,
     )
 
 
@@ -339,8 +348,12 @@ def test_a_checkpoint_of_other_options_is_refused(utterances, tmp_path):
     with pytest.raises(Killed):
         fitted(utterances, tmp_path / "x.pt", die_after=1)
     other = dataclasses.replace(SMALL, learning_rate=1.0)
-    with pytest.raises(ValueError, match="other options"):
-        fit(other, *sets(utterances), 8, torch.device("cpu"), 0, tmp_path / "x.pt", lambda b, n: b, lambda row: None)
+    with pytest.raises(UsageError, match="belongs to other options or data"):
+        fitted(utterances, tmp_path / "x.pt", data={"train": "other clips"})
+    with pytest.raises(UsageError, match="belongs to other options or data"):
+        fit_network(
+            other, *sets(utterances), 8, torch.device("cpu"), 0, tmp_path / "x.pt", {}, lambda b, n: b, lambda row: None
+        )
 
 
 def test_an_epoch_draws_corpora_by_weight_and_labels_alike(utterances):
@@ -366,7 +379,9 @@ def test_a_batch_holds_every_waveform_and_its_length(utterances):
 def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path, monkeypatch):
     config = dataclasses.replace(SMALL, max_epochs=2, test_fold=4)
     said: list[str] = []
-    metrics = train(specs(corpora), tmp_path / "mine", config, quiet=True, workers=0, device="cpu", say=said.append)
+    metrics = train_bundle(
+        specs(corpora), tmp_path / "mine", config, quiet=True, workers=0, device="cpu", say=said.append
+    )
     assert len(said) == 2
     assert not (tmp_path / "mine" / "checkpoint.pt").exists()
     assert set(metrics["test"]) == {"ravdess", "nemo"}
@@ -388,7 +403,7 @@ def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path, monkey
 def test_the_same_seed_gives_the_same_bundle(corpora, tmp_path):
     config = dataclasses.replace(SMALL, max_epochs=1)
     for name in ("a", "b"):
-        train(
+        train_bundle(
             specs(corpora)[:1],
             tmp_path / name / "x",
             config,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ser_batch import __version__
-from ser_batch.cli import analyze, doctor, models, predict, report, train
+from ser_batch.cli import _analyze, _doctor, _models, _predict, _report, _train
 from ser_batch.errors import ExitCode, SerError, UsageError
 
 app = typer.Typer(
@@ -20,12 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Speech emotion analytics for call recordings: folders of calls in, per-segment emotions out.",
 )
-app.command("analyze")(analyze.command)
-app.command("report")(report.command)
-app.command("predict")(predict.command)
-app.command("train")(train.command)
-app.command("models")(models.command)
-app.command("doctor")(doctor.command)
+app.command("analyze")(_analyze.command)
+app.command("report")(_report.command)
+app.command("predict")(_predict.command)
+app.command("train")(_train.command)
+app.command("models")(_models.command)
+app.command("doctor")(_doctor.command)
 
 
 def _version(wanted: bool) -> None:
@@ -43,7 +43,7 @@ def _root(
 
 
 def main() -> None:
-    """Runs `ser` and leaves with one of `ExitCode`."""
+    """Runs `ser` and leaves with one of `ExitCode`; Typer sees to wrong options (2) and to Ctrl-C (130)."""
     # A file name can hold bytes that are no text; printing one must not end the run.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -53,12 +53,6 @@ def main() -> None:
         _leave(str(error), ExitCode.USAGE)
     except SerError as error:
         _leave(str(error), ExitCode.SOME_FAILED)
-    except KeyboardInterrupt:
-        _leave("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has left; there is nobody to tell.
-        sys.stderr.close()
-        raise SystemExit(ExitCode.DONE) from None
 
 
 def _leave(message: str, code: ExitCode) -> None:

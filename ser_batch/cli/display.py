@@ -15,6 +15,7 @@ from rich.text import Text
 from ser_batch.bundles import load_bundle
 from ser_batch.config import Config
 from ser_batch.progress import Progress
+from ser_batch.recordings import shown
 from ser_batch.report.terminal import clock
 
 PLAIN_EVERY_S = 30.0
@@ -72,7 +73,7 @@ def _speed(progress: Progress) -> str:
     return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
 
 
-def summary(progress: Progress, out: Path, config: Config) -> None:
+def print_summary(progress: Progress, out: Path, config: Config) -> None:
     """What came of a run, what deserves a look, and what to type next."""
     console = Console()
 
@@ -82,6 +83,8 @@ def summary(progress: Progress, out: Path, config: Config) -> None:
     parts = [f"{progress.done} done"]
     parts += [f"{progress.failed} failed"] if progress.failed else []
     parts += [f"{progress.skipped} already there"] if progress.skipped else []
+    if progress.failed_before:
+        parts[-1] += f" ({progress.failed_before} failed then: --retry-failed tries again)"
     parts += [f"{progress.growing} still being written (left for the next run)"] if progress.growing else []
     parts += [f"{progress.pending} not begun"] if progress.pending else []
     say(f"{progress.found} recordings: {', '.join(parts)}", "bold")
@@ -93,7 +96,7 @@ def summary(progress: Progress, out: Path, config: Config) -> None:
     if progress.ignored:
         say(f"{progress.ignored} files were skipped: they are no audio")
     for folder in progress.unreadable[:SHOWN_FAILURES]:
-        say(f"cannot be read: {escape(folder)}", "red")
+        say(f"cannot be read: {escape(shown(folder))}", "red")
     for path, error in progress.failures[:SHOWN_FAILURES]:
         say(f"failed: {escape(path)}: {escape(error)}", "red")
     if progress.failed > SHOWN_FAILURES:

@@ -1,5 +1,6 @@
 """Results tables to figures: the portfolio, the recordings most worth listening to, the failures. Pure."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_batch.results import read_table
+from ser_batch.results import read_tables
 
 DISTRESS = ("angry", "fearful", "disgust")
 """The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
 MOMENTS = 3
+TIMELINE_PARTS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RankedRecording:
     """A recording with its strongest moments, the strongest first."""
 
     path: str
@@ -36,6 +38,8 @@ class Call:
     distress: float
     """The mean distress of its moments, weighted by their length."""
     moments: list[Moment]
+    timeline: list[float | None]
+    """The highest distress in each of `TIMELINE_PARTS` equal parts of the call; None where nothing was scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Summary:
     segments: int
     abstained: float | None
     emotions: dict[str, float]
-    calls: list[Call]
+    ranked: list[RankedRecording]
     failures: list[dict[str, str]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,8 +73,8 @@ def summarize(directory: Path, top: int = 20) -> Summary:
     Raises:
         ResultsError: the directory holds no results, or they are damaged.
     """
-    recordings = read_table(directory, "recordings").to_pandas()
-    segments = read_table(directory, "segments").to_pandas()
+    tables = read_tables(directory, {"recordings": None, "segments": None})
+    recordings, segments = tables["recordings"].to_pandas(), tables["segments"].to_pandas()
     done, failed = recordings[recordings.status == "done"], recordings[recordings.status == "failed"]
     probabilities = segments.filter(regex="^p_")
     length_s = (segments.end_s - segments.start_s).to_numpy()
@@ -87,12 +91,12 @@ def summarize(directory: Path, top: int = 20) -> Summary:
         segments=len(segments),
         abstained=float(length_s[segments.label.isna()].sum() / scored_s) if scored_s else None,
         emotions={name.removeprefix("p_"): float(p) for name, p in means.items()} if scored_s else {},
-        calls=rank_calls(done, segments, top),
+        ranked=rank_recordings(done, segments, top),
         failures=failed.sort_values("path")[["path", "error"]].to_dict("records"),
     )
 
 
-def rank_calls(done: pd.DataFrame, segments: pd.DataFrame, top: int) -> list[Call]:
+def rank_recordings(done: pd.DataFrame, segments: pd.DataFrame, top: int) -> list[RankedRecording]:
     """The recordings with the strongest distress: for each, the mean over its strongest `MOMENTS` segments."""
     columns = [f"p_{label}" for label in DISTRESS if f"p_{label}" in segments]
     ranked = segments.assign(distress=segments[columns].sum(axis=1), length_s=segments.end_s - segments.start_s)
@@ -103,10 +107,28 @@ def rank_calls(done: pd.DataFrame, segments: pd.DataFrame, top: int) -> list[Cal
     calls = done.set_index("recording_id").join(score, how="inner")
     calls = calls.sort_values(["score", "path"], ascending=[False, True]).head(top)
     moments = {recording_id: own.to_dict("records") for recording_id, own in strongest.groupby("recording_id")}
+    all_segments = dict(list(ranked[ranked.recording_id.isin(calls.index)].groupby("recording_id")))
     return [
-        Call(call["path"], call["duration_s"], call["score"], [_moment(m) for m in moments[call["recording_id"]]])
+        RankedRecording(
+            call["path"],
+            call["duration_s"],
+            call["score"],
+            [_moment(m) for m in moments[call["recording_id"]]],
+            _timeline(all_segments[call["recording_id"]], call["duration_s"]),
+        )
         for call in calls.reset_index().to_dict("records")
     ]
+
+
+def _timeline(segments: pd.DataFrame, duration_s: float) -> list[float | None]:
+    parts: list[float | None] = [None] * TIMELINE_PARTS
+    spans = segments[["start_s", "end_s", "distress"]].itertuples(index=False, name=None)
+    for start_s, end_s, distress in spans:
+        first = int(start_s / duration_s * TIMELINE_PARTS)
+        last = min(math.ceil(end_s / duration_s * TIMELINE_PARTS), TIMELINE_PARTS)
+        for part in range(first, last):
+            parts[part] = max(parts[part] or 0.0, distress)
+    return parts
 
 
 def _moment(row: dict[Hashable, Any]) -> Moment:

@@ -6,13 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ser_batch.report.summary import Call, Summary
+from ser_batch.report.summary import Moment, RankedRecording, Summary
 
 COLOURS = {
     "neutral": "white", "calm": "cyan", "happy": "yellow", "sad": "blue",
     "angry": "red", "fearful": "magenta", "disgust": "green", "surprised": "bright_yellow",
 }  # fmt: skip
 MAX_FAILURES = 20
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def clock(seconds: float) -> str:
@@ -36,9 +37,9 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     if summary.emotions:
         yield Text()
         yield _emotions(summary)
-    if summary.calls:
+    if summary.ranked:
         yield Text()
-        yield _calls(summary.calls)
+        yield _calls(summary.ranked)
     if summary.failures:
         yield Text()
         yield _failures(summary)
@@ -57,26 +58,44 @@ def _emotions(summary: Summary) -> Table:
     return table
 
 
-def _calls(calls: list[Call]) -> Table:
+def _calls(calls: list[RankedRecording]) -> Table:
     table = Table(title="Most worth listening to", title_justify="left", header_style="bold")
-    table.add_column("recording", overflow="fold", ratio=1)
+    table.add_column("recording, and distress from its start to its end", overflow="fold", ratio=1)
     table.add_column("length", justify="right")
-    table.add_column("listen from", justify="right")
+    table.add_column("from", justify="right")
     table.add_column("who")
     table.add_column("distress", justify="right")
     table.add_column("sounds")
     for call in calls:
-        for i, moment in enumerate(call.moments):
+        # The strip stands below the name, also for a call of one moment.
+        for i, moment in enumerate([*call.moments, None] if len(call.moments) == 1 else call.moments):
             table.add_row(
-                Text(call.path) if i == 0 else "",
+                Text(call.path) if i == 0 else _strip(call.timeline) if i == 1 else "",
                 clock(call.duration_s) if i == 0 else "",
-                clock(moment.start_s),
-                moment.role or f"channel {moment.channel}",
-                f"{moment.distress:.2f}",
-                Text(moment.label or "unsure", style=COLOURS.get(moment.label or "", "dim")),
-                end_section=i == len(call.moments) - 1,
+                *_columns(moment),
+                end_section=i == max(1, len(call.moments) - 1),
             )
     return table
+
+
+def _columns(moment: Moment | None) -> list[Text]:
+    if moment is None:
+        return []
+    who = moment.role or f"channel {moment.channel}"
+    label = Text(moment.label or "unsure", style=COLOURS.get(moment.label or "", "dim"))
+    return [Text(clock(moment.start_s)), Text(who), Text(f"{moment.distress:.2f}"), label]
+
+
+def _strip(timeline: list[float | None]) -> Text:
+    """A bar for each part of a call, higher and redder with distress; a dot where nothing was scored."""
+    strip = Text()
+    for distress in timeline:
+        if distress is None:
+            strip.append("·", "dim")
+        else:
+            style = "red" if distress >= 0.5 else "yellow" if distress >= 0.25 else "green"
+            strip.append(BARS[min(int(distress * len(BARS)), len(BARS) - 1)], style)
+    return strip
 
 
 def _failures(summary: Summary) -> Table:

@@ -5,7 +5,7 @@ from typing import Any
 from ser_batch.bundles import Bundle
 
 
-def card(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
+def card_text(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
     """The card as Markdown (Mitchell et al., Model Cards for Model Reporting, 2019)."""
     corpora, speakers = metrics["corpora"], metrics["speakers"]
     rows = []
@@ -14,7 +14,7 @@ def card(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
             rows.append(
                 f"| {corpora[corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} "
                 f"| {m['uar_speaker_sd']:.1%} | {m['accuracy']:.1%} | {m['macro_f1']:.3f} | {m['ece']:.3f} "
-                f"| {m['coverage']:.0%} | {m['accuracy_when_not_abstaining']:.1%} |"
+                f"| {m['coverage']:.0%} | {_percent(m['accuracy_when_not_abstaining'])} |"
             )
     trained = ", ".join(f"{c['title']} ({c['licence']}; {', '.join(c['labels'])})" for c in corpora.values())
     recalls = []
@@ -78,6 +78,10 @@ Callers must be told (Art. 50(3)).
 Made by `ser train`, version {metrics["ser_version"]}; configuration, data fingerprints, versions and the
 whole history are in `metrics.json`.
 """
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
 
 
 def _augmentation(metrics: dict[str, Any]) -> str:

@@ -72,7 +72,13 @@ def load_noises(folder: Path | None, sample_rate: int) -> list[np.ndarray]:
     paths = [path for path in sorted(folder.rglob("*")) if named_as_audio(path.name)]
     if not paths:
         raise CorpusError(f"{folder}: no audio file is here to take noise from")
-    return [noise for path in paths if np.any(noise := read_mono(path, sample_rate))]
+    noises = []
+    for path in paths:
+        try:
+            noises.append(read_mono(path, sample_rate))
+        except AudioError as error:
+            raise CorpusError(f"{path}: {error}") from error
+    return noises
 
 
 def fingerprint(utterances: Sequence[Utterance]) -> str:

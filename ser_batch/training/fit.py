@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ser_batch.errors import UsageError
 from ser_batch.features import Mfcc, MfccConfig
 from ser_batch.model import CnnBiLstm, NetworkConfig
 from ser_batch.training.augmentation import AugmentationConfig
@@ -67,7 +68,7 @@ def predict_logits(features: Mfcc, network: nn.Module, batches: Iterable[Batch],
         return torch.cat([network(*features(b.waveforms.to(device), b.lengths.to(device))).cpu() for b in batches])
 
 
-def fit(
+def fit_network(
     config: TrainConfig,
     train: Utterances,
     validation: Utterances,
@@ -75,6 +76,7 @@ def fit(
     device: torch.device,
     workers: int,
     checkpoint: Path,
+    data: Mapping[str, str],
     on_batches: Callable[[Iterable[Batch], int], Iterable[Batch]],
     on_epoch: Callable[[dict[str, float]], None],
 ) -> tuple[Mfcc, CnnBiLstm, list[dict[str, float]]]:
@@ -83,8 +85,10 @@ def fit(
     After every epoch the whole state is written to `checkpoint`; a training that finds one there goes
     on from it, and ends (on the CPU) with the same weights as one that was never stopped.
 
+    `data` are fingerprints of what is trained on.
+
     Raises:
-        ValueError: the checkpoint belongs to another configuration.
+        UsageError: the checkpoint belongs to other options or to other data.
     """
     torch.manual_seed(config.seed)
     features = Mfcc(config.features).to(device)
@@ -111,13 +115,11 @@ def fit(
 
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"uar": -1.0, "epoch": -1, "network": None}
-    identity = dataclasses.asdict(config)
+    identity = _plain({"config": dataclasses.asdict(config), "data": dict(data)})
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["config"] != _plain(identity):
-            raise ValueError(
-                f"{checkpoint} belongs to a training with other options: use the same, or delete it to start anew"
-            )
+        if state["identity"] != identity:
+            raise UsageError(f"{checkpoint} belongs to other options or data: use those, or delete it to start anew")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -161,7 +163,7 @@ def fit(
         _save(
             checkpoint,
             {
-                "config": _plain(identity),
+                "identity": identity,
                 "network": network.state_dict(),
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),

@@ -49,7 +49,7 @@ def calibration_error(hit: Bool[np.ndarray, " n"], confidence: Float[np.ndarray,
     return float(np.abs(gaps).sum() / len(hit))
 
 
-def summary(
+def figures(
     truth: Int[np.ndarray, " n"],
     right: Bool[np.ndarray, "n labels"],
     probabilities: Float[np.ndarray, "n labels"],

@@ -1,6 +1,7 @@
 """Corpora in, a bundle out: read, split by speaker, fit, calibrate, test once, write."""
 
 import dataclasses
+import hashlib
 import platform
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,7 +20,7 @@ from ser_batch.features import Mfcc
 from ser_batch.inference import resolve_device
 from ser_batch.model import CnnBiLstm
 from ser_batch.training.augmentation import CODECS, Telephone, add_noise, band_limit, coloured_noise, through_codec
-from ser_batch.training.card import card
+from ser_batch.training.card import card_text
 from ser_batch.training.corpora import LABELS, Corpus, read_corpora
 from ser_batch.training.data import (
     Utterance,
@@ -30,15 +31,15 @@ from ser_batch.training.data import (
     loader,
     ordered_batches,
 )
-from ser_batch.training.fit import TrainConfig, fit, predict_logits
-from ser_batch.training.metrics import summary
+from ser_batch.training.fit import TrainConfig, fit_network, predict_logits
+from ser_batch.training.metrics import figures
 from ser_batch.training.split import split_speakers
 
 COVERAGE = 0.8
 """The share of validation clips on which the model does not abstain."""
 
 
-def train(
+def train_bundle(
     specs: list[str],
     out: Path,
     config: TrainConfig,
@@ -54,7 +55,7 @@ def train(
 
     Raises:
         CorpusError: a corpus is not there, not complete, or leaves no speakers to test on.
-        ValueError: `out` holds a checkpoint of another training.
+        UsageError: `out` holds a checkpoint of another training.
     """
     corpora = read_corpora(specs)
     split = split_speakers(corpora, config.test_fold, config.seed)
@@ -69,6 +70,8 @@ def train(
     corpus_labels = {corpus.name: corpus.labels for corpus in corpora}
     telephone = Telephone(config.augmentation, sample_rate, noises)
     sets = {name: Utterances(utterances, LABELS, corpus_labels, telephone) for name, utterances in parts.items()}
+    data = {name: fingerprint(utterances) for name, utterances in parts.items()}
+    data["noise"] = hashlib.sha256(b"".join(wave.tobytes() for wave in noises)).hexdigest()
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
 
@@ -81,8 +84,8 @@ def train(
     def bar(batches: Iterable, n: int) -> Iterable:
         return tqdm(batches, total=n, leave=False, disable=quiet, unit="batch")
 
-    features, network, history = fit(
-        config, sets["train"], sets["validation"], len(LABELS), target, workers, checkpoint, bar, on_epoch
+    features, network, history = fit_network(
+        config, sets["train"], sets["validation"], len(LABELS), target, workers, checkpoint, data, bar, on_epoch
     )
     calibration = _calibrate(features, network, sets["validation"], config, target)
     licence = "; ".join(f"{corpus.title}: {corpus.licence}" for corpus in corpora)
@@ -105,7 +108,7 @@ def train(
         "speakers": split.speakers(),
         "clips": {name: len(utterances) for name, utterances in parts.items()},
         "corpora": {c.name: {"title": c.title, "licence": c.licence, "labels": c.labels} for c in corpora},
-        "data_sha256": {name: fingerprint(utterances) for name, utterances in parts.items()},
+        "data_sha256": data,
         "noise": {"folder": noise.name, "files": len(noises)} if noise else None,
         "config": dataclasses.asdict(config),
         "versions": {
@@ -120,7 +123,7 @@ def train(
         "calibration": {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below},
         "test": _test(features, network, calibration, corpora, parts["test"], config, target),
     }
-    save_bundle(out, bundle, network, metrics, card(out.name, metrics, bundle))
+    save_bundle(out, bundle, network, metrics, card_text(out.name, metrics, bundle))
     checkpoint.unlink()
     return metrics
 
@@ -173,7 +176,7 @@ def _test(
             test = Utterances(changed, LABELS, {corpus.name: corpus.labels}, Telephone(config.augmentation, 8000))
             batches = loader(test, ordered_batches(len(own), config.batch_size, None), 0)
             probabilities = calibration.probabilities(predict_logits(features, network, batches, device)).numpy()
-            results[corpus.name][condition] = summary(
+            results[corpus.name][condition] = figures(
                 *test.truth(), probabilities, [u.clip.speaker for u in own], LABELS, calibration.abstain_below
             )
     return results

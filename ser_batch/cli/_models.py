@@ -19,11 +19,16 @@ def command(
     if bundle:
         console.print(Markdown((find_bundle(bundle) / "README.md").read_text(encoding="utf-8")))
         return
-    table = Table("bundle", "model id", "labels", "test UAR", "licence")
     for folder in shipped_bundles():
         loaded, metrics = load_bundle(str(folder)), read_json(folder / "metrics.json")
-        scores = "\n".join(
-            f"{corpus}: {conditions['clean']['uar']:.1%}" for corpus, conditions in metrics["test"].items()
+        scores = ", ".join(
+            f"{metrics['corpora'][corpus]['title']} {conditions['clean']['uar']:.1%}"
+            for corpus, conditions in metrics["test"].items()
         )
-        table.add_row(loaded.name, loaded.model_id, ", ".join(loaded.labels), scores, loaded.licence)
-    console.print(table)
+        grid = Table(box=None, show_header=False, title=loaded.name, title_justify="left", title_style="bold")
+        grid.add_row("model id", loaded.model_id)
+        grid.add_row("labels", ", ".join(loaded.labels))
+        grid.add_row("test UAR", scores)
+        grid.add_row("licence", loaded.licence)
+        console.print(grid)
+    console.print("Next: ser models NAME shows the card of one", style="dim")

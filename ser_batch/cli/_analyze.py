@@ -128,8 +128,8 @@ def _list(inputs: list[str], out: Path, settings: "Config") -> None:
     from ser_batch.recordings import shown
 
     found, pending = plan(inputs, out, settings)
-    for recording, _ in pending:
-        typer.echo(shown(recording.file))
+    for task in pending:
+        typer.echo(shown(task.recording.file))
     typer.echo(
         f"{len(pending)} of {len(found.recordings)} recordings would be analysed"
         + (f"; {found.ignored} files are no audio" if found.ignored else ""),
@@ -138,7 +138,7 @@ def _list(inputs: list[str], out: Path, settings: "Config") -> None:
 
 
 def _run(inputs: list[str], out: Path, settings: "Config", quiet: bool) -> None:
-    from ser_batch.cli.display import Display, summary
+    from ser_batch.cli.display import Display, print_summary
     from ser_batch.pipeline import run
 
     stop = threading.Event()
@@ -156,7 +156,7 @@ def _run(inputs: list[str], out: Path, settings: "Config", quiet: bool) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if not quiet:
-        summary(progress, out, settings)
+        print_summary(progress, out, settings)
     if progress.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable:

@@ -1,12 +1,11 @@
 """`ser train`: emotion corpora in, a bundle out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from ser_batch.errors import UsageError
 
 
 def command(
@@ -29,17 +28,13 @@ def command(
 
     Start it again in the same way after a crash, and it goes on where it was.
     """
+    from ser_batch.training.build import train_bundle
     from ser_batch.training.fit import TrainConfig
-    from ser_batch.training.train import train
 
     given: dict[str, Any] = {"max_epochs": epochs, "test_fold": test_fold, "seed": seed}
     config = replace(TrainConfig(), **{name: value for name, value in given.items() if value is not None})
-    try:
-        metrics = train(
-            corpora, out, config, noise, device, workers, quiet, say=(lambda text: None) if quiet else typer.echo
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    say: Callable[[str], None] = (lambda text: None) if quiet else typer.echo
+    metrics = train_bundle(corpora, out, config, noise, device, workers, quiet, say)
     if not quiet:
         for corpus, conditions in metrics["test"].items():
             for condition, m in conditions.items():

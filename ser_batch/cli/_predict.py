@@ -26,7 +26,7 @@ def command(
 
     from ser_batch.audio import read_mono
     from ser_batch.bundles import load_bundle
-    from ser_batch.inference import Item, Scorer
+    from ser_batch.inference import PendingSegment, Scorer
     from ser_batch.recordings import shown
 
     scorer = Scorer(load_bundle(bundle), device)
@@ -40,7 +40,7 @@ def command(
             typer.secho(f"{shown(str(clip))}: {error}", err=True, fg="red")
             failed = True
             continue
-        item = Item(clip, len(waveform), partial(np.asarray, waveform))
+        item = PendingSegment(clip, len(waveform), partial(np.asarray, waveform))
         [[_, [p], _]] = [scores for scores in scorer.score([item], 1) if scores]
         label = labels[p.argmax()] if p.max() >= calibration.abstain_below else None
         if as_json:
