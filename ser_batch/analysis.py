@@ -14,8 +14,9 @@ from ser_batch import __version__
 from ser_batch.bundles import Bundle
 from ser_batch.decoding import Channel, Decoded, Failed
 from ser_batch.inference import PendingSegment
+from ser_batch.manifest import Identity
 from ser_batch.recordings import Recording, shown
-from ser_batch.results import Identity, Rows
+from ser_batch.results import Rows
 from ser_batch.timeline import Segment, overlap_s, samples, total_s
 
 

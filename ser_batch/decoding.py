@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_batch.audio import Decoder, RawOptions, Resampler, Waveform, open_audio
+from ser_batch.audio import Resampler, open_audio
 from ser_batch.config import Config
+from ser_batch.decoders import Decoder, RawOptions, Waveform
 from ser_batch.errors import AudioError, SerError
 from ser_batch.recordings import Recording
 from ser_batch.regions import Regions, frame_levels_db, speech_regions, without_crosstalk

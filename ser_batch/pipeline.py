@@ -9,8 +9,7 @@ import os
 import platform
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +21,13 @@ from ser_batch import __version__
 from ser_batch.analysis import Analysis, Assembly, rows
 from ser_batch.bundles import load_bundle
 from ser_batch.config import Config
-from ser_batch.decoding import YOUNG_S, Decoded, Failed, Growing, Job, Task, Unchanged, stamp_of
-from ser_batch.errors import UsageError
+from ser_batch.decoding import Decoded, Failed, Growing, Job, Task, Unchanged, stamp_of
 from ser_batch.inference import PendingSegment, Scorer
+from ser_batch.manifest import Identity
+from ser_batch.planning import failed_before, to_do
 from ser_batch.progress import Progress
-from ser_batch.recordings import Found, Recording, find_recordings, shown
-from ser_batch.results import Identity, Known, open_results, read_known
+from ser_batch.recordings import Found, find_recordings, shown
+from ser_batch.results import open_results, read_known
 from ser_batch.workers import decode_all
 
 
@@ -74,7 +74,7 @@ def run(
         tasks = to_do(found, results.known, config.run.retry_failed)
         progress = Progress(len(found.recordings), found.ignored, found.unreadable)
         progress.skipped = progress.found - len(tasks)
-        progress.failed_before = _failed_before(found, results.known, tasks)
+        progress.failed_before = failed_before(found, results.known, tasks)
         progress.sizes = {task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks}
         progress.total_bytes = sum(progress.sizes.values())
         record = _record(inputs, config, scorer)
@@ -106,44 +106,6 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     bundle = load_bundle(config.score.bundle)
     known = read_known(out, Identity(bundle.model_id, config.hash(), bundle.labels))
     return found, to_do(found, known, config.run.retry_failed)
-
-
-def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> list[Task]:
-    """The recordings that are new, may have changed, or are to be tried again; the youngest files last.
-
-    Raises:
-        UsageError: a recording would take the place of another one, found in another input.
-    """
-    tasks = []
-    for recording in found.recordings:
-        there, stamp = known.get(recording.recording_id), stamp_of(recording)
-        if there is None:
-            tasks.append(Task(recording, stamp))
-            continue
-        other = Recording(there.input_root, recording.path)
-        if other.root != shown(recording.root) and os.path.exists(other.file):
-            raise UsageError(
-                f"{shown(recording.path)} is in the results already, as found in {other.root}, and is there still: "
-                f"analyse the common folder of {other.root} and {shown(recording.root)}, or choose another --out"
-            )
-        if there.failed and retry_failed:
-            tasks.append(Task(recording, stamp))
-        elif (
-            (stamp.size_bytes, stamp.modified_at) != (there.size_bytes, there.modified_at)
-            if stamp
-            else there.size_bytes
-        ):
-            tasks.append(Task(recording, stamp, there.content_hash))
-    # Files that may still be growing are given time while the others are decoded.
-    newest = time.time() - YOUNG_S
-    return sorted(tasks, key=lambda task: task.stamp is not None and task.stamp.modified_at.timestamp() > newest)
-
-
-def _failed_before(found: Found, known: Mapping[str, Known], tasks: Sequence[Task]) -> int:
-    """Recordings that failed in an earlier run and are left as they are."""
-    again = {task.recording for task in tasks}
-    there = (known.get(r.recording_id) for r in found.recordings if r not in again)
-    return sum(1 for k in there if k and k.failed)
 
 
 def _outcomes(

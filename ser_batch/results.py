@@ -1,4 +1,4 @@
-"""The Parquet tables: schemas, atomic commit, resume, read.
+"""The results directory: atomic commit, resume, read.
 
     results/
       manifest.json             which parts are live, and of which model and configuration they are
@@ -18,10 +18,10 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import filelock
 import pyarrow as pa
@@ -29,74 +29,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError, SerError
+from ser_batch.manifest import Identity, Manifest, sync_folder, write_durably
+from ser_batch.schemas import TABLES, table_schemas
 
-TABLES = ("recordings", "speech", "segments")
-FORMAT = 1
 PART_RECORDINGS = 400
 PART_BYTES = 64_000_000
 COMMIT_S = 30.0
 WORK = ".work"
-
-
-def _field(name: str, type_: pa.DataType, meaning: str, unit: str = "") -> pa.Field:
-    return pa.field(name, type_, metadata={"description": meaning, **({"unit": unit} if unit else {})})
-
-
-def schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
-    """The schema of each table; `segments` has a probability for each label of the model."""
-    text, seconds = pa.string(), pa.float64()
-    instant = pa.timestamp("us", tz="UTC")
-    recording_id = _field("recording_id", text, "hash of the path below the input root")
-    role = _field("role", text, "agent or customer; null where no roles were named")
-    channel = _field("channel", pa.int16(), "channel of the recording, from 0")
-    start = _field("start_s", seconds, "start, from the beginning of the recording", "s")
-    end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
-    path = _field("path", text, "path below the input root")
-    return {
-        "recordings": pa.schema(
-            [
-                recording_id,
-                path,
-                _field("input_root", text, "the input in which the recording was found"),
-                _field("size_bytes", pa.int64(), "size of the file", "byte"),
-                _field("modified_at", instant, "time of the file's last change"),
-                _field("content_hash", text, "BLAKE2b of the file's bytes"),
-                _field("codec", text, "container and codec"),
-                _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),
-                _field("channels", pa.int16(), "channels of the file"),
-                _field("duration_s", seconds, "length of the decoded audio", "s"),
-                _field("status", text, "done or failed"),
-                _field("error", text, "why the recording failed; null if done"),
-                _field("notes", text, "what was wrong with the audio and how it was taken; null if nothing"),
-                _field("channel_talk_s", pa.list_(seconds), "time in speech of each analysed channel", "s"),
-                _field("agent_talk_s", seconds, "time in which an agent speaks; null without roles", "s"),
-                _field("customer_talk_s", seconds, "time in which a customer speaks; null without roles", "s"),
-                _field("silence_s", seconds, "time in which no channel speaks", "s"),
-                _field("overtalk_s", seconds, "time in which two or more channels speak", "s"),
-                _field("segments", pa.int32(), "scored segments"),
-                _field("model_id", text, "bundle and fingerprint of the model"),
-                _field("config_hash", text, "fingerprint of the options that alter rows"),
-                _field("ser_version", text, "version of ser that wrote the row"),
-                _field("analyzed_at", instant, "when the analysis ended"),
-            ]
-        ),
-        "speech": pa.schema([recording_id, channel, role, start, end]),
-        "segments": pa.schema(
-            [
-                recording_id,
-                path,
-                channel,
-                role,
-                _field("segment", pa.int32(), "number of the segment in its recording, from 0, by start and channel"),
-                start,
-                end,
-                _field("label", text, "most probable emotion; null where the model abstains"),
-                _field("confidence", pa.float32(), "probability of the most probable emotion"),
-                *(_field(f"p_{label}", pa.float32(), f"calibrated probability of {label}") for label in labels),
-                _field("loudness_dbfs", pa.float32(), "RMS level of the segment", "dBFS"),
-            ]
-        ),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,78 +59,6 @@ class Known:
     part: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What all rows of a results directory have in common."""
-
-    model_id: str
-    config_hash: str
-    labels: tuple[str, ...]
-
-
-@dataclass
-class Manifest:
-    """The live parts, in order, and how many recordings and bytes each holds."""
-
-    identity: Identity
-    next_part: int = 1
-    parts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, directory: Path) -> Self | None:
-        """The manifest of a directory, or None where there is none.
-
-        Raises:
-            ResultsError: it cannot be read, or is of another format.
-        """
-        path = directory / "manifest.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if values["format"] != FORMAT:
-                raise ResultsError(f"{path}: results format {values['format']}; this version reads format {FORMAT}")
-            identity = Identity(values["model_id"], values["config_hash"], tuple(values["labels"]))
-            return cls(identity, values["next_part"], values["parts"])
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ResultsError(
-                f"{path}: is damaged ({error}); restore it from a copy, or start a new directory"
-            ) from error
-
-    def write(self, directory: Path) -> None:
-        """Puts this manifest in the place of the last one, in one step."""
-        values = {
-            "format": FORMAT,
-            "model_id": self.identity.model_id,
-            "config_hash": self.identity.config_hash,
-            "labels": self.identity.labels,
-            "next_part": self.next_part,
-            "parts": self.parts,
-        }
-        write_durably(directory / "manifest.json", json.dumps(values, indent=1).encode())
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """The file holds `data` on disk, or what it held before: nothing in between."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ResultsWriter:
     """Adds recordings to a results directory; use `open_results`.
 
@@ -202,7 +69,7 @@ class ResultsWriter:
         self.directory = directory
         self.work = directory / WORK
         self._manifest = manifest
-        self._schemas = schemas(manifest.identity.labels)
+        self._schemas = table_schemas(manifest.identity.labels)
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
         self.known = read_known(directory, manifest.identity)
@@ -335,7 +202,7 @@ class ResultsWriter:
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return size
 
 
@@ -367,8 +234,10 @@ def open_results(directory: Path, identity: Identity) -> Iterator[ResultsWriter]
         _check_identity(directory, manifest.identity, identity)
         writer = ResultsWriter(directory, manifest)
         writer.recover()
-        yield writer
-        shutil.rmtree(writer.work, ignore_errors=True)
+        try:
+            yield writer
+        finally:
+            shutil.rmtree(writer.work, ignore_errors=True)
     except SerError:
         raise
     except OSError as error:
@@ -428,7 +297,7 @@ def read_tables(directory: Path, columns: Mapping[str, Sequence[str] | None]) ->
     parts = [tables for _, tables in _read_parts(directory, columns)]
     result = {}
     for name, wanted in columns.items():
-        schema = schemas(manifest.identity.labels)[name]
+        schema = table_schemas(manifest.identity.labels)[name]
         schema = schema if wanted is None else pa.schema([schema.field(column) for column in wanted])
         result[name] = pa.concat_tables([schema.empty_table(), *(tables[name] for tables in parts)])
     return result

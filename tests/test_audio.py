@@ -12,7 +12,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_batch.audio import RawOptions, Resampler, open_audio, read_mono
+from ser_batch.audio import Resampler, open_audio, read_mono
+from ser_batch.decoders import RawOptions
 from ser_batch.errors import AudioError
 from ser_batch.formats import RAW_EXTENSIONS, has_signature, named_as_audio
 

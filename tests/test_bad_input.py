@@ -239,6 +239,7 @@ def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(tmp
     assert said.returncode == 2, said.stderr
     assert "File too large" in said.stderr
     assert "run the same command again" in said.stderr
+    assert not (tmp_path / "out" / ".work").exists()
     assert ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out").returncode == 3
     assert len(tables(tmp_path / "out")["recordings"]) == 5
 

@@ -49,7 +49,7 @@ def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported
         cwd=tmp_path,
     )
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "1 recordings: 1 done" in said.stdout
+    assert "1 recording: 1 done" in said.stdout
     report = subprocess.run(
         [sys.executable, "-I", "-S", script, "report", tmp_path / "out"], capture_output=True, text=True, cwd=tmp_path
     )

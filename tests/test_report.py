@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ser_batch.manifest import Identity
 from ser_batch.report.summary import summarize
 from ser_batch.report.terminal import clock, page
-from ser_batch.results import Identity, Rows, open_results
+from ser_batch.results import Rows, open_results
 from tests.conftest import ser
 
 LABELS = ("neutral", "angry")

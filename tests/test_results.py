@@ -12,7 +12,9 @@ import pytest
 
 from ser_batch import results as module
 from ser_batch.errors import ResultsError
-from ser_batch.results import Identity, Rows, open_results, read_known, read_table, schemas
+from ser_batch.manifest import Identity
+from ser_batch.results import Rows, open_results, read_known, read_table
+from ser_batch.schemas import table_schemas
 from tests.conftest import tables
 
 LABELS = ("calm", "angry")
@@ -91,7 +93,7 @@ def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
     with open_results(tmp_path, IDENTITY) as writer:
         writer.add(rows("silent", 0))
         writer.commit()
-    for table, schema in schemas(LABELS).items():
+    for table, schema in table_schemas(LABELS).items():
         [part] = (tmp_path / table).iterdir()
         there = pq.read_schema(part)
         assert there.equals(schema)
@@ -165,7 +167,8 @@ def test_a_crash_or_fault_at_any_operation_of_a_commit_leaves_the_old_or_the_new
 def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
     with open_results(tmp_path, IDENTITY):
         code = (
-            "import sys; from pathlib import Path; from ser_batch.results import *\n"
+            "import sys; from pathlib import Path\n"
+            "from ser_batch.manifest import Identity; from ser_batch.results import open_results\n"
             "from ser_batch.errors import ResultsError\n"
             "try:\n    open_results(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))).__enter__()\n"
             "except ResultsError as error:\n    print(error)"

@@ -16,7 +16,7 @@ from ser_batch.bundles import load_bundle
 from ser_batch.config import Config
 from ser_batch.progress import Progress
 from ser_batch.recordings import shown
-from ser_batch.report.terminal import clock
+from ser_batch.report.terminal import clock, counted
 
 PLAIN_EVERY_S = 30.0
 SHOWN_FAILURES = 5
@@ -78,7 +78,7 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
     console = Console()
 
     def say(line: str, style: str = "") -> None:
-        console.print(line, style=style or None, highlight=False, soft_wrap=True)
+        console.print(line, style=style or None, highlight=False, soft_wrap=not console.is_terminal)
 
     parts = [f"{progress.done} done"]
     parts += [f"{progress.failed} failed"] if progress.failed else []
@@ -87,14 +87,14 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
         parts[-1] += f" ({progress.failed_before} failed then: --retry-failed tries again)"
     parts += [f"{progress.growing} still being written (left for the next run)"] if progress.growing else []
     parts += [f"{progress.pending} not begun"] if progress.pending else []
-    say(f"{progress.found} recordings: {', '.join(parts)}", "bold")
+    say(f"{counted(progress.found, 'recording')}: {', '.join(parts)}", "bold")
     if progress.done:
         say(
-            f"{progress.audio_s / 3600:.2f} h of audio, {progress.segments} segments, "
+            f"{progress.audio_s / 3600:.2f} h of audio, {counted(progress.segments, 'segment')}, "
             f"in {clock(progress.elapsed_s)} ({_speed(progress)})"
         )
     if progress.ignored:
-        say(f"{progress.ignored} files were skipped: they are no audio")
+        say(f"{counted(progress.ignored, 'file')} skipped: no audio")
     for folder in progress.unreadable[:SHOWN_FAILURES]:
         say(f"cannot be read: {escape(shown(folder))}", "red")
     for path, error in progress.failures[:SHOWN_FAILURES]:
@@ -103,15 +103,15 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
         say(f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them", "red")
     if progress.without_roles:
         say(
-            f"{progress.without_roles} recordings have several channels and every one was scored. If agents are on "
-            "one of them, name the channels (--roles agent,customer): inferring emotions of employees is restricted "
-            "by law in many places, and the timing measures gain from it.",
+            f"Several channels in {counted(progress.without_roles, 'recording')}, and every one was scored. If agents "
+            "are on one of them, name the channels (--roles agent,customer): inferring emotions of employees is "
+            "restricted by law in many places, and the timing measures gain from it.",
             "yellow",
         )
     if progress.unscored:
         say(
-            f"{progress.unscored} recordings have speech, but their channels do not fit the roles: they were timed and "
-            "not scored (--score-agents scores everyone).",
+            f"Timed, not scored: {counted(progress.unscored, 'recording')} with channels that do not fit the roles "
+            "(--score-agents scores everyone).",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(load_bundle(config.score.bundle).licence)}", "dim")

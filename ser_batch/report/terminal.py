@@ -23,6 +23,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def page(summary: Summary) -> RenderableType:
     """The whole report."""
     return Group(*_parts(summary))
@@ -30,8 +35,8 @@ def page(summary: Summary) -> RenderableType:
 
 def _parts(summary: Summary) -> Iterator[RenderableType]:
     line = (
-        f"{summary.recordings} recordings: {summary.done} done, {summary.failed} failed · "
-        f"{summary.audio_h:.2f} h of audio, {summary.talk_h:.2f} h of speech · {summary.segments} segments"
+        f"{counted(summary.recordings, 'recording')}: {summary.done} done, {summary.failed} failed · "
+        f"{summary.audio_h:.2f} h of audio, {summary.talk_h:.2f} h of speech · {counted(summary.segments, 'segment')}"
     )
     yield Text(line, style="bold")
     if summary.emotions:

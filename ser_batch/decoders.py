@@ -1,0 +1,270 @@
+"""The two libraries that open recordings, behind one face: blocks of waveform, front to back.
+
+What is wrong with the audio on the way is mended, on the same clock, and noted.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from os import PathLike, fsencode
+from typing import IO, Protocol, Self, cast
+
+import av
+import av.container
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from ser_batch.errors import AudioError
+from ser_batch.formats import RawFormat
+
+Waveform = Float32[np.ndarray, "channels samples"]
+
+BLOCK_S = 15.0
+MAX_SAMPLE = 2.0**16
+"""Nothing that a recorder writes lies beyond this, even integers that were stored as floats."""
+GAP_S = 0.05
+"""Container timestamps that jump by more than this tell of lost audio."""
+MAX_GAP_S = 6 * 3600.0
+
+_UNKNOWN_LENGTH = 0x7FFF_0000
+"""Recorders that never learn the length write something like this or more."""
+
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,mp3,aac,amr,asf,matroska,webm,ogg,wav,w64,aiff,au,caf,flac,g722,g723_1,g726,"
+    "gsm,mpeg,mpegts,avi,flv,loas,xwma"
+)
+"""FFmpeg formats that hold audio and nothing else: no playlist, which could name other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawOptions:
+    """What to assume of files without a header: `sample_rate` in Hz (None: what the format's
+    extension stands for) and the number of interleaved `channels`."""
+
+    sample_rate: int | None = None
+    channels: int = 1
+
+
+class Decoder(Protocol):
+    """An open recording. Iterating gives blocks of waveform, each about `BLOCK_S` long."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+    notes: list[str]
+    """What was wrong with the audio and how it was mended; filled while the blocks are read."""
+
+    def __iter__(self) -> Iterator[Waveform]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+class NotWhole(Exception):
+    """libsndfile would stop before the audio does; FFmpeg goes on to the end of the file."""
+
+
+class _Closing:
+    """Owns what a decoder has opened."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+
+class SoundfileDecoder(_Closing):
+    """What libsndfile reads: WAV of all kinds, FLAC, OGG, MP3, AIFF, AU, and raw PCM, GSM and VOX."""
+
+    def __init__(
+        self, path: str | PathLike[str], headerless: RawFormat | None = None, raw: RawOptions = RawOptions()
+    ) -> None:
+        super().__init__()
+        if headerless:
+            try:
+                self._file = soundfile.SoundFile(
+                    fsencode(path),
+                    format="RAW",
+                    subtype=headerless.subtype,
+                    endian="LITTLE" if headerless.subtype == "PCM_16" else "FILE",
+                    samplerate=raw.sample_rate or headerless.sample_rate,
+                    channels=raw.channels,
+                )
+            except soundfile.LibsndfileError as error:
+                shape = f"{raw.channels} channels at {raw.sample_rate or headerless.sample_rate} Hz"
+                raise AudioError(
+                    f"cannot be {headerless.subtype} of {shape}: check the options for raw files"
+                ) from error
+        else:
+            self._file = soundfile.SoundFile(fsencode(path))
+        self._stack.enter_context(self._file)
+        self.codec = f"{self._file.format}/{self._file.subtype}".lower()
+        if not headerless and self._stops_early():
+            self._stack.close()
+            raise NotWhole
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+
+    def _stops_early(self) -> bool:
+        """Whether more audio may follow than libsndfile is going to read.
+
+        Of MP3 it reads as much as it guesses from the first frames. Of WAV it believes the header, also
+        where a recorder died before it wrote the length: then what follows the data are no chunks.
+        """
+        return "mpeg" in self.codec or not self._file.frames or "Exiting parser" in self._file.extra_info
+
+    def __iter__(self) -> Iterator[Waveform]:
+        size, position = int(BLOCK_S * self.sample_rate), 0
+        while True:
+            try:
+                block = self._file.read(size, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                self.notes.append(f"audio breaks off at {position / self.sample_rate:.2f} s: {error.error_string}")
+                return
+            if not len(block):
+                break
+            position += len(block)
+            yield _repaired(block.T, self.notes)
+        promised = self._promised()
+        if promised - position > GAP_S * self.sample_rate:
+            self.notes.append(
+                f"audio breaks off at {position / self.sample_rate:.2f} s: "
+                f"the header promises {promised / self.sample_rate:.2f} s"
+            )
+
+    def _promised(self) -> int:
+        """Frames that the header promises."""
+        # libsndfile corrects the header of a file that is too short, and says so in its log alone.
+        cut = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
+        if cut and int(cut[1]) < _UNKNOWN_LENGTH:
+            return round(self._file.frames * int(cut[1]) / max(1, int(cut[2])))
+        return self._file.frames
+
+
+class AvDecoder(_Closing):
+    """What FFmpeg reads: AAC, AMR, WMA, WebM, G.72x, and WAV with the codecs that libsndfile lacks.
+
+    The clock follows the timestamps of the container: packets that are lost or damaged leave silence
+    of the same length.
+    """
+
+    def __init__(self, path: str | PathLike[str], headerless: RawFormat | None = None) -> None:
+        super().__init__()
+        self._position = self._decoded = 0
+        # A file object, so that no name can be taken for a URL or a pattern.
+        file: IO[bytes] = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        with open(path, "rb") as head:
+            if head.read(4) == b"RIFF":
+                options["ignore_length"] = "1"  # FFmpeg sees a WAV only where its header cannot be believed
+        if headerless:
+            options |= dict(headerless.options)
+        try:
+            self._container = cast(
+                av.container.InputContainer,
+                av.open(file, format=headerless.demuxer if headerless else None, options=options),
+            )
+            self._stack.callback(self._container.close)
+            self._stream = self._container.streams.audio[0]
+        except IndexError:
+            self._stack.close()
+            raise AudioError("holds no audio stream") from None
+        except (av.FFmpegError, ValueError) as error:
+            self._stack.close()
+            raise AudioError("is no audio in any format that we know, or its header is damaged") from error
+        context = self._stream.codec_context
+        self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
+        # The first frame knows better than the header: AAC may say half its rate and one of its channels.
+        self._waiting = self._frames()
+        first = next(self._waiting, None)
+        self.sample_rate: int = first.sample_rate if first else context.sample_rate
+        self.channels: int = first.layout.nb_channels if first else context.channels
+        if first:
+            self._waiting = chain([first], self._waiting)
+
+    def __iter__(self) -> Iterator[Waveform]:
+        size = int(BLOCK_S * self.sample_rate)
+        waiting: list[np.ndarray] = []
+        length = 0
+        for piece in self._pieces():
+            waiting.append(piece)
+            length += piece.shape[1]
+            if length >= size:
+                yield _repaired(np.concatenate(waiting, axis=1), self.notes)
+                waiting, length = [], 0
+        if waiting:
+            yield _repaired(np.concatenate(waiting, axis=1), self.notes)
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        """Decoded frames in order, with silence where the container's clock says that audio is missing."""
+        rate, origin_s = self.sample_rate, None
+        for frame in self._waiting:
+            if (frame.sample_rate, frame.layout.nb_channels) != (rate, self.channels):
+                shape = f"{frame.sample_rate} Hz, {frame.layout.nb_channels} channels"
+                self.notes.append(f"audio after {self._position / rate:.2f} s is left out: it changes to {shape}")
+                return
+            if frame.time is not None:
+                origin_s = frame.time if origin_s is None else origin_s
+                gap = round((frame.time - origin_s) * rate) - self._position
+                if GAP_S * rate < gap <= MAX_GAP_S * rate:
+                    at = f"{self._position / rate:.2f} s"
+                    self.notes.append(f"{gap / rate:.2f} s missing at {at}, taken as silence")
+                    self._position += gap
+                    yield from _silence(self.channels, gap, int(BLOCK_S * rate))
+            piece = _as_float(frame, self.channels)
+            self._position += piece.shape[1]
+            yield piece
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        damaged = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                for frame in next(packets).decode():
+                    self._decoded += frame.samples
+                    yield frame
+            except StopIteration:
+                break
+            except av.error.InvalidDataError:
+                damaged += 1
+            except av.FFmpegError as error:
+                self.notes.append(f"audio breaks off after {self._decoded} samples: {error.strerror}")
+                break
+        if damaged:
+            self.notes.append(f"{damaged} damaged packets")
+
+
+def _silence(channels: int, length: int, block: int) -> Iterator[np.ndarray]:
+    for start in range(0, length, block):
+        yield np.zeros((channels, min(block, length - start)), np.float32)
+
+
+def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    """The samples of one frame, whatever their format, as (channels, samples) in -1 to 1."""
+    data: np.ndarray = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, channels).T
+    if data.dtype == np.uint8:
+        return (data.astype(np.float32) - 128) / 128
+    if np.issubdtype(data.dtype, np.integer):
+        return data.astype(np.float32) / -float(np.iinfo(data.dtype.name).min)
+    return data.astype(np.float32)
+
+
+def _repaired(block: np.ndarray, notes: list[str]) -> Waveform:
+    """The block as it is, but for samples that are no sound (NaN, infinite, absurd): they become silence."""
+    # min and max are NaN or beyond the limit exactly where a sample is: cheaper than a mask for good audio.
+    if block.size and not (block.min() >= -MAX_SAMPLE and block.max() <= MAX_SAMPLE):
+        bad = ~(np.abs(block) <= MAX_SAMPLE)
+        note = "samples that are not finite numbers, taken as silence"
+        if note not in notes:
+            notes.append(note)
+        block = np.where(bad, np.float32(0), block)
+    return np.ascontiguousarray(block)

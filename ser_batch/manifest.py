@@ -1,0 +1,83 @@
+"""Which parts of a results directory are live, said by one file that is replaced in one step."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ser_batch.errors import ResultsError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What all rows of a results directory have in common."""
+
+    model_id: str
+    config_hash: str
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Manifest:
+    """The live parts, in order, and how many recordings and bytes each holds."""
+
+    identity: Identity
+    next_part: int = 1
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """The manifest of a directory, or None where there is none.
+
+        Raises:
+            ResultsError: it cannot be read, or is of another format.
+        """
+        path = directory / "manifest.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ResultsError(f"{path}: results format {values['format']}; this version reads format {FORMAT}")
+            identity = Identity(values["model_id"], values["config_hash"], tuple(values["labels"]))
+            return cls(identity, values["next_part"], values["parts"])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResultsError(
+                f"{path}: is damaged ({error}); restore it from a copy, or start a new directory"
+            ) from error
+
+    def write(self, directory: Path) -> None:
+        """Puts this manifest in the place of the last one, in one step."""
+        values = {
+            "format": FORMAT,
+            "model_id": self.identity.model_id,
+            "config_hash": self.identity.config_hash,
+            "labels": self.identity.labels,
+            "next_part": self.next_part,
+            "parts": self.parts,
+        }
+        write_durably(directory / "manifest.json", json.dumps(values, indent=1).encode())
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """The file holds `data` on disk, or what it held before: nothing in between."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
