@@ -26,7 +26,13 @@ CALL_S = 360
 def cpu_s() -> float:
     """CPU time of this process and of all its children that have ended."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return times.user + times.system + children_cpu_s()
+
+
+def children_cpu_s() -> float:
+    """CPU time of all children that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def make_calls(folder: Path, hours: float, source: Path) -> int:
@@ -96,11 +102,12 @@ def main() -> None:
         from ser_batch.pipeline import run
 
         config = Config().updated({"score": {"bundle": options.bundle}, "run": {"device": "cpu"}})
-        start, wall = cpu_s(), time.monotonic()
+        start, start_children, wall = cpu_s(), children_cpu_s(), time.monotonic()
         progress = run([str(calls)], Path(work) / "out", config, threading.Event())
         wall = time.monotonic() - wall
         workers = max(1, len(os.sched_getaffinity(0)) - max(1, len(os.sched_getaffinity(0)) // 2))
         whole = cpu_s() - start - workers * worker_imports
+        in_workers = children_cpu_s() - start_children - workers * worker_imports
         again = cpu_s()
         decode_again, detect_again = floor(calls)
         again = cpu_s() - again
@@ -113,6 +120,8 @@ def main() -> None:
     print(f"decoding alone            {(decoding + decode_again) / 2:8.1f} s of CPU")
     print(f"Silero VAD alone          {(detecting + detect_again) / 2:8.1f} s of CPU")
     print(f"ser analyze, all of it    {whole:8.1f} s of CPU, {wall:.1f} s on the clock")
+    print(f"  decoding processes      {in_workers:8.1f} s (decode, hash, resample, VAD, segments, write waveforms)")
+    print(f"  scoring process         {whole - in_workers:8.1f} s (read waveforms, MFCC, network, rows, Parquet)")
     print(f"speed                     {progress.audio_s / wall:8.0f} x real time of stereo calls")
     print(f"ratio                     {whole / alone:8.2f}   (bar: 3.0)")
 
