@@ -69,6 +69,10 @@ def status(progress: Progress) -> str:
     )
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+
+
 def _speed(progress: Progress) -> str:
     return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
 
@@ -91,7 +95,7 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
     if progress.done:
         say(
             f"{progress.audio_s / 3600:.2f} h of audio, {counted(progress.segments, 'segment')}, "
-            f"in {clock(progress.elapsed_s)} ({_speed(progress)})"
+            f"in {_time(progress.elapsed_s)} ({_speed(progress)})"
         )
     if progress.ignored:
         say(f"{counted(progress.ignored, 'file')} skipped: no audio")

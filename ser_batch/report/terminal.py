@@ -65,7 +65,7 @@ def _emotions(summary: Summary) -> Table:
 
 def _calls(calls: list[RankedRecording]) -> Table:
     table = Table(title="Most worth listening to", title_justify="left", header_style="bold")
-    table.add_column("recording, and distress from its start to its end", overflow="fold", ratio=1)
+    table.add_column("recording, distress over its time", overflow="fold", ratio=1)
     table.add_column("length", justify="right")
     table.add_column("from", justify="right")
     table.add_column("who")
