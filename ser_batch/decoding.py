@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import time
+from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from ser_batch.config import Config
 from ser_batch.decoders import Decoder, RawOptions, Waveform
 from ser_batch.errors import AudioError, SerError
 from ser_batch.recordings import Recording
-from ser_batch.regions import Regions, frame_levels_db, speech_regions, without_crosstalk
+from ser_batch.regions import Regions, frame_levels_db, silence_crosstalk, speech_regions
 from ser_batch.segments import segment_regions
 from ser_batch.timeline import Segment
 from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
@@ -191,8 +192,8 @@ def _decode(recording: Recording, stamp: Stamp, content_hash: str, job: Job, vad
             roles, scored, notes = _roles(config, 1)
             notes.append(f"all {audio.channels} channels are the same: taken as one")
             listeners = listeners[:1]
-        probabilities, levels = (np.stack(arrays) for arrays in zip(*(x.finish() for x in listeners), strict=True))
-        probabilities = without_crosstalk(probabilities, levels, config.vad)
+        probabilities, levels = zip(*(listener.finish() for listener in listeners), strict=True)
+        silence_crosstalk(probabilities, levels, config.vad)
         channels = []
         for role, keep, file, p, level in zip(roles, scored, files, probabilities, levels, strict=False):
             regions = speech_regions(p, config.vad)
@@ -243,16 +244,16 @@ class _Listener:
     def __init__(self, vad: Vad, file: Path | None) -> None:
         self._stream = vad.stream()
         self._file = file
-        self._probabilities: list[np.ndarray] = []
-        self._levels: list[np.ndarray] = []
+        # Arrays that grow in place: hours of frames, without a copy of all of them at the end.
+        self._probabilities, self._levels = array("f"), array("f")
         self._rest = np.zeros(0, np.float32)
 
     def push(self, wide: np.ndarray, narrow: np.ndarray) -> None:
         """Takes the same stretch at the rate of the VAD and at that of the model."""
-        self._probabilities.append(self._stream.push(wide))
+        self._probabilities.frombytes(self._stream.push(wide).tobytes())
         wide = np.concatenate([self._rest, wide])
         whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._levels.append(frame_levels_db(wide[:whole].reshape(-1, FRAME_SAMPLES)))
+        self._levels.frombytes(frame_levels_db(wide[:whole].reshape(-1, FRAME_SAMPLES)).tobytes())
         self._rest = wide[whole:]
         if self._file:
             try:
@@ -263,11 +264,11 @@ class _Listener:
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and levels of all frames."""
-        self._probabilities.append(self._stream.finish())
+        self._probabilities.frombytes(self._stream.finish().tobytes())
         if len(self._rest):
             last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
-            self._levels.append(frame_levels_db(last[None]))
-        return np.concatenate(self._probabilities), np.concatenate(self._levels)
+            self._levels.frombytes(frame_levels_db(last[None]).tobytes())
+        return np.frombuffer(self._probabilities, np.float32), np.frombuffer(self._levels, np.float32)
 
 
 def _roles(config: Config, n_channels: int) -> tuple[list[str | None], list[bool], list[str]]:

@@ -4,11 +4,15 @@ A region is a pair of frame numbers [start, end); regions are arrays of shape (r
 disjoint.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from ser_batch.config import VadConfig
 from ser_batch.vad import FRAME_S
+
+_STRETCH = 2**16
 
 Regions = Int[np.ndarray, "regions 2"]
 
@@ -43,26 +47,30 @@ def close_gaps(regions: Regions, min_gap: int) -> Regions:
     return np.stack([regions[np.r_[True, apart], 0], regions[np.r_[apart, True], 1]], axis=1)
 
 
-def without_crosstalk(
-    probabilities: Float32[np.ndarray, "channels frames"],
-    levels_db: Float32[np.ndarray, "channels frames"],
+def silence_crosstalk(
+    probabilities: Sequence[Float32[np.ndarray, " frames"]],
+    levels_db: Sequence[Float32[np.ndarray, " frames"]],
     config: VadConfig,
-) -> Float32[np.ndarray, "channels frames"]:
-    """The probabilities with those of leaked speech set to 0.
+) -> None:
+    """Sets the probabilities of leaked speech to 0, given those of all channels and their levels.
 
     A frame has leaked in where another channel is in speech, now or up to `LEAK_DELAY_FRAMES` before,
     and was then louder by `crosstalk_db` or more.
     """
     if not config.crosstalk_db or len(probabilities) < 2:
-        return probabilities
-    loudest = np.where(probabilities >= config.offset, levels_db, -np.inf)
-    for channel, levels in enumerate(loudest):
-        loudest[channel] = _trailing_max(levels, LEAK_DELAY_FRAMES)
-    cleaned = probabilities.copy()
-    for channel in range(len(probabilities)):
-        others = np.delete(loudest, channel, axis=0).max(axis=0)
-        cleaned[channel, others - levels_db[channel] >= config.crosstalk_db] = 0
-    return cleaned
+        return
+    before = np.full((len(probabilities), LEAK_DELAY_FRAMES), -np.inf, np.float32)
+    # In stretches and in place, so that the memory for what lies between does not grow with the recording.
+    for start in range(0, len(probabilities[0]), _STRETCH):
+        here = slice(start, start + _STRETCH)
+        levels = np.stack([channel[here] for channel in levels_db])
+        speaking = np.stack([channel[here] >= config.offset for channel in probabilities])
+        spoken = np.concatenate([before, np.where(speaking, levels, -np.inf)], axis=1)
+        before = spoken[:, -LEAK_DELAY_FRAMES:]
+        loudest = _trailing_max(spoken, LEAK_DELAY_FRAMES)[:, LEAK_DELAY_FRAMES:]
+        for channel, own in enumerate(probabilities):
+            others = np.delete(loudest, channel, axis=0).max(axis=0)
+            own[here][others - levels[channel] >= config.crosstalk_db] = 0
 
 
 def frame_levels_db(samples: Float32[np.ndarray, "frames samples"]) -> Float32[np.ndarray, " frames"]:
@@ -77,9 +85,10 @@ def _runs(on: np.ndarray) -> Regions:
 
 
 def _trailing_max(values: np.ndarray, reach: int) -> np.ndarray:
+    """The highest of each value and the `reach` ones before it, along the last axis."""
     result = values.copy()
     for delay in range(1, reach + 1):
-        np.maximum(result[delay:], values[:-delay], out=result[delay:])
+        np.maximum(result[..., delay:], values[..., :-delay], out=result[..., delay:])
     return result
 
 
