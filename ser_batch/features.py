@@ -29,10 +29,6 @@ class MfccConfig:
         """Coefficients, deltas and delta-deltas."""
         return 3 * self.n_mfcc
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a waveform; they are centred on every `hop_length`-th sample."""
-        return 1 + n_samples // self.hop_length
-
 
 class Mfcc(nn.Module):
     """MFCC (Davis & Mermelstein 1980) with regression deltas (Young et al., The HTK Book, eq. 5.16).
@@ -75,7 +71,7 @@ class Mfcc(nn.Module):
             waveforms = waveforms * gain[:, None]
         # (batch, 1, samples): with two axes, torchaudio would clamp the dynamic range across the batch.
         coefficients = self._mfcc(waveforms[:, None])[:, 0].transpose(1, 2)  # (batch, frames, n_mfcc)
-        frames = 1 + lengths // config.hop_length
+        frames = 1 + lengths // config.hop_length  # centred on every hop_length-th sample
         if config.mean_normalisation:
             mask = frame_mask(frames, coefficients.shape[1])[..., None]
             coefficients = coefficients - (coefficients * mask).sum(1, keepdim=True) / frames[:, None, None]

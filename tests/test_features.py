@@ -34,7 +34,7 @@ def test_coefficients_equal_librosas_to_a_thousandth(config, n):
         pad_mode="constant",
     ).T
     ours = alone(Mfcc(config), waveform)[:, : config.n_mfcc].numpy()
-    assert ours.shape == expected.shape == (config.n_frames(n), config.n_mfcc)
+    assert ours.shape == expected.shape == (1 + n // config.hop_length, config.n_mfcc)
     np.testing.assert_allclose(ours, expected, atol=1e-3)
 
 

@@ -97,12 +97,10 @@ Key = tuple[int, tuple[int, ...] | None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Zero-padded waveforms (batch, samples), their lengths, label numbers, and which labels are right
-    (batch, label)."""
+    """Zero-padded waveforms (batch, samples), their lengths, and which labels are right (batch, label)."""
 
     waveforms: Tensor
     lengths: Tensor
-    labels: Tensor
     right: Tensor
 
 
@@ -125,7 +123,7 @@ class Utterances(Dataset):
             for own in known
         }
 
-    def __getitem__(self, key: Key) -> tuple[np.ndarray, int, Tensor]:
+    def __getitem__(self, key: Key) -> tuple[np.ndarray, Tensor]:
         index, seed = key
         utterance = self.utterances[index]
         if seed is None:
@@ -136,7 +134,7 @@ class Utterances(Dataset):
             end = rng.integers(utterance.speech_end, len(utterance.waveform) + 1)
             waveform = self.augment(utterance.waveform[start:end], rng)
         clip = utterance.clip
-        return waveform, self._number[clip.label], self._right[clip.corpus, clip.label]
+        return waveform, self._right[clip.corpus, clip.label]
 
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
         """The label numbers of all utterances, and which labels are right (utterance, label)."""
@@ -145,17 +143,16 @@ class Utterances(Dataset):
         return labels, torch.stack([self._right[clip.corpus, clip.label] for clip in clips]).numpy()
 
 
-def collate(items: Sequence[tuple[np.ndarray, int, Tensor]]) -> Batch:
+def collate(items: Sequence[tuple[np.ndarray, Tensor]]) -> Batch:
     """Pads waveforms with zeros behind their ends."""
-    lengths = [len(waveform) for waveform, _, _ in items]
+    lengths = [len(waveform) for waveform, _ in items]
     waveforms = torch.zeros(len(items), max(lengths))
-    for row, (waveform, _, _) in zip(waveforms, items, strict=True):
+    for row, (waveform, _) in zip(waveforms, items, strict=True):
         row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
     return Batch(
         waveforms,
         torch.tensor(lengths),
-        torch.tensor([label for _, label, _ in items]),
-        torch.stack([right for _, _, right in items]),
+        torch.stack([right for _, right in items]),
     )
 
 
