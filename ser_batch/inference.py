@@ -17,6 +17,10 @@ from ser_batch.errors import UsageError
 POOL_BATCHES = 16
 """Segments of this many batches are sorted by length together, so that a batch holds little padding."""
 
+PADDING_STEP = 4096
+"""Waveforms are padded to a multiple of this, in samples: with few shapes of tensors, the C library finds a
+place for each new one where an old one was, and memory does not grow with the number of batches."""
+
 
 @dataclass(frozen=True, slots=True)
 class PendingSegment:
@@ -64,7 +68,7 @@ class SegmentBatches(IterableDataset):
         pool = sorted(pool, key=lambda item: item.n_samples)
         for start in range(0, len(pool), self._batch_size):
             items = pool[start : start + self._batch_size]
-            waveforms = torch.zeros(len(items), items[-1].n_samples)
+            waveforms = torch.zeros(len(items), -(-items[-1].n_samples // PADDING_STEP) * PADDING_STEP)
             for row, item in zip(waveforms, items, strict=True):
                 row[: item.n_samples] = torch.from_numpy(item.read())
             yield Batch([i.key for i in items], waveforms, torch.tensor([i.n_samples for i in items]))
