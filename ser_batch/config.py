@@ -115,8 +115,8 @@ class RunConfig:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "batch_size", "1 or more")
-        _require(self.workers is None or self.workers >= 1, "workers", "1 or more")
+        _require(1 <= self.batch_size <= 4096, "batch_size", "1 to 4096")
+        _require(self.workers is None or 1 <= self.workers <= 256, "workers", "1 to 256")
         _require(self.deadline_s > 0, "deadline_s", "more than 0 seconds")
 
 

@@ -118,7 +118,7 @@ def _outcomes(
     # Half of the cores decode and half score: on a CPU the two take about the same time.
     cores = usable_cores()
     threads = 1 if scorer.device.type == "cuda" else max(1, cores // 2)
-    workers = config.run.workers or max(1, cores - threads)
+    workers = min(config.run.workers or max(1, cores - threads), len(tasks))
     job = Job(config, scorer.bundle.features.sample_rate, work)
     ready: list[Analysis | Unchanged | Growing] = []
     waiting: dict[str, Assembly] = {}

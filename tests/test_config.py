@@ -36,7 +36,8 @@ def test_the_example_file_names_every_option_with_its_default():
         ({"score": {"roles": ["boss"]}}, "agent and customer"),
         ({"score": {"roles": "agent"}}, "list of texts"),
         ({"audio": {"mix": True}, "score": {"roles": ["agent", "customer"]}}, "choose one"),
-        ({"run": {"batch_size": 0}}, "1 or more"),
+        ({"run": {"batch_size": 0}}, "1 to 4096"),
+        ({"run": {"workers": 10**14}}, "1 to 256"),
         ({"run": {"batch_size": True}}, "must be int, not True"),
     ],
 )
