@@ -51,7 +51,9 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
 
 def _check_shape(decoder: Decoder) -> None:
     problem = None
-    if not 1 <= decoder.channels <= MAX_CHANNELS:
+    if not decoder.channels or not decoder.sample_rate:
+        problem = f"is no audio: {decoder.channels} channels at {decoder.sample_rate} Hz"
+    elif decoder.channels > MAX_CHANNELS:
         problem = f"{decoder.channels} channels; 1 to {MAX_CHANNELS} can be analysed"
     elif not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         problem = (

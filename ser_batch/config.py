@@ -78,7 +78,7 @@ class SegmentConfig:
     """Longer speech is cut at its weakest frames."""
 
     def __post_init__(self) -> None:
-        _require(self.max_pause_s >= 0, "max_pause_s", "0 seconds or more")
+        _require(0 <= self.max_pause_s <= 60, "max_pause_s", "0 to 60 seconds")
         _require(self.min_s >= 0.1, "min_s", "0.1 seconds or more")
         _require(2 * self.min_s <= self.max_s <= 60, "max_s", "between twice min_s and 60 seconds")
 
@@ -154,7 +154,7 @@ class Config:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: is no TOML: {error}") from error
         try:
             return cls.from_dict(values)

@@ -23,11 +23,13 @@ from ser_batch.formats import RawFormat
 Waveform = Float32[np.ndarray, "channels samples"]
 
 BLOCK_S = 15.0
+MAX_BLOCK = 2_000_000
 MAX_SAMPLE = 2.0**16
 """Nothing that a recorder writes lies beyond this, even integers that were stored as floats."""
 GAP_S = 0.05
 """Container timestamps that jump by more than this tell of lost audio."""
 MAX_GAP_S = 6 * 3600.0
+"""So much silence is put in the place of lost audio, and no more: a damaged clock could ask for years."""
 
 _UNKNOWN_LENGTH = 0x7FFF_0000
 """Recorders that never learn the length write something like this or more."""
@@ -121,7 +123,7 @@ class SoundfileDecoder(_Closing):
         return "mpeg" in self.codec or not self._file.frames or "Exiting parser" in self._file.extra_info
 
     def __iter__(self) -> Iterator[Waveform]:
-        size, position = int(BLOCK_S * self.sample_rate), 0
+        size, position = _block_samples(self.sample_rate, self.channels), 0
         while True:
             try:
                 block = self._file.read(size, dtype="float32", always_2d=True)
@@ -169,7 +171,12 @@ class AvDecoder(_Closing):
         try:
             self._container = cast(
                 av.container.InputContainer,
-                av.open(file, format=headerless.demuxer if headerless else None, options=options),
+                av.open(
+                    file,
+                    format=headerless.demuxer if headerless else None,
+                    options=options,
+                    metadata_errors="replace",  # tags need not be UTF-8
+                ),
             )
             self._stack.callback(self._container.close)
             self._stream = self._container.streams.audio[0]
@@ -180,6 +187,9 @@ class AvDecoder(_Closing):
             self._stack.close()
             raise AudioError("is no audio in any format that we know, or its header is damaged") from error
         context = self._stream.codec_context
+        if context is None:
+            self._stack.close()
+            raise AudioError("its codec is unknown")
         self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
         # The first frame knows better than the header: AAC may say half its rate and one of its channels.
         self._waiting = self._frames()
@@ -190,7 +200,7 @@ class AvDecoder(_Closing):
             self._waiting = chain([first], self._waiting)
 
     def __iter__(self) -> Iterator[Waveform]:
-        size = int(BLOCK_S * self.sample_rate)
+        size = _block_samples(self.sample_rate, self.channels)
         waiting: list[np.ndarray] = []
         length = 0
         for piece in self._pieces():
@@ -204,7 +214,7 @@ class AvDecoder(_Closing):
 
     def _pieces(self) -> Iterator[np.ndarray]:
         """Decoded frames in order, with silence where the container's clock says that audio is missing."""
-        rate, origin_s = self.sample_rate, None
+        rate, origin_s, invented = self.sample_rate, None, 0
         for frame in self._waiting:
             if (frame.sample_rate, frame.layout.nb_channels) != (rate, self.channels):
                 shape = f"{frame.sample_rate} Hz, {frame.layout.nb_channels} channels"
@@ -213,11 +223,12 @@ class AvDecoder(_Closing):
             if frame.time is not None:
                 origin_s = frame.time if origin_s is None else origin_s
                 gap = round((frame.time - origin_s) * rate) - self._position
-                if GAP_S * rate < gap <= MAX_GAP_S * rate:
+                if GAP_S * rate < gap <= MAX_GAP_S * rate - invented:
+                    invented += gap
                     at = f"{self._position / rate:.2f} s"
                     self.notes.append(f"{gap / rate:.2f} s missing at {at}, taken as silence")
                     self._position += gap
-                    yield from _silence(self.channels, gap, int(BLOCK_S * rate))
+                    yield from _silence(self.channels, gap, _block_samples(rate, self.channels))
             piece = _as_float(frame, self.channels)
             self._position += piece.shape[1]
             yield piece
@@ -227,18 +238,27 @@ class AvDecoder(_Closing):
         packets = self._container.demux(self._stream)
         while True:
             try:
-                for frame in next(packets).decode():
-                    self._decoded += frame.samples
-                    yield frame
+                packet = next(packets)
             except StopIteration:
                 break
-            except av.error.InvalidDataError:
-                damaged += 1
             except av.FFmpegError as error:
                 self.notes.append(f"audio breaks off after {self._decoded} samples: {error.strerror}")
                 break
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += 1  # it costs itself alone: the clock of the next one leaves silence in its place
+                continue
+            for frame in frames:
+                self._decoded += frame.samples
+                yield frame
         if damaged:
             self.notes.append(f"{damaged} damaged packets")
+
+
+def _block_samples(sample_rate: int, channels: int) -> int:
+    """Samples of a block: `BLOCK_S`, or less where rate and channels would make it large."""
+    return min(int(BLOCK_S * sample_rate), MAX_BLOCK // channels)
 
 
 def _silence(channels: int, length: int, block: int) -> Iterator[np.ndarray]:
@@ -248,14 +268,18 @@ def _silence(channels: int, length: int, block: int) -> Iterator[np.ndarray]:
 
 def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
     """The samples of one frame, whatever their format, as (channels, samples) in -1 to 1."""
-    data: np.ndarray = frame.to_ndarray()
+    try:
+        data: np.ndarray = frame.to_ndarray()
+    except ValueError as error:
+        raise AudioError(f"its samples are in a format that cannot be read ({frame.format.name})") from error
     if not frame.format.is_planar:
         data = data.reshape(-1, channels).T
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
     if np.issubdtype(data.dtype, np.integer):
         return data.astype(np.float32) / -float(np.iinfo(data.dtype.name).min)
-    return data.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and that becomes silence
+        return data.astype(np.float32)
 
 
 def _repaired(block: np.ndarray, notes: list[str]) -> Waveform:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -41,12 +42,19 @@ class Manifest:
             if values["format"] != FORMAT:
                 raise ResultsError(f"{path}: results format {values['format']}; this version reads format {FORMAT}")
             identity = Identity(values["model_id"], values["config_hash"], tuple(values["labels"]))
-            return cls(identity, values["next_part"], values["parts"])
+            parts = {name: {key: int(n) for key, n in part.items()} for name, part in values["parts"].items()}
+            if not all(
+                re.fullmatch(r"part-\d{6,}", name) and {"recordings", "bytes"} <= set(parts[name]) for name in parts
+            ):
+                raise ValueError("parts are named part-NNNNNN and have recordings and bytes")
+            return cls(identity, int(values["next_part"]), parts)
+        except ResultsError:
+            raise
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
                 f"{path}: is damaged ({error}); restore it from a copy, or start a new directory"
             ) from error

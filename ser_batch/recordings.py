@@ -57,7 +57,7 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     by_id: dict[str, Recording] = {}
     for recording in _each(inputs, found):
         real = os.path.realpath(recording.file)
-        if real in seen:
+        if real in seen and os.path.exists(real):
             continue
         seen.add(real)
         other = by_id.setdefault(recording.recording_id, recording)
@@ -96,6 +96,8 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
     for line in lines:
         if not line.strip():
             continue
+        if b"\0" in line:
+            raise UsageError(f"@{shown(name)}: is no list of paths in UTF-8, one a line")
         path = os.path.normpath(os.path.join(base, os.fsdecode(line.strip())))
         # A file outside the list's folder is known by its whole path, so that names may repeat.
         root = base if path.startswith(base + os.sep) else os.path.abspath(os.sep)
@@ -108,7 +110,8 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
 def _matches(pattern: str, found: Found) -> Iterator[Recording]:
     fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
     root = os.path.abspath(os.path.dirname(fixed) or ".")
-    matches = sorted(glob.glob(pattern, recursive=True))
+    # pathlib, whose ** does not follow links: they may lead in circles.
+    matches = sorted(map(str, Path(root).glob(os.path.relpath(os.path.abspath(pattern), root))))
     if not matches:
         raise UsageError(f"{pattern}: matches nothing")
     for match in matches:
@@ -124,24 +127,25 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
 
 def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
     root = root or folder
+    # A link that leads back to where we have been would be walked for ever.
     visited = {_identity(folder)}
-    for parent, folders, files in os.walk(
-        folder, onerror=lambda e: found.unreadable.append(e.filename), followlinks=True
-    ):
-        # A link that leads back to where we have been would be walked for ever.
-        kept = []
-        for name in sorted(folders):
-            identity = _identity(os.path.join(parent, name))
-            if not _skipped(name) and identity not in visited:
-                visited.add(identity)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(files):
-            if _skipped(name):
-                continue
-            path = os.path.join(parent, name)
-            if _is_recording(path):
-                yield Recording(root, os.path.relpath(path, root))
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            with os.scandir(parent) as listed:
+                entries = [entry for entry in listed if not _skipped(entry.name)]
+        except OSError:
+            found.unreadable.append(parent)
+            continue
+        for entry in entries:
+            if os.path.isdir(entry.path):
+                identity = _identity(entry.path)
+                if identity not in visited:
+                    visited.add(identity)
+                    waiting.append(entry.path)
+            elif _is_recording(entry.path):
+                yield Recording(root, os.path.relpath(entry.path, root))
             else:
                 found.ignored += 1
 

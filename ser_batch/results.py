@@ -14,6 +14,7 @@ not name was left by a crash; the next run removes it.
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ class ResultsWriter:
         self.work.mkdir(mode=0o700, exist_ok=True)
         for table in TABLES:
             for path in (self.directory / table).iterdir():
-                ours = path.name.startswith(("part-", ".part-"))
+                ours = re.fullmatch(r"part-\d{6,}\.parquet|\.part-\d{6,}\.partial", path.name)
                 if ours and path.stem not in self._manifest.parts:
                     path.unlink()
 
@@ -144,7 +145,7 @@ class ResultsWriter:
         except (OSError, pa.ArrowException) as error:
             self._waiting = {}  # this writer is done for: the next run begins with what is live
             self._remove(set(written) - set(self._live_on_disk()))
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = getattr(error, "strerror", None) or error
             raise ResultsError(
                 f"{self.directory}: cannot be written: {reason}. What was committed is safe; "
                 "make room (or mend the disk) and run the same command again"

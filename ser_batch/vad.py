@@ -5,10 +5,13 @@ over, so that what comes out does not depend on the blocks.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from jaxtyping import Float32
 

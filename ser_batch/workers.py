@@ -47,6 +47,8 @@ def _start_worker(job: Job) -> None:
     assert parent is not None
     threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     _job = job
+    # Codec libraries print warnings of their own; what they find goes into the rows.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _work(task: Task) -> Outcome:

@@ -286,3 +286,45 @@ def test_a_clip_without_samples_is_refused(tmp_path):
     path.write_bytes(wav_header(0))
     with pytest.raises(AudioError, match="no samples"):
         read_mono(path, 8000)
+
+
+def test_tags_in_any_encoding_are_no_reason_to_fail(tmp_path, call):
+    path = encode(tmp_path / "x.mp3", call)
+    tag = b"TAG" + "Müller".encode("latin-1").ljust(30, b"\0") + bytes(95)
+    path.write_bytes(path.read_bytes() + tag)
+    assert decode(path)[0].shape[1] == pytest.approx(call.shape[1], abs=4000)
+
+
+def test_a_packet_that_cannot_be_decoded_costs_itself_alone(tmp_path, call):
+    path = encode(tmp_path / "x.amr", call[1:, : 8000 * 12])
+    data = bytearray(path.read_bytes())
+    for number in range(200, 210):  # frames of 32 bytes behind a magic of 6: made comfort noise, which is not decoded
+        data[6 + 32 * number] = 0x7C
+    path.write_bytes(bytes(data))
+    heard, rate, _ = decode(path)
+    assert heard.shape[1] / rate > 11
+
+
+def test_a_clock_that_jumps_by_years_invents_no_more_than_hours_of_silence(tmp_path, call):
+    source = encode(tmp_path / "x.webm", call[:, : 8000 * 10])
+    path = tmp_path / "bomb.mka"
+    with av.open(str(source)) as whole, av.open(str(path), "w", format="matroska") as bomb:
+        stream = bomb.add_stream_from_template(whole.streams.audio[0])
+        for number, packet in enumerate(whole.demux(whole.streams.audio[0])):
+            if packet.dts is not None:
+                shift = int(5 * 3600 * (number // 100) / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = stream
+                bomb.mux(packet)
+    with open_audio(path) as audio:
+        length_s = sum(block.shape[1] for block in audio) / audio.sample_rate
+        assert any(note.startswith("18000.0") and "missing at" in note for note in audio.notes)
+    assert 5 * 3600 < length_s < 6.1 * 3600
+
+
+@pytest.mark.parametrize(("tag", "bits"), [(0x7777, 16), (1, 64)])
+def test_an_unknown_codec_is_a_reason_that_one_understands(tmp_path, tag, bits):
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav_header(16000, format_tag=tag, bits=bits) + bytes(16000))
+    with pytest.raises(AudioError, match="unknown|no audio|cannot be read"):
+        decode(path)

@@ -289,3 +289,40 @@ def test_a_glob_that_matches_nothing_says_so(tmp_path):
 
 def test_wav_headers_of_the_tests_are_wav_headers():
     assert struct.unpack("<I", wav_header(8)[40:44]) == (8,)
+
+
+def test_a_glob_and_a_walk_through_links_in_circles_end(tmp_path, call):
+    write_call(tmp_path / "in" / "x.wav", call[:, :800])
+    for name in "abc":
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in")
+    assert len(find_recordings([f"{tmp_path}/in/**/*.wav"]).recordings) == 1
+    assert len(find_recordings([str(tmp_path / "in")]).recordings) == 1
+
+
+def test_a_folder_of_any_depth_is_walked(tmp_path, call, monkeypatch):
+    write_call(tmp_path / "x.wav", call[:, :800])
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir("d")
+        os.chdir("d")
+    monkeypatch.chdir(tmp_path)
+    assert len(find_recordings(["."]).recordings) == 1
+
+
+def test_a_list_that_is_no_utf8_is_refused(tmp_path):
+    from ser_batch.errors import UsageError
+
+    (tmp_path / "list.txt").write_bytes("x.wav\n".encode("utf-16"))
+    with pytest.raises(UsageError, match="no list of paths in UTF-8"):
+        find_recordings([f"@{tmp_path}/list.txt"])
+    (tmp_path / "list.txt").write_bytes("\ufeffx.wav\r\n".encode())
+    assert [r.path for r in find_recordings([f"@{tmp_path}/list.txt"]).recordings] == ["x.wav"]
+
+
+def test_recordings_that_lie_among_the_results_are_left_alone(tmp_path, call, settings):
+    write_call(tmp_path / "x.wav", call)
+    rows_of(tmp_path, tmp_path, settings)
+    strangers = [write_call(tmp_path / "speech" / name, call) for name in ("part-1.wav", "part-000009.wav")]
+    run([str(tmp_path)], tmp_path, settings, threading.Event())
+    assert all(path.exists() for path in strangers)
+    assert len(tables(tmp_path)["recordings"]) == 3

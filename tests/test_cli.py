@@ -56,9 +56,10 @@ def test_a_run_ends_with_a_summary_and_with_what_to_type_next(calls, tmp_path, t
     assert "5 already there" in again.stdout
 
 
-def test_quiet_says_nothing(calls, tmp_path, tiny_bundle):
+def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--quiet")
-    assert (said.stdout, said.stderr, said.returncode) == ("", "", 3)
+    assert (said.stdout, said.returncode) == ("", 3)
+    assert said.stderr.startswith("failed: billing/1003-broken.wav: is no audio")
 
 
 def test_a_dry_run_lists_and_writes_nothing(calls, tmp_path, tiny_bundle):
@@ -211,3 +212,7 @@ def test_the_example_queries_answer_from_the_results(tmp_path):
     assert said.returncode == 0, said.stderr
     assert said.stdout.count("billing") >= 3
     assert "1003-broken.wav" in said.stdout
+
+
+def test_the_readme_is_finished():
+    assert "@@" not in (ROOT / "README.md").read_text()

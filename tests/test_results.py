@@ -223,3 +223,12 @@ def test_the_record_of_a_run_is_json(tmp_path):
     with open_results(tmp_path, IDENTITY) as writer:
         writer.write_record({"name": "café"})
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"name": "café"}
+
+
+@pytest.mark.parametrize("parts", [[], None, {"../x": {"recordings": 1, "bytes": 1}}, {"part-000001": {}}])
+def test_a_manifest_with_impossible_parts_is_damaged(tmp_path, parts):
+    first_night(tmp_path)
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**values, "parts": parts}))
+    with pytest.raises(ResultsError, match="is damaged"):
+        read_table(tmp_path, "recordings")

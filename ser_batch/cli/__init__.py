@@ -45,7 +45,7 @@ def _root(
 def main() -> None:
     """Runs `ser` and leaves with one of `ExitCode`; Typer sees to wrong options (2) and to Ctrl-C (130)."""
     # A file name can hold bytes that are no text; printing one must not end the run.
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()

@@ -127,6 +127,7 @@ def _list(inputs: list[str], out: Path, settings: "Config") -> None:
     from ser_batch.pipeline import plan
     from ser_batch.recordings import shown
 
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it as it ends any command
     found, pending = plan(inputs, out, settings)
     for task in pending:
         typer.echo(shown(task.recording.file))
@@ -155,8 +156,7 @@ def _run(inputs: list[str], out: Path, settings: "Config", quiet: bool) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if not quiet:
-        print_summary(progress, out, settings)
+    print_summary(progress, out, settings, quiet)
     if progress.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable:

@@ -77,8 +77,11 @@ def _speed(progress: Progress) -> str:
     return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
 
 
-def print_summary(progress: Progress, out: Path, config: Config) -> None:
-    """What came of a run, what deserves a look, and what to type next."""
+def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
+    """What came of a run, what deserves a look, and what to type next. When `quiet`, the failures alone."""
+    if quiet:
+        _print_failures(progress, Console(stderr=True))
+        return
     console = Console()
 
     def say(line: str, style: str = "") -> None:
@@ -99,12 +102,7 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
         )
     if progress.ignored:
         say(f"{counted(progress.ignored, 'file')} skipped: no audio")
-    for folder in progress.unreadable[:SHOWN_FAILURES]:
-        say(f"cannot be read: {escape(shown(folder))}", "red")
-    for path, error in progress.failures[:SHOWN_FAILURES]:
-        say(f"failed: {escape(path)}: {escape(error)}", "red")
-    if progress.failed > SHOWN_FAILURES:
-        say(f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them", "red")
+    _print_failures(progress, console)
     if progress.without_roles:
         say(
             f"Several channels in {counted(progress.without_roles, 'recording')}, and every one was scored. If agents "
@@ -114,8 +112,8 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
         )
     if progress.unscored:
         say(
-            f"Timed, not scored: {counted(progress.unscored, 'recording')} with channels that do not fit the roles "
-            "(--score-agents scores everyone).",
+            f"Timed, not scored: {counted(progress.unscored, 'recording')} with channels that do not fit the roles, so "
+            "that an agent might be among those scored. Their notes in the results say why.",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(load_bundle(config.score.bundle).licence)}", "dim")
@@ -123,3 +121,12 @@ def print_summary(progress: Progress, out: Path, config: Config) -> None:
         say("Interrupted: run the same command again to go on.", "yellow")
     else:
         say(f"Next: ser report {escape(str(out))}")
+
+
+def _print_failures(progress: Progress, console: Console) -> None:
+    lines = [f"cannot be read: {shown(folder)}" for folder in progress.unreadable[:SHOWN_FAILURES]]
+    lines += [f"failed: {path}: {error}" for path, error in progress.failures[:SHOWN_FAILURES]]
+    if progress.failed > SHOWN_FAILURES:
+        lines.append(f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them")
+    for line in lines:
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=not console.is_terminal)

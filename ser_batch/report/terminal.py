@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ser_batch.report.summary import Moment, RankedRecording, Summary
+from ser_batch.report.summary import DISTRESS, Moment, RankedRecording, Summary
 
 COLOURS = {
     "neutral": "white", "calm": "cyan", "happy": "yellow", "sad": "blue",
@@ -45,6 +45,10 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     if summary.ranked:
         yield Text()
         yield _calls(summary.ranked)
+        names = " + ".join(label for label in summary.emotions if label in DISTRESS)
+        yield Text(
+            f"distress: the probability of {names}; bars from low ▁ to high █, · where nothing was scored", "dim"
+        )
     if summary.failures:
         yield Text()
         yield _failures(summary)
@@ -57,9 +61,8 @@ def _emotions(summary: Summary) -> Table:
     table.add_column()
     for label, share in sorted(summary.emotions.items(), key=lambda item: -item[1]):
         table.add_row(label, f"{share:.1%}", Text("█" * round(share * 60), style=COLOURS.get(label, "white")))
-    table.add_row(
-        "no label", f"{summary.abstained:.1%}", Text("of the time, the model is too unsure to say", style="dim")
-    )
+    table.caption = f"For {summary.abstained:.0%} of the time the model was too unsure to name a label."
+    table.caption_justify = "left"
     return table
 
 
