@@ -302,11 +302,14 @@ def test_a_glob_and_a_walk_through_links_in_circles_end(tmp_path, call):
 def test_a_folder_of_any_depth_is_walked(tmp_path, call, monkeypatch):
     write_call(tmp_path / "x.wav", call[:, :800])
     monkeypatch.chdir(tmp_path)
-    for _ in range(1100):
-        os.mkdir("d")
-        os.chdir("d")
-    monkeypatch.chdir(tmp_path)
-    assert len(find_recordings(["."]).recordings) == 1
+    try:
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+        assert len(find_recordings([str(tmp_path)]).recordings) == 1
+    finally:
+        os.chdir(tmp_path)
+        subprocess.run(["rm", "-rf", "d"], check=True)  # too deep for Python's own rmtree
 
 
 def test_a_list_that_is_no_utf8_is_refused(tmp_path):
