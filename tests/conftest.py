@@ -92,7 +92,7 @@ def ser(*args: object, **kwargs: object) -> subprocess.CompletedProcess:
 
 
 def tables(directory: Path) -> dict[str, list[dict]]:
-    """All rows, but for the time of analysis, in an order of their own; floats to 1e-4."""
+    """All rows, but for the time of analysis, in an order of their own; floats to three digits."""
     result = {}
     for name in ("recordings", "speech", "segments"):
         rows = read_table(directory, name).to_pylist()

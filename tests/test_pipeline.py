@@ -97,13 +97,17 @@ def test_neither_workers_nor_batches_change_a_row(calls, tmp_path, tiny_bundle, 
     one, other = tables(tmp_path / "plain"), tables(tmp_path / "other")
     assert one["recordings"] == other["recordings"]
     assert one["speech"] == other["speech"]
-    for a, b in zip(one["segments"], other["segments"], strict=True):
-        assert {k: v for k, v in a.items() if not isinstance(v, float)} == {
-            k: v for k, v in b.items() if not isinstance(v, float)
-        }
-        for key in a:
-            if key.startswith("p_"):
-                assert a[key] == pytest.approx(b[key], abs=1.1e-3)  # the tables here are rounded to 1e-3
+    keys = ["recording_id", "segment"]
+    plain, changed = (
+        read_table(tmp_path / name, "segments").to_pandas().sort_values(keys).reset_index()
+        for name in ("plain", "other")
+    )
+    assert plain[[*keys, "channel", "start_s", "end_s"]].equals(changed[[*keys, "channel", "start_s", "end_s"]])
+    probabilities = plain.filter(regex="^p_").to_numpy()
+    np.testing.assert_allclose(probabilities, changed.filter(regex="^p_").to_numpy(), atol=1e-4)
+    best = np.sort(probabilities, axis=1)
+    clear = (best[:, -1] - best[:, -2] > 2e-4) & (np.abs(best[:, -1] - 0.15) > 1e-4)
+    assert plain.label[clear].equals(changed.label[clear])
 
 
 def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_path, tiny_bundle, call):

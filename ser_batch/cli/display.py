@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ser_batch.bundles import load_bundle
+from ser_batch.bundles import find_bundle, read_json
 from ser_batch.config import Config
 from ser_batch.progress import Progress
 from ser_batch.recordings import shown
@@ -116,7 +116,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
             "that an agent might be among those scored. Their notes in the results say why.",
             "yellow",
         )
-    say(f"Model {escape(config.score.bundle)}: {escape(load_bundle(config.score.bundle).licence)}", "dim")
+    licence = read_json(find_bundle(config.score.bundle) / "config.json")["licence"]
+    say(f"Model {escape(config.score.bundle)}: {escape(licence)}", "dim")
     if progress.interrupted:
         say("Interrupted: run the same command again to go on.", "yellow")
     else:
