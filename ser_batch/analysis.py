@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ser_batch import __version__
-from ser_batch.bundles import Bundle
 from ser_batch.decoding import Channel, Decoded, Failed
-from ser_batch.inference import PendingSegment
+from ser_batch.inference import PendingSegment, Scorer
 from ser_batch.manifest import Identity
 from ser_batch.recordings import Recording, shown
 from ser_batch.results import Rows
@@ -66,10 +66,10 @@ class Analysis:
 class Assembly:
     """A decoded recording whose segments are being scored, in any order."""
 
-    def __init__(self, decoded: Decoded, bundle: Bundle, abstain_below: float | None, work: Path) -> None:
-        self._decoded, self._bundle = decoded, bundle
+    def __init__(self, decoded: Decoded, scorer: Scorer, abstain_below: float | None, work: Path) -> None:
+        self._decoded, self._scorer, self._bundle = decoded, scorer, scorer.bundle
         self._folder = work / decoded.recording.recording_id
-        self._abstain_below = bundle.calibration.abstain_below if abstain_below is None else abstain_below
+        self._abstain_below = self._bundle.calibration.abstain_below if abstain_below is None else abstain_below
         self._segments = sorted((s, number) for number, c in enumerate(decoded.channels) for s in c.segments)
         self._scored: dict[int, ScoredSegment] = {}
 
@@ -80,16 +80,34 @@ class Assembly:
 
     def items(self) -> Iterator[PendingSegment]:
         """The segments to score; each has the recording's id and its own number for a key."""
-        sample_rate = self._bundle.features.sample_rate
+        contexts = {channel: self._context(channel) for channel in {channel for _, channel in self._segments}}
         for number, (segment, channel) in enumerate(self._segments):
-            start, end = samples(segment.start_s, sample_rate), samples(segment.end_s, sample_rate)
-            file = self._decoded.channels[channel].waveform
-            assert file is not None
-            yield PendingSegment(
-                (self._decoded.recording.recording_id, number),
-                end - start,
-                partial(_read_samples, file, start, end - start),
-            )
+            start, n = self._place(segment)
+            read = partial(_read_samples, self._file(channel), start, n)
+            yield PendingSegment((self._decoded.recording.recording_id, number), n, read, contexts[channel])
+
+    def _context(self, channel: int) -> Tensor | None:
+        """That of a channel's speaker: its first segments, until they last for as long as the model asks for."""
+        left = round(self._bundle.features.context_s * self._bundle.features.sample_rate)
+        speech = []
+        for segment in self._decoded.channels[channel].segments:
+            start, n = self._place(segment)
+            if left <= 0:
+                break
+            speech.append(_read_samples(self._file(channel), start, min(n, left)))
+            left -= n
+        return self._scorer.context(speech)
+
+    def _place(self, segment: Segment) -> tuple[int, int]:
+        """Where a segment begins, and how long it is, in samples of the model's rate."""
+        sample_rate = self._bundle.features.sample_rate
+        start = samples(segment.start_s, sample_rate)
+        return start, samples(segment.end_s, sample_rate) - start
+
+    def _file(self, channel: int) -> Path:
+        file = self._decoded.channels[channel].waveform
+        assert file is not None
+        return file
 
     def add(self, number: int, probabilities: np.ndarray, loudness_dbfs: float) -> None:
         """Takes what the model says of segment `number`."""

@@ -11,6 +11,7 @@ NAME/
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,12 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from ser_batch.calibration import Calibration
-from ser_batch.errors import BundleError
-from ser_batch.features import Mfcc, MfccConfig
+from ser_batch.errors import BundleError, ConfigError
+from ser_batch.features import FeatureConfig, Features
 from ser_batch.model import CnnBiLstm, NetworkConfig
+from ser_batch.plain import from_plain, to_plain
 
-FORMAT = 1
+FORMAT = 2
 _HERE = Path(__file__).parent
 # Inside the wheel the bundles lie in the package; in a checkout beside it.
 SHIPPED = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.parent / "models"
@@ -37,7 +39,7 @@ class Bundle:
 
     name: str
     labels: tuple[str, ...]
-    features: MfccConfig
+    features: FeatureConfig
     network: NetworkConfig
     calibration: Calibration
     licence: str
@@ -45,11 +47,11 @@ class Bundle:
     model_id: str = ""
     """The name and a fingerprint of all that shapes a probability."""
 
-    def modules(self) -> tuple[Mfcc, CnnBiLstm]:
+    def modules(self) -> tuple[Features, CnnBiLstm]:
         """The feature and network modules, with the weights, ready for inference."""
-        network = CnnBiLstm(self.network)
+        network = CnnBiLstm(self.network, self.features.n_static, 1 + self.features.deltas, len(self.labels))
         network.load_state_dict(self.weights)
-        return Mfcc(self.features).eval(), network.eval()
+        return Features(self.features).eval(), network.eval()
 
 
 def find_bundle(name_or_path: str) -> Path:
@@ -87,42 +89,56 @@ def load_bundle(name_or_path: str) -> Bundle:
     if hashlib.sha256(data).hexdigest() != config.get("sha256"):
         raise BundleError(f"{folder}: the weights are not those of config.json (sha256 differs); copy the bundle again")
     try:
-        network = config["network"]
-        network["conv_channels"] = tuple(network["conv_channels"])
         bundle = Bundle(
             name=config["name"],
             labels=tuple(config["labels"]),
-            features=MfccConfig(**config["features"]),
-            network=NetworkConfig(**network),
+            features=from_plain(FeatureConfig, config["features"], "features"),
+            network=from_plain(NetworkConfig, config["network"], "network"),
             calibration=Calibration(calibration["temperature"], calibration["abstain_below"]),
             licence=config["licence"],
             weights=safetensors.torch.load(data),
             model_id=model_id(config, calibration),
         )
         bundle.modules()
-    except (KeyError, TypeError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, RuntimeError, ConfigError, ValueError, safetensors.SafetensorError) as error:
         raise BundleError(f"{folder}: config.json does not describe the weights: {error}") from error
     return bundle
 
 
 def save_bundle(folder: Path, bundle: Bundle, network: nn.Module, metrics: dict[str, Any], card: str) -> None:
-    """Writes all files of a bundle; the weights are those of `network`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes all files of a bundle; the weights are those of `network`.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
     data = safetensors.torch.save({name: t.contiguous().cpu() for name, t in network.state_dict().items()})
     config = {
         "format": FORMAT,
         "name": bundle.name,
         "labels": bundle.labels,
-        "features": dataclasses.asdict(bundle.features),
-        "network": dataclasses.asdict(bundle.network),
+        "features": to_plain(bundle.features),
+        "network": to_plain(bundle.network),
         "licence": bundle.licence,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    (folder / "model.safetensors").write_bytes(data)
-    write_json(folder / "config.json", config)
-    write_json(folder / "calibration.json", dataclasses.asdict(bundle.calibration))
-    write_json(folder / "metrics.json", metrics)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    files = {
+        "README.md": card.encode(),
+        "metrics.json": json_bytes(metrics),
+        "calibration.json": json_bytes(dataclasses.asdict(bundle.calibration)),
+        "model.safetensors": data,
+        "config.json": json_bytes(config),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # All are written before any takes its place: a full disk leaves what was there before.
+        for name, content in files.items():
+            (folder / f".{name}.partial").write_bytes(content)
+        for name in files:
+            os.replace(folder / f".{name}.partial", folder / name)
+    except OSError as error:
+        for name in files:
+            (folder / f".{name}.partial").unlink(missing_ok=True)
+        raise BundleError(f"{folder}: cannot be written: {error.strerror}; make room, and try again") from error
 
 
 def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
@@ -149,6 +165,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON that a person can read and diff."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def json_bytes(value: Any) -> bytes:
+    """JSON that a person can read and diff."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

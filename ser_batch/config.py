@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
 
 from ser_batch.errors import ConfigError
+from ser_batch.plain import from_plain, read_toml, to_plain
 
 ROLES = ("agent", "customer")
 
@@ -145,28 +145,16 @@ class Config:
         Raises:
             ConfigError: an unknown key, a value of the wrong type, or one out of range.
         """
-        return _build(cls, values, "")
+        return from_plain(cls, values)
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """As `from_dict`, from a TOML file with a table for each group of options."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: is no TOML: {error}") from error
-        try:
-            return cls.from_dict(values)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+        return read_toml(cls, path)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values that `from_dict` takes back. Options that are None are left out, as TOML has none."""
-        return {
-            group: {key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if v is not None}
-            for group, values in dataclasses.asdict(self).items()
-        }
+        return to_plain(self)
 
     def updated(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
         """This configuration with some options changed: `{"vad": {"onset": 0.6}}`."""
@@ -188,35 +176,3 @@ class Config:
 def _require(holds: bool, name: str, wanted: str) -> None:
     if not holds:
         raise ConfigError(f"{name} must be {wanted}")
-
-
-def _build(cls: type, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} must be a table of options")
-    hints = get_type_hints(cls)
-    known = {f.name for f in fields(cls)}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"unknown option {_dotted(where, key)}; there are {', '.join(sorted(known))}")
-    return cls(**{key: _typed(hints[key], value, _dotted(where, key)) for key, value in values.items()})
-
-
-def _dotted(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is tuple:
-        if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise ConfigError(f"{where} must be a list of texts, not {value!r}")
-    choices = get_args(hint) if get_origin(hint) is not Literal else (str,)
-    choices = choices or (hint,)
-    if float in choices and type(value) is int:
-        value = float(value)
-    if (value is None and type(None) in choices) or type(value) in choices:
-        return value
-    names = " or ".join("none" if c is type(None) else c.__name__ for c in choices)
-    raise ConfigError(f"{where} must be {names}, not {value!r}")

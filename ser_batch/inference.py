@@ -1,6 +1,6 @@
 """Stage two: segments to probabilities, in batches packed across recordings."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ser_batch.bundles import Bundle
 from ser_batch.errors import UsageError
+from ser_batch.features import sums
 
 POOL_BATCHES = 16
 """Segments of this many batches are sorted by length together, so that a batch holds little padding."""
@@ -24,23 +25,27 @@ place for each new one where an old one was, and memory does not grow with the n
 
 @dataclass(frozen=True, slots=True)
 class PendingSegment:
-    """One segment on its way: `read` gives its samples when its turn comes."""
+    """One segment on its way: `read` gives its samples when its turn comes; `context` is that of its speaker."""
 
     key: Any
     n_samples: int
     read: Callable[[], Float32[np.ndarray, " samples"]]
+    context: Float32[Tensor, " sums"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Segments of similar length: `waveforms` (batch, samples), padded with zeros behind `lengths`."""
+    """Segments of similar length: `waveforms` (batch, samples), padded with zeros behind `lengths`; the `context`
+    (batch, sums) of each one's speaker, if the model uses any."""
 
     keys: list[Any]
     waveforms: Tensor
     lengths: Tensor
+    context: Tensor | None
 
     def pin_memory(self) -> "Batch":
-        return Batch(self.keys, self.waveforms.pin_memory(), self.lengths.pin_memory())
+        context = self.context if self.context is None else self.context.pin_memory()
+        return Batch(self.keys, self.waveforms.pin_memory(), self.lengths.pin_memory(), context)
 
 
 class SegmentBatches(IterableDataset):
@@ -71,7 +76,9 @@ class SegmentBatches(IterableDataset):
             waveforms = torch.zeros(len(items), -(-items[-1].n_samples // PADDING_STEP) * PADDING_STEP)
             for row, item in zip(waveforms, items, strict=True):
                 row[: item.n_samples] = torch.from_numpy(item.read())
-            yield Batch([i.key for i in items], waveforms, torch.tensor([i.n_samples for i in items]))
+            known = [item.context for item in items if item.context is not None]
+            context = torch.stack(known) if len(known) == len(items) else None
+            yield Batch([i.key for i in items], waveforms, torch.tensor([i.n_samples for i in items]), context)
 
 
 class Scorer:
@@ -96,17 +103,28 @@ class Scorer:
             if batch is None:
                 yield None
             else:
-                yield batch.keys, self.probabilities(batch.waveforms, batch.lengths).numpy(), loudness_dbfs(batch)
+                yield batch.keys, self.probabilities(batch).numpy(), loudness_dbfs(batch)
 
-    def probabilities(
-        self, waveforms: Float[Tensor, "batch samples"], lengths: Tensor
-    ) -> Float[Tensor, "batch labels"]:
-        """Calibrated probabilities of zero-padded waveforms, on the CPU."""
+    def context(self, speech: Sequence[Float32[np.ndarray, " samples"]]) -> Float32[Tensor, " sums"] | None:
+        """What the features of a speaker's segments are normalised by beside themselves, from other `speech` of
+        theirs; None if the model uses none. It depends on nothing else: on no batch, and on no other speaker."""
+        if not self.bundle.features.context_s:
+            return None
+        with torch.inference_mode():
+            known = torch.zeros(1, 1 + 2 * self.bundle.features.n_static)
+            for wave in speech:
+                lengths = torch.tensor([len(wave)], device=self.device)
+                known += sums(*self._features.static(torch.from_numpy(wave)[None].to(self.device), lengths)).cpu()
+            return known[0]
+
+    def probabilities(self, batch: Batch) -> Float[Tensor, "batch labels"]:
+        """Calibrated probabilities of a batch, on the CPU."""
         precision = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
         with torch.inference_mode():
-            waveforms = waveforms.to(self.device, non_blocking=True)
-            lengths = lengths.to(self.device, non_blocking=True)
-            features, frames = self._features(waveforms, lengths)
+            waveforms = batch.waveforms.to(self.device, non_blocking=True)
+            lengths = batch.lengths.to(self.device, non_blocking=True)
+            context = None if batch.context is None else batch.context.to(self.device, non_blocking=True)
+            features, frames = self._features(waveforms, lengths, context)
             with precision:
                 logits = self._network(features, frames)
             return self.bundle.calibration.probabilities(logits).cpu()

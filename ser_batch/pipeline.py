@@ -129,7 +129,7 @@ def _outcomes(
                 case None:
                     yield None
                 case Decoded():
-                    assembly = Assembly(outcome, scorer.bundle, config.score.abstain_below, work)
+                    assembly = Assembly(outcome, scorer, config.score.abstain_below, work)
                     if assembly.left:
                         waiting[outcome.recording.recording_id] = assembly
                         yield from assembly.items()

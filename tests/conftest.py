@@ -15,8 +15,8 @@ import torch
 from ser_batch.audio import open_audio
 from ser_batch.bundles import Bundle, save_bundle
 from ser_batch.calibration import Calibration
-from ser_batch.features import MfccConfig
-from ser_batch.model import CnnBiLstm, NetworkConfig
+from ser_batch.features import FeatureConfig
+from ser_batch.model import CnnBiLstm, ConvConfig, NetworkConfig
 from ser_batch.results import read_table
 from ser_batch.training.corpora import LABELS
 
@@ -52,8 +52,9 @@ def call() -> np.ndarray:
 def tiny_bundle(tmp_path_factory) -> Path:
     """A bundle of a small network with random weights: quick, and as good as any where only the way counts."""
     torch.manual_seed(0)
-    features = MfccConfig()
-    network = CnnBiLstm(NetworkConfig(features.n_features, len(LABELS), (16, 16), lstm_width=8))
+    features = FeatureConfig(normalisation="mean_std", context_s=5)
+    config = NetworkConfig((ConvConfig(16), ConvConfig(16, residual=True)), lstm_width=8, members=2)
+    network = CnnBiLstm(config, features.n_static, 1 + features.deltas, len(LABELS))
     bundle = Bundle("tiny", LABELS, features, network.config, Calibration(0.1, 0.15), "for tests", {})
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     save_bundle(folder, bundle, network.eval(), {"test": {}}, "# tiny\n")

@@ -2,44 +2,118 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 
+class Split(StrEnum):
+    """Who is apart from whom."""
+
+    SPEAKERS = "speakers"
+    RANDOM = "random"
+
+
 def command(
     corpora: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME=DIR...", help="Corpora: ravdess=DIR, tess=DIR, nemo=DIR.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle to make; its folder's name is its name.")],
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=PATH...",
+            help="Corpora, as folders or zip archives: ravdess=DIR, crema-d=DIR, ...; folder=DIR with a folder for "
+            "each label; csv=FILE with path,label[,speaker].",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The bundle to make; its folder's name is its name.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe, or the path of a TOML file.")] = "telephone",
+    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Explain the shipped recipes.")] = False,
+    split: Annotated[
+        Split, typer.Option(help="Speakers apart, or clips at random as many publications do.")
+    ] = Split.SPEAKERS,
+    folds: Annotated[
+        bool, typer.Option("--folds", help="Test on every fold in turn, then train the bundle on everyone.")
+    ] = False,
+    test_fold: Annotated[int, typer.Option(min=1, help="Without --folds: the fold to test on.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="With --folds: train each fold with so many seeds.")] = 1,
     noise: Annotated[
         Path | None, typer.Option(help="A folder of noise recordings to mix in, beside the noise that is made.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.  Default: 40.")] = None,
-    test_fold: Annotated[int | None, typer.Option(help="The RAVDESS fold to test on, 1 to 5.  Default: 4.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.  Default: 0.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The labels of the model: a,b,c.  Default: the common ones that occur.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="LABEL=LABEL", help="Take one label for another; for none (LABEL=) to leave out."
+        ),
+    ] = None,
+    init: Annotated[str | None, typer.Option(help="Fine-tune this bundle: its features, network and weights.")] = None,
+    tune: Annotated[
+        int | None, typer.Option(min=1, help="Search rate, dropout, widths and augmentation first, in so many trials.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Log to this folder for TensorBoard.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that augment.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Trains a model on emotion corpora, with speakers kept apart, and writes it with its card.
+    """Trains a model on emotion corpora, and writes it with its card and its figures.
 
     Start it again in the same way after a crash, and it goes on where it was.
     """
-    from ser_batch.training.build import train_bundle
-    from ser_batch.training.fit import TrainConfig
+    from ser_batch.cli.training_display import label_map, print_recipes, print_tests
+    from ser_batch.errors import UsageError
+    from ser_batch.training.build import TrainOptions, train_bundle
+    from ser_batch.training.recipe import load_recipe
 
-    given: dict[str, Any] = {"max_epochs": epochs, "test_fold": test_fold, "seed": seed}
-    config = replace(TrainConfig(), **{name: value for name, value in given.items() if value is not None})
+    if list_recipes:
+        print_recipes()
+        return
+    if not corpora or out is None:
+        raise UsageError("name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help")
+    if split is Split.RANDOM and (folds or seeds > 1):
+        raise UsageError("--split random has no folds: leave --folds and --seeds out")
+    if seeds > 1 and not folds:
+        raise UsageError("--seeds needs --folds")
+    chosen = load_recipe(recipe)
+    if epochs is not None:
+        chosen = replace(chosen, fit=replace(chosen.fit, epochs=epochs))
     say: Callable[[str], None] = (lambda text: None) if quiet else typer.echo
-    metrics = train_bundle(corpora, out, config, noise, device, workers, quiet, say)
+    if split is Split.RANDOM:
+        typer.echo(
+            "warning: --split random puts clips of one speaker on both sides of the split. The figures will say how "
+            "well voices are remembered, and nothing about people whom the model has not heard.",
+            err=True,
+        )
+    options = TrainOptions(
+        corpora=tuple(corpora),
+        out=out,
+        recipe_name=Path(recipe).stem,
+        recipe=chosen,
+        split="random" if split is Split.RANDOM else "speakers",
+        folds=folds,
+        test_fold=test_fold,
+        seed=seed,
+        n_seeds=seeds,
+        noise=noise,
+        labels=tuple(labels.split(",")) if labels else None,
+        label_map=label_map(map_),
+        initial=init,
+        device=device,
+        workers=workers,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
+    if tune is not None:
+        from ser_batch.training.tune import tuned
+
+        options = tuned(options, tune, say)
+    metrics = train_bundle(options, say)
     if not quiet:
-        for corpus, conditions in metrics["test"].items():
-            for condition, m in conditions.items():
-                typer.echo(
-                    f"test, {corpus}, {condition}: UAR {m['uar']:.1%} (sd over speakers {m['uar_speaker_sd']:.1%}), "
-                    f"accuracy {m['accuracy']:.1%}, ECE {m['ece']:.3f}"
-                )
-        typer.echo(f"Next: ser analyze CALLS --bundle {out} --out RESULTS")
+        print_tests(metrics)
+        typer.echo(f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS")

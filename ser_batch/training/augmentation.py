@@ -4,7 +4,7 @@ All functions take and give float32 waveforms of shape (samples,) at `sample_rat
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,60 +18,99 @@ Wave = np.ndarray
 
 CODECS = ("ULAW", "ALAW", "GSM610")
 """G.711 mu-law and A-law, GSM 06.10 full rate: libsndfile's names."""
+LINE_HZ = 8000
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentationConfig:
-    """How often (probabilities) and how much (ranges, drawn evenly) each change is made."""
+    """How often (probabilities) and how much (ranges, drawn evenly) each change is made. All are off by default."""
 
-    speed_p: float = 0.5
+    clean_p: float = 0.0
+    """How often a call comes as it was recorded."""
+    speed_p: float = 0.0
     speed: tuple[float, float] = (0.9, 1.1)
-    pitch_p: float = 0.3
+    pitch_p: float = 0.0
     pitch_semitones: tuple[float, float] = (-2.0, 2.0)
-    reverberation_p: float = 0.25
+    reverberation_p: float = 0.0
     reverberation_t60_s: tuple[float, float] = (0.1, 0.5)
-    noise_p: float = 0.6
+    noise_p: float = 0.0
     noise_snr_db: tuple[float, float] = (5.0, 35.0)
-    band_p: float = 0.5
+    band_p: float = 0.0
     band_low_hz: tuple[float, float] = (50.0, 400.0)
     band_high_hz: tuple[float, float] = (2800.0, 3800.0)
-    gain_p: float = 0.8
+    gain_p: float = 0.0
     peak_dbfs: tuple[float, float] = (-30.0, 6.0)
-    """The peak is brought here; what lies above 0 dBFS is clipped."""
-    codec_p: float = 0.6
+    """The peak of a call is brought here; what lies above 0 dBFS is clipped."""
+    codec_p: float = 0.0
 
 
-class Telephone:
-    """Random speed, pitch, room, noise, band limits, gain and codec, in the order of a real call.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one call does to every voice clip of it, drawn once for the call. None: not that."""
 
-    `noises` are waveforms to draw from beside the coloured noise that is made here.
-    """
+    speed: float | None
+    semitones: float | None
+    room: tuple[float, int] | None
+    """T60 in seconds, and the seed of the tail."""
+    snr_db: float | None
+    noise: int | float
+    """The number of a recorded noise, or the exponent of coloured noise."""
+    band_hz: tuple[float, float] | None
+    peak_dbfs: float | None
+    """Of the loudest clip of the call: the others keep their distance to it."""
+    codec: str | None
 
-    def __init__(self, config: AugmentationConfig, sample_rate: int, noises: Sequence[Wave] = ()) -> None:
-        self.config, self.sample_rate, self.noises = config, sample_rate, noises
+    @classmethod
+    def draw(cls, config: AugmentationConfig, n_noises: int, rng: np.random.Generator) -> "Line":
+        """A line at random; `n_noises` recorded noises stand beside the coloured ones."""
 
-    def __call__(self, wave: Wave, rng: np.random.Generator) -> Wave:
-        c, rate = self.config, self.sample_rate
-        steps: tuple[tuple[float, Callable[[Wave], Wave]], ...] = (
-            (c.speed_p, lambda x: change_speed(x, rng.uniform(*c.speed))),
-            (c.pitch_p, lambda x: shift_pitch(x, rng.uniform(*c.pitch_semitones))),
-            (c.reverberation_p, lambda x: reverberate(x, rate, rng.uniform(*c.reverberation_t60_s), rng)),
-            (c.noise_p, lambda x: add_noise(x, self._noise(len(x), rng), rng.uniform(*c.noise_snr_db))),
-            (c.band_p, lambda x: band_limit(x, rate, rng.uniform(*c.band_low_hz), rng.uniform(*c.band_high_hz))),
-            (c.gain_p, lambda x: set_peak(x, rng.uniform(*c.peak_dbfs))),
-            (c.codec_p, lambda x: through_codec(x, rate, CODECS[rng.integers(len(CODECS))])),
+        def happens(p: float) -> bool:
+            return bool(rng.random() < p)
+
+        c = config
+        if happens(c.clean_p):
+            return cls(None, None, None, None, 0, None, None, None)
+        return cls(
+            speed=rng.uniform(*c.speed) if happens(c.speed_p) else None,
+            semitones=rng.uniform(*c.pitch_semitones) if happens(c.pitch_p) else None,
+            room=(rng.uniform(*c.reverberation_t60_s), int(rng.integers(2**31)))
+            if happens(c.reverberation_p)
+            else None,
+            snr_db=rng.uniform(*c.noise_snr_db) if happens(c.noise_p) else None,
+            noise=int(rng.integers(n_noises)) if n_noises and happens(0.5) else rng.uniform(0.0, 2.0),
+            band_hz=(rng.uniform(*c.band_low_hz), rng.uniform(*c.band_high_hz)) if happens(c.band_p) else None,
+            peak_dbfs=rng.uniform(*c.peak_dbfs) if happens(c.gain_p) else None,
+            codec=CODECS[int(rng.integers(len(CODECS)))] if happens(c.codec_p) else None,
         )
-        for probability, change in steps:
-            if rng.random() < probability:
-                wave = change(wave)
-        return wave.astype(np.float32)
 
-    def _noise(self, length: int, rng: np.random.Generator) -> Wave:
-        if self.noises and rng.random() < 0.5:
-            noise = self.noises[int(rng.integers(len(self.noises)))]
-            start = rng.integers(len(noise))
-            return np.take(noise, np.arange(start, start + length), mode="wrap")
-        return coloured_noise(length, rng.uniform(0.0, 2.0), rng)
+    def carry(
+        self, wave: Wave, sample_rate: int, peak: float, power: float, noises: Sequence[Wave], rng: np.random.Generator
+    ) -> Wave:
+        """One clip as it arrives: speed, pitch, room, noise, band, gain and codec, in the order of a real call.
+
+        `peak` and `power` (mean square) are those of the whole call.
+        """
+        if self.speed is not None:
+            wave = change_speed(wave, self.speed)
+        if self.semitones is not None:
+            wave = shift_pitch(wave, self.semitones, sample_rate)
+        if self.room is not None:
+            wave = reverberate(wave, sample_rate, self.room[0], np.random.default_rng(self.room[1]))
+        if self.snr_db is not None:
+            if isinstance(self.noise, int):
+                noise = noises[self.noise]
+                start = int(rng.integers(len(noise)))
+                noise = np.take(noise, np.arange(start, start + len(wave)), mode="wrap")
+            else:
+                noise = coloured_noise(len(wave), self.noise, rng)
+            wave = add_noise(wave, noise, self.snr_db, power)
+        if self.band_hz is not None:
+            wave = band_limit(wave, sample_rate, *self.band_hz)
+        if self.peak_dbfs is not None and peak:
+            wave = np.clip(wave * (10 ** (self.peak_dbfs / 20) / peak), -1, 1)
+        if self.codec is not None:
+            wave = through_codec(wave, sample_rate, self.codec)
+        return np.ascontiguousarray(wave, np.float32)
 
 
 def change_speed(wave: Wave, factor: float) -> Wave:
@@ -79,9 +118,11 @@ def change_speed(wave: Wave, factor: float) -> Wave:
     return soxr.resample(wave, round(1000 * factor), 1000, "LQ")
 
 
-def shift_pitch(wave: Wave, semitones: float, n_fft: int = 256, hop: int = 64) -> Wave:
+def shift_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
     """Higher or lower at the same length: a phase vocoder stretches, resampling undoes the stretch."""
     factor = 2 ** (semitones / 12)
+    n_fft = 2 ** round(np.log2(0.032 * sample_rate))
+    hop = n_fft // 4
     window = torch.hann_window(n_fft)
     spectrum = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
     advance = torch.linspace(0, torch.pi * hop, n_fft // 2 + 1)[:, None]
@@ -106,12 +147,13 @@ def coloured_noise(length: int, exponent: float, rng: np.random.Generator) -> Wa
     return np.fft.irfft(spectrum, length).astype(np.float32)
 
 
-def add_noise(wave: Wave, noise: Wave, snr_db: float) -> Wave:
-    """The wave with noise `snr_db` below it, both by their mean power."""
-    power, noise_power = np.mean(wave**2), np.mean(noise**2)
+def add_noise(wave: Wave, noise: Wave, snr_db: float, power: float | None = None) -> Wave:
+    """The wave with noise `snr_db` below it by mean power; or below `power`, where the wave is part of more."""
+    power = float(np.mean(wave**2)) if power is None else power
+    noise_power = float(np.mean(noise**2))
     if not (power and noise_power):
         return wave
-    return wave + noise * np.sqrt(power / noise_power * 10 ** (-snr_db / 10))
+    return wave + noise * np.float32(np.sqrt(power / noise_power * 10 ** (-snr_db / 10)))
 
 
 def band_limit(wave: Wave, sample_rate: int, low_hz: float, high_hz: float) -> Wave:
@@ -121,14 +163,12 @@ def band_limit(wave: Wave, sample_rate: int, low_hz: float, high_hz: float) -> W
     return scipy.signal.sosfilt(sections, wave).astype(np.float32)
 
 
-def set_peak(wave: Wave, peak_dbfs: float) -> Wave:
-    """The wave with its peak at `peak_dbfs`, clipped at full scale."""
-    peak = np.abs(wave).max()
-    return np.clip(wave * (10 ** (peak_dbfs / 20) / peak), -1, 1) if peak else wave
-
-
 def through_codec(wave: Wave, sample_rate: int, codec: str) -> Wave:
-    """The wave coded and decoded by one of `CODECS`."""
+    """The wave coded and decoded by one of `CODECS`, at 8 kHz as in the network."""
+    if sample_rate != LINE_HZ:
+        narrow = through_codec(soxr.resample(wave, sample_rate, LINE_HZ), LINE_HZ, codec)
+        wide = soxr.resample(narrow, LINE_HZ, sample_rate)
+        return np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]
     coded = io.BytesIO()
     shape = {"format": "RAW", "subtype": codec, "samplerate": sample_rate}
     soundfile.write(coded, np.clip(wave, -1, 1), **shape)

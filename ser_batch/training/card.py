@@ -3,40 +3,34 @@
 from typing import Any
 
 from ser_batch.bundles import Bundle
+from ser_batch.training.conditions import CONDITIONS
 
 
 def card_text(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
     """The card as Markdown (Mitchell et al., Model Cards for Model Reporting, 2019)."""
-    corpora, speakers = metrics["corpora"], metrics["speakers"]
-    rows = []
-    for corpus, conditions in metrics["test"].items():
-        for condition, m in conditions.items():
-            rows.append(
-                f"| {corpora[corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} "
-                f"| {m['uar_speaker_sd']:.1%} | {m['accuracy']:.1%} | {m['macro_f1']:.3f} | {m['ece']:.3f} "
-                f"| {m['coverage']:.0%} | {_percent(m['accuracy_when_not_abstaining'])} |"
-            )
+    corpora, speakers, clips = metrics["corpora"], metrics["speakers"], metrics["clips"]
     trained = ", ".join(f"{c['title']} ({c['licence']}; {', '.join(c['labels'])})" for c in corpora.values())
-    recalls = []
-    for corpus, conditions in metrics["test"].items():
-        for label, recall in conditions["clean"]["recall"].items():
-            recalls.append(f"| {corpora[corpus]['title']} | {label} | {recall:.1%} |")
     f = bundle.features
+    kinds = ", ".join({"mfcc": f"{f.n_mfcc} MFCC", "mel": f"{f.n_mels} mel bands"}.get(kind, kind) for kind in f.kinds)
+    deltas = ("", " with deltas", " with deltas and delta-deltas")[f.deltas]
+    parts = [f"training: {len(speakers['train'])} speakers, {clips['train']} clips"]
+    parts += [
+        f"{part}: {len(speakers[part])} speakers, {clips[part]} clips" for part in ("validation", "test") if clips[part]
+    ]
     return f"""# {name}
 
-A CNN-BiLSTM that reads the emotion of one utterance from {f.n_mfcc} MFCC with deltas and delta-deltas at
-{f.sample_rate} Hz. Labels: {", ".join(bundle.labels)}.
-
+A neural network that reads the emotion of one utterance from {kinds}{deltas} at {f.sample_rate} Hz.
+Labels: {", ".join(bundle.labels)}. Recipe: `{metrics["recipe"]}`. {metrics["parameters"]:,} parameters,
+{metrics["mflop_per_s"]:.0f} MFLOP for a second of speech.
+{_context(bundle)}
 ## Data and licence
 
 Trained on {trained}.
 
 {_sentence(bundle.licence)}
 
-Training speakers: {len(speakers["train"])} ({metrics["clips"]["train"]} clips); validation:
-{len(speakers["validation"])} ({metrics["clips"]["validation"]}); test: {len(speakers["test"])}
-({metrics["clips"]["test"]}). Where a corpus has no word for `calm`, its neutral clips leave open which
-of the two they are, in training and in the figures below.
+The bundle's own {"; ".join(parts)}. Where a corpus has no word for `calm`, its neutral clips leave open which of the
+two they are, in training and in the figures below.
 
 {_augmentation(metrics)}
 
@@ -44,22 +38,19 @@ of the two they are, in training and in the figures below.
 
 {metrics["protocol"]}
 
-| corpus | heard | clips | UAR | sd over speakers | accuracy | macro-F1 | ECE | labelled | accuracy of those |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-{chr(10).join(rows)}
+{_figures(metrics, bundle)}
 
-`clean`: at {f.sample_rate} Hz; `g711`: 300 to 3400 Hz, mu-law; `gsm`: 300 to 3400 Hz, GSM 06.10; `noise=10dB`: pink
-noise 10 dB below the speech. `labelled`: clips on which the model does not abstain (confidence of at least
-{bundle.calibration.abstain_below:.2f}). The model may answer any of its labels;
-one that a corpus lacks counts as wrong.
+{_conditions(metrics)} `labelled`: clips on which the model does not abstain (confidence of at least
+{bundle.calibration.abstain_below:.2f}). The model may answer any of its labels; one that a corpus lacks counts as
+wrong. Intervals of 95 %, calibration, coverage, precision and the confusion matrices are in `metrics.json`.
 
-Recall by label, `clean`:
+Recall by label, {_first_condition(metrics)}:
 
-| corpus | label | recall |
-| --- | --- | ---: |
-{chr(10).join(recalls)}
+{_recalls(metrics)}
 
-Test speakers: {", ".join(speakers["test"])}.
+![Confusion matrix](confusion.png)
+
+![Loss, validation and learning rate by epoch](training.png)
 
 ## Limits
 
@@ -75,9 +66,55 @@ Out of scope: decisions about a person, lie detection, medical or psychological 
 emotions of employees, which is prohibited in the European Union (Regulation 2024/1689, Art. 5(1)(f)).
 Callers must be told (Art. 50(3)).
 
-Made by `ser train`, version {metrics["ser_version"]}; configuration, data fingerprints, versions and the
-whole history are in `metrics.json`.
+Made by `ser train`, version {metrics["ser_version"]}; recipe, seeds, data fingerprints, versions and the whole history
+are in `metrics.json`.
 """
+
+
+def _context(bundle: Bundle) -> str:
+    if not bundle.features.context_s:
+        return ""
+    return f"""
+Features are normalised by the speaker's own speech: by the mean and deviation over the first
+{bundle.features.context_s:g} seconds of speech in a recording's channel and the segment itself; where there is
+less speech, over what there is. Figures with `context` behind the condition give each test clip other clips of
+its speaker for that, without their labels; those without know the clip alone.
+"""
+
+
+def _figures(metrics: dict[str, Any], bundle: Bundle) -> str:
+    rows = [
+        "| corpus | heard | clips | UAR | sd | accuracy | macro-F1 | ECE | labelled | accuracy of those |",
+        "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for corpus, conditions in metrics["test"].items():
+        for condition, m in conditions.items():
+            spread = f"{m['uar_sd']:.1%} over runs, " if "uar_sd" in m else ""
+            rows.append(
+                f"| {metrics['corpora'][corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} "
+                f"| {spread}{m['uar_speaker_sd']:.1%} over speakers | {m['accuracy']:.1%} | {m['macro_f1']:.3f} "
+                f"| {m['ece']:.3f} | {m['coverage']:.0%} | {_percent(m['accuracy_when_not_abstaining'])} |"
+            )
+    return "\n".join(rows) if metrics["test"] else "It was not tested."
+
+
+def _recalls(metrics: dict[str, Any]) -> str:
+    rows = ["| corpus | label | recall |", "| --- | --- | ---: |"]
+    for corpus, conditions in metrics["test"].items():
+        for label, recall in next(iter(conditions.values()))["recall"].items():
+            rows.append(f"| {metrics['corpora'][corpus]['title']} | {label} | {recall:.1%} |")
+    return "\n".join(rows)
+
+
+def _first_condition(metrics: dict[str, Any]) -> str:
+    return next((f"`{next(iter(conditions))}`" for conditions in metrics["test"].values()), "untested")
+
+
+def _conditions(metrics: dict[str, Any]) -> str:
+    names = {name.partition(",")[0] for conditions in metrics["test"].values() for name in conditions}
+    known = [f"`{name}`: {text}" for name, text in CONDITIONS.items() if name in names]
+    known += [f"`{name}`: {CONDITIONS['noise=XdB'].replace('X', name[6:-2])}" for name in sorted(names) if "=" in name]
+    return "; ".join(known) + "." if known else ""
 
 
 def _percent(share: float | None) -> str:
@@ -85,12 +122,16 @@ def _percent(share: float | None) -> str:
 
 
 def _augmentation(metrics: dict[str, Any]) -> str:
+    changes = {
+        "speed": "speed", "pitch": "pitch", "reverberation": "reverberation", "noise": "noise", "band": "band limits",
+        "gain": "gain", "codec": "G.711 mu-law, A-law or GSM 06.10",
+    }  # fmt: skip
+    used = [text for name, text in changes.items() if metrics["config"]["augmentation"][f"{name}_p"]]
+    if not used:
+        return "Clips were heard in training as they are."
     noise = metrics["noise"]
-    recorded = f" and {noise['files']} recordings of noise ({noise['folder']})" if noise else ""
-    return (
-        "Heard in training through random speed, pitch, reverberation, noise (coloured noise made on the way"
-        f"{recorded}), band limits, gain, and G.711 mu-law, A-law or GSM 06.10."
-    )
+    recorded = f" Noise is made on the way, or one of {noise['files']} recordings ({noise['folder']})." if noise else ""
+    return f"Heard in training through random {', '.join(used)}.{recorded}"
 
 
 def _sentence(text: str) -> str:

@@ -1,33 +1,60 @@
-"""Readers of emotion corpora: folders as their publishers lay them out become lists of clips.
+"""Emotion corpora as lists of clips with labels and speakers. The readers of each are in `readers`.
 
-Every reader maps its corpus to the common labels. No label is invented: where a corpus has no word of its
-own for one (`CALLED`), its clips leave open which of the two they are.
+No label is invented: where a corpus has no word of its own for one (`CALLED`), its clips leave open which of
+the two they are.
 """
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ser_batch.errors import CorpusError
-from ser_batch.formats import named_as_audio
+from ser_batch.training.sources import SourceFile
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The eight emotions of RAVDESS, in its order."""
+"""The common labels: the eight emotions of RAVDESS, in its order."""
 CALLED = {"calm": "neutral"}
 """What a corpus that lacks the label on the left calls such speech."""
+SYNONYMS = {
+    "neutrality": "neutral", "neu": "neutral", "n": "neutral", "calmness": "calm", "cal": "calm",
+    "happiness": "happy", "hap": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "ang": "angry",
+    "fear": "fearful", "fea": "fearful", "afraid": "fearful", "disgusted": "disgust", "dis": "disgust",
+    "surprise": "surprised", "sur": "surprised", "ps": "surprised", "pleasant_surprise": "surprised",
+    "boredom": "bored",
+}  # fmt: skip
+"""What others call them."""
+NOBODY = "unknown"
+"""The speaker of clips of which nobody said who speaks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One labelled file. `speaker` is unique across corpora; `sex` is `f` or `m`."""
+    """One labelled file, or the part of it from `start_s` to `end_s`.
 
-    path: Path
+    `speaker` is unique across corpora; `sex` is `f`, `m`, or empty where it is not known.
+    """
+
+    source: SourceFile
     corpus: str
     speaker: str
     sex: str
     label: str
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other clips of its corpus, wherever the corpus lies."""
+        part = "" if self.end_s is None and not self.start_s else f"@{self.start_s:g}-{self.end_s}"
+        return self.source.stem + part
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """A path at which the clip's file can be read."""
+        with self.source.on_disk() as path:
+            yield path
 
 
 def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -39,121 +66,89 @@ def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
     return (label, *(lacked for lacked, word in CALLED.items() if word == label and lacked not in labels))
 
 
+def common_label(text: str) -> str:
+    """The common word for a label, or the text itself in lower case.
+
+    >>> common_label("Anger"), common_label("frustrated")
+    ('angry', 'frustrated')
+    """
+    word = text.strip().lower().replace(" ", "_").replace("-", "_")
+    return SYNONYMS.get(word, word)
+
+
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Clips of one corpus. `folds` are published groups of speakers, where there are any."""
+    """Clips of one corpus, and what its reader found beside them."""
 
     name: str
     title: str
     licence: str
     clips: tuple[Clip, ...]
     folds: tuple[frozenset[str], ...] = ()
+    """Published groups of speakers, where there are any."""
+    n_published: int | None = None
+    """How many clips the publisher's whole corpus has."""
+    missing: tuple[str, ...] = ()
+    """Names of clips that should be here and are not, where names can be foretold."""
+    repeated: tuple[str, ...] = ()
+    """Files that hold a clip once more; the first is taken."""
+    foreign: tuple[str, ...] = ()
+    """Audio files that are no clips of this corpus."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The common labels that occur, in common order."""
-        present = {clip.label for clip in self.clips}
-        return tuple(label for label in LABELS if label in present)
+        """The labels that occur: the common ones in their order, then others by name."""
+        return ordered_labels(clip.label for clip in self.clips)
 
     @property
     def speakers(self) -> tuple[str, ...]:
         return tuple(sorted({clip.speaker for clip in self.clips}))
 
 
-def _audio_files(root: Path) -> Iterator[Path]:
-    for path in sorted(root.rglob("*")):
-        if named_as_audio(path.name) and not path.name.startswith(".") and path.is_file():
-            yield path
+def ordered_labels(labels: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
+    """Each label once: the common ones in their order, then others by name."""
+    present = set(labels)
+    return tuple(label for label in LABELS if label in present) + tuple(sorted(present - set(LABELS)))
 
 
-RAVDESS_FOLDS = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22))
+def with_labels(
+    corpora: Sequence[Corpus], wanted: Sequence[str] | None, mapping: Mapping[str, str], known: Sequence[str]
+) -> tuple[list[Corpus], tuple[str, ...], list[str]]:
+    """The corpora with their labels mapped, the labels of the model, and notes on what is left out.
 
-
-def read_ravdess(root: Path) -> Corpus:
-    """RAVDESS speech (Livingstone & Russo 2018): `03-01-EM-IN-ST-RE-AC`; songs and videos are left out.
-
-    The folds are those of Luna-Jimenez et al. (Sensors 2021).
-    """
-    clips: dict[str, Clip] = {}
-    for path in _audio_files(root):
-        fields = path.stem.split("-")
-        if len(fields) == 7 and all(field.isdigit() for field in fields) and fields[:2] == ["03", "01"]:
-            emotion, actor = int(fields[2]), int(fields[6])
-            if not 1 <= emotion <= len(LABELS):
-                raise CorpusError(f"{path}: emotion {fields[2]} is none of RAVDESS's 01 to 08")
-            # Some copies of the corpus hold every file twice; the name says which clip it is.
-            clips.setdefault(
-                path.stem, Clip(path, "ravdess", f"ravdess/{actor:02}", "fm"[actor % 2], LABELS[emotion - 1])
-            )
-    folds = tuple(frozenset(f"ravdess/{actor:02}" for actor in fold) for fold in RAVDESS_FOLDS)
-    return Corpus("ravdess", "RAVDESS (speech)", "CC BY-NC-SA 4.0", tuple(clips.values()), folds)
-
-
-_TESS = {
-    "neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry", "fear": "fearful",
-    "disgust": "disgust", "ps": "surprised", "surprise": "surprised", "surprised": "surprised",
-}  # fmt: skip
-
-
-def read_tess(root: Path) -> Corpus:
-    """TESS (Pichora-Fuller & Dupuis 2020): `OAF_word_emotion`, two women, no `calm`."""
-    clips: dict[str, Clip] = {}
-    for path in _audio_files(root):
-        age, _, rest = path.stem.partition("_")
-        emotion = rest.rpartition("_")[2].lower()
-        if age[:2] not in ("OA", "YA") or emotion not in _TESS:
-            raise CorpusError(f"{path}: a TESS clip is named OAF_word_emotion, with an emotion of {', '.join(_TESS)}")
-        clips.setdefault(path.stem, Clip(path, "tess", f"tess/{age[:2]}F", "f", _TESS[emotion]))
-    return Corpus("tess", "TESS", "CC BY-NC-ND 4.0", tuple(clips.values()))
-
-
-_NEMO = {
-    "neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "angry", "fear": "fearful",
-    "surprised": "surprised",
-}  # fmt: skip
-
-
-def read_nemo(root: Path) -> Corpus:
-    """nEMO (Christop 2024): Polish, nine actors, `data.tsv` beside `samples/`; no `calm`, no `disgust`."""
-    table = root / "data.tsv"
-    if not table.is_file():
-        raise CorpusError(f"{root}: nEMO has a data.tsv here, beside samples/")
-    files = {path.stem: path for path in _audio_files(root)}
-    clips, missing = [], []
-    with table.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            stem = row["file_id"].rpartition(".")[0]
-            if row["emotion"] not in _NEMO:
-                raise CorpusError(f"{table}: unknown emotion {row['emotion']!r} of {row['file_id']}")
-            if stem in files:
-                speaker = f"nemo/{row['speaker_id'].strip()}"
-                clips.append(Clip(files[stem], "nemo", speaker, row["gender"].strip()[0], _NEMO[row["emotion"]]))
-            else:
-                missing.append(row["file_id"])
-    if missing:
-        raise CorpusError(f"{root}: {len(missing)} of the clips in data.tsv are missing, {missing[0]} first")
-    return Corpus("nemo", "nEMO", "CC BY-NC-SA 4.0", tuple(clips))
-
-
-READERS: dict[str, Callable[[Path], Corpus]] = {"ravdess": read_ravdess, "tess": read_tess, "nemo": read_nemo}
-
-
-def read_corpora(specs: list[str]) -> list[Corpus]:
-    """Reads corpora given as `NAME=DIR`.
+    `mapping` turns labels into others; into an empty text to leave their clips out. `wanted` are the labels
+    of the model: by default the common ones that occur. Corpora named in `known` have labels that their
+    publishers explain: those that are not wanted are left out with a note. Elsewhere such a label is an error.
 
     Raises:
-        CorpusError: an unknown name, a folder without clips of that corpus, or a corpus given twice.
+        CorpusError: a label of a corpus of the user's own is not wanted, or one that is wanted does not occur.
     """
-    corpora = []
-    for spec in specs:
-        name, _, folder = spec.partition("=")
-        if name not in READERS or not folder:
-            raise CorpusError(f"{spec!r}: a corpus is given as NAME=DIR, with a NAME of {', '.join(READERS)}")
-        corpus = READERS[name](Path(folder))
-        if not corpus.clips:
-            raise CorpusError(f"{folder}: no clip of {corpus.title} is here; check the folder")
-        corpora.append(corpus)
-    twice = [name for name, n in Counter(corpus.name for corpus in corpora).items() if n > 1]
-    if twice:
-        raise CorpusError(f"corpus {twice[0]} is given twice; put its clips under one folder")
-    return corpora
+    mapped, notes = [], []
+    present = {clip.label for corpus in corpora for clip in corpus.clips}
+    strange = set(mapping) - present
+    if strange:
+        raise CorpusError(f"--map {sorted(strange)[0]}: no clip has that label; there are {', '.join(sorted(present))}")
+    for corpus in corpora:
+        clips = (replace(clip, label=mapping.get(clip.label, clip.label)) for clip in corpus.clips)
+        mapped.append(replace(corpus, clips=tuple(clip for clip in clips if clip.label)))
+        if n := len(corpus.clips) - len(mapped[-1].clips):
+            notes.append(f"{corpus.title}: {n} clips left out, as --map says")
+    found = ordered_labels([clip.label for corpus in mapped for clip in corpus.clips])
+    labels = tuple(wanted) if wanted else tuple(label for label in found if label in LABELS)
+    absent = [label for label in labels if label not in found]
+    if absent or not labels:
+        raise CorpusError(f"no clip is labelled {absent[0] if absent else LABELS[0]!r}; there are {', '.join(found)}")
+    kept = []
+    for corpus in mapped:
+        others = Counter(clip.label for clip in corpus.clips if clip.label not in labels)
+        if others and corpus.name not in known and not wanted:
+            label = next(iter(others))
+            raise CorpusError(
+                f"{corpus.title}: unknown label {label!r} ({others[label]} clips): say what it means with "
+                f"--map {label}=LABEL, leave it out with --map {label}=, or name all labels of the model with --labels"
+            )
+        notes += [
+            f"{corpus.title}: {n} clips left out, {label!r} is no label of the model" for label, n in others.items()
+        ]
+        kept.append(replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.label in labels)))
+    return kept, labels, notes

@@ -1,0 +1,187 @@
+"""How recipes, corpora and figures look on the terminal."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from ser_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from ser_batch.training.corpora import Clip, Corpus
+    from ser_batch.training.data import Utterance
+
+SHOWN = 5
+"""So many names of a long list are printed."""
+
+
+def label_map(texts: Sequence[str] | None) -> dict[str, str]:
+    """`LABEL=LABEL` options as a mapping.
+
+    Raises:
+        UsageError: one without an equals sign.
+    """
+    pairs = [text.partition("=") for text in texts or ()]
+    for label, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--map {label}: give LABEL=LABEL, or LABEL= to leave its clips out")
+    return {label: to for label, _, to in pairs}
+
+
+def print_recipes() -> None:
+    """Every shipped recipe: what it is, whom it follows, what they claim."""
+    from ser_batch.training.recipe import shipped_recipes
+
+    console = Console()
+    for name, recipe in shipped_recipes():
+        console.print(name, style="bold")
+        for text in (recipe.about, " ".join(recipe.source.split()), recipe.claim and f"Claimed: {recipe.claim}."):
+            if text:
+                console.print(Padding(text, (0, 0, 0, 2)), highlight=False)
+    console.print("Next: ser train ravdess=DIR --recipe NAME --out FOLDER", style="dim")
+
+
+def print_corpus(
+    corpus: "Corpus",
+    utterances: Sequence["Utterance"],
+    broken: Mapping["Clip", str],
+    twins: Sequence[tuple["Clip", "Clip"]],
+) -> None:
+    """What there is of a corpus: clips by label, speakers, length; and what is wrong with it."""
+    console = Console()
+    sexes = Counter({clip.speaker: clip.sex for clip in corpus.clips}.values())
+    speakers = ", ".join(
+        f"{n} {name}" for name, n in ((("women"), sexes["f"]), ("men", sexes["m"]), ("of unknown sex", sexes[""])) if n
+    )
+    hours = sum(len(utterance.waveform) for utterance in utterances) / 8000 / 3600
+    console.print(f"[bold]{corpus.title}[/bold]  {corpus.licence}", highlight=False)
+    of = f" of {corpus.n_published}" if corpus.n_published else ""
+    rows = Table(box=None, show_header=False, padding=(0, 1))
+    rows.add_row("clips", f"{len(corpus.clips)}{of}, {hours:.2f} h")
+    rows.add_row("speakers", f"{len(corpus.speakers)}: {speakers}")
+    labels = Counter(clip.label for clip in corpus.clips)
+    rows.add_row("labels", ", ".join(f"{label} {labels[label]}" for label in corpus.labels))
+    if corpus.folds:
+        rows.add_row("folds", " ".join(f"{len(fold & set(corpus.speakers))}/{len(fold)}" for fold in corpus.folds))
+    for what, names in (
+        ("missing", corpus.missing),
+        ("there twice", corpus.repeated),
+        ("other audio", corpus.foreign),
+        ("unreadable", [f"{clip.source}: {error}" for clip, error in broken.items()]),
+        ("same recording", [f"{twin.source} as {first.source.inner.name}" for twin, first in twins]),
+    ):
+        if names:
+            more = f"\n... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            rows.add_row(what, f"{len(names)}:\n" + "\n".join(names[:SHOWN]) + more)
+    console.print(rows, highlight=False, markup=False)
+
+
+def print_tests(metrics: Mapping[str, Any]) -> None:
+    """The test figures of a training, by corpus and condition, and where its time went."""
+    console = Console()
+    console.print(metrics["protocol"], highlight=False)
+    print_figures(metrics["test"], console)
+    seconds = metrics["seconds"]
+    if total := sum(seconds.values()):
+        shares = ", ".join(f"{name} {value / total:.0%}" for name, value in seconds.items())
+        console.print(f"time in training: {shares}", style="dim", highlight=False)
+
+
+def print_figures(test: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """A row for each corpus and condition."""
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("corpus", "heard", "clips", "UAR", "95 %", "sd", "acc.", "acc. at 70 %", "F1", "ECE"):
+        table.add_column(name, justify="left" if name in ("corpus", "heard") else "right", no_wrap=True)
+    for corpus, conditions in test.items():
+        for condition, m in conditions.items():
+            low, high = m["intervals_95"].get("uar", (None, None))
+            table.add_row(
+                corpus, condition.replace(", context", "+context"), str(m["clips"]), f"{100 * m['uar']:.1f}",
+                "–" if low is None else f"{100 * low:.0f}-{100 * high:.0f}",
+                f"{100 * m['uar_sd']:.1f}" if "uar_sd" in m else "–",
+                f"{100 * m['accuracy']:.1f}", f"{100 * m['accuracy_by_coverage']['0.7']:.1f}",
+                f"{100 * m['macro_f1']:.1f}", f"{m['ece']:.3f}",
+            )  # fmt: skip
+    console.print(table)
+    console.print(
+        "UAR, accuracy and macro-F1 in %; 95 %: bootstrap over speakers; sd: of UAR over folds and seeds; at 70 %: on "
+        "the 70 % of clips of which the model is surest",
+        style="dim",
+        highlight=False,
+    )
+
+
+def print_confusion(title: str, m: Mapping[str, Any], labels: Sequence[str], console: Console) -> None:
+    """Shares of each true label by answer, with precision and recall."""
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("truth \\ answer, %")
+    for label in (*(label[:6] for label in labels), "recall", "precision"):
+        table.add_column(label, justify="right")
+    for label, row in zip(labels, m["confusion"], strict=True):
+        if total := sum(row):
+            shares = [f"{100 * n / total:.0f}" if n else "·" for n in row]
+            precision = f"{100 * m['precision'][label]:.0f}" if label in m["precision"] else "–"
+            table.add_row(label, *shares, f"{100 * m['recall'][label]:.0f}", precision)
+    console.print(table)
+
+
+def comparison_rows(metrics: Mapping[str, Mapping[str, Any]], condition: str) -> list[dict[str, Any]]:
+    """A row for each bundle and corpus that was tested in a condition, and in it with context."""
+    rows = []
+    for name, values in metrics.items():
+        for corpus, conditions in values["test"].items():
+            for heard in (condition, f"{condition}, context"):
+                if m := conditions.get(heard):
+                    rows.append(
+                        {
+                            "bundle": name, "corpus": corpus, "heard": heard,
+                            "split": values.get("split", "evaluation"),
+                            "clips": m["clips"], "uar": m["uar"], "uar_sd": m.get("uar_sd"),
+                            "uar_95": m["intervals_95"].get("uar"), "accuracy": m["accuracy"],
+                            "macro_f1": m["macro_f1"], "ece": m["ece"],
+                            "parameters": values.get("parameters"), "mflop_per_s": values.get("mflop_per_s"),
+                        }
+                    )  # fmt: skip
+    return rows
+
+
+def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
+    """The rows as a table of the terminal, or of Markdown."""
+    names = (
+        "bundle",
+        "corpus",
+        "heard",
+        "split",
+        "clips",
+        "UAR %",
+        "sd",
+        "accuracy %",
+        "macro-F1",
+        "ECE",
+        "parameters",
+    )
+    cells = [
+        (
+            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]), f"{100 * row['uar']:.1f}",
+            "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}", f"{100 * row['accuracy']:.1f}",
+            f"{row['macro_f1']:.3f}", f"{row['ece']:.3f}",
+            "–" if row["parameters"] is None else f"{row['parameters']:,}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    if markdown:
+        lines = [names, tuple("---" if i < 4 else "---:" for i in range(len(names))), *cells]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        return
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="left" if i < 4 else "right", no_wrap=i >= 4)
+    for line in cells:
+        table.add_row(*line)
+    console = Console()
+    console.print(table)
+    if any(row["split"] == "random" for row in rows):
+        console.print("random: clips of one speaker stand on both sides of the split", style="dim", highlight=False)

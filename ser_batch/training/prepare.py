@@ -1,0 +1,106 @@
+"""Corpora on disk become what a training reads: labels, utterances in memory, splits, and what was left out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ser_batch.errors import CorpusError
+from ser_batch.training.corpora import Clip, Corpus, with_labels
+from ser_batch.training.data import Calls, Utterance, fingerprint, load_noises, load_utterances, right_labels
+from ser_batch.training.readers import PUBLISHED, read_corpora
+from ser_batch.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that is trained and tested on, decoded once."""
+
+    corpora: list[Corpus]
+    labels: tuple[str, ...]
+    utterances: dict[Clip, Utterance]
+    noises: list[np.ndarray]
+    notes: list[str]
+    """What was left out or looks odd, in sentences."""
+
+    def of(self, clips: Sequence[Clip]) -> list[Utterance]:
+        return [self.utterances[clip] for clip in clips]
+
+    def truth(self, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
+        """See `right_labels`."""
+        return right_labels(clips, self.labels, {corpus.name: corpus.labels for corpus in self.corpora})
+
+    def calls(self, clips: Sequence[Clip], recipe: Recipe) -> Calls:
+        """The clips, to be augmented on the fly."""
+        rate = recipe.features.sample_rate
+        return Calls(self.of(clips), self.truth(clips)[1], recipe.augmentation, rate, self.noises)
+
+    def fingerprints(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """What tells this data from other data."""
+        noise = hashlib.sha256(b"".join(wave.tobytes() for wave in self.noises)).hexdigest()
+        return {"clips": fingerprint(self.of(clips)), "noise": noise}
+
+
+def prepare(
+    specs: Sequence[str],
+    sample_rate: int,
+    trim_silence: bool,
+    progress: Callable[[Sequence[Clip]], Iterator[Clip]] = iter,
+    noise: Path | None = None,
+    labels: Sequence[str] | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> Material:
+    """Reads and decodes corpora given as `NAME=PATH`.
+
+    Clips that cannot be decoded, and clips that sound exactly like one of another speaker, are left out, with
+    a note for each.
+
+    Raises:
+        CorpusError: a corpus cannot be understood, or nothing of it can be decoded.
+    """
+    corpora, labels, notes = with_labels(read_corpora(specs), labels, mapping or {}, PUBLISHED)
+    for corpus in corpora:
+        for what, names in (
+            ("missing", corpus.missing),
+            ("there twice", corpus.repeated),
+            ("no clips", corpus.foreign),
+        ):
+            if names:
+                notes.append(f"{corpus.title}: {len(names)} files are {what}, {names[0]} first")
+    utterances: dict[Clip, Utterance] = {}
+    kept = []
+    for corpus in corpora:
+        loaded, broken = load_utterances(corpus.clips, sample_rate, trim_silence, progress)
+        if not loaded:
+            clip, error = next(iter(broken.items()))
+            raise CorpusError(f"{corpus.title}: no clip can be read; {clip.source}: {error}")
+        notes += [f"{clip.source}: left out: {error}" for clip, error in broken.items()]
+        utterances |= {utterance.clip: utterance for utterance in loaded}
+        kept.append(corpus)
+    for twin, first in duplicates(list(utterances.values())):
+        same = twin.speaker == first.speaker
+        notes.append(f"{twin.source}: the same recording as {first.source}" + ("" if same else ": left out"))
+        if not same:
+            # The same sound on both sides of a split would be a leak.
+            del utterances[twin]
+    corpora = [
+        Corpus(c.name, c.title, c.licence, tuple(clip for clip in c.clips if clip in utterances), c.folds) for c in kept
+    ]
+    emptied = [corpus for corpus in corpora if not corpus.clips]
+    if emptied:
+        raise CorpusError(f"{emptied[0].title}: all its clips are those of another corpus; give it once")
+    return Material(corpora, labels, utterances, load_noises(noise, sample_rate), notes)
+
+
+def duplicates(utterances: Sequence[Utterance]) -> list[tuple[Clip, Clip]]:
+    """Clips that hold the same samples as an earlier one, each with that one."""
+    seen: dict[bytes, Clip] = {}
+    pairs = []
+    for utterance in utterances:
+        digest = hashlib.blake2b(np.round(utterance.waveform * 32767).astype("<i2").tobytes()).digest()
+        first = seen.setdefault(digest, utterance.clip)
+        if first is not utterance.clip:
+            pairs.append((utterance.clip, first))
+    return pairs

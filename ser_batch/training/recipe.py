@@ -1,0 +1,107 @@
+"""A recipe: everything that shapes a training, in one TOML file.
+
+The shipped ones lie in `recipes/`; a new one is a new file, and no new code.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ser_batch.errors import ConfigError
+from ser_batch.features import FeatureConfig
+from ser_batch.model import NetworkConfig
+from ser_batch.plain import read_toml
+from ser_batch.training.augmentation import AugmentationConfig
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What of the corpora is trained on, and how it is divided."""
+
+    trim_silence: bool = True
+    """Clips are cut to their speech, as analysis does it."""
+    corpus_shares: dict[str, float] = field(default_factory=dict)
+    """The share of a corpus's clips that an epoch draws; 1 for those not named."""
+    clips_per_call: int = 1
+    """So many clips of one speaker come over one line and are each other's context."""
+    validation_share: float = 0.2
+    """Of the speakers that are not tested on; of all clips with a random split."""
+    test_share: float = 0.2
+    """Of the speakers of a corpus without published folds; of all clips with a random split. With 0, a random
+    split reports on the clips that it was validated on, as many publications do."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.validation_share < 1 and 0 <= self.test_share < 1):
+            raise ConfigError("data.validation_share and data.test_share must be shares below 1")
+        if self.clips_per_call < 1 or any(not 0 < share <= 1 for share in self.corpus_shares.values()):
+            raise ConfigError("data.clips_per_call must be 1 or more, data.corpus_shares above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How the network is fitted."""
+
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "one_cycle", "warm_restarts"] = "constant"
+    """`one_cycle`: up over 15 % of the steps, then half a cosine down (Smith & Topin 2019); `warm_restarts`:
+    cosines that begin anew (Loshchilov & Hutter 2017) after `restart_epochs`, then after twice as many, ..."""
+    restart_epochs: int = 10
+    epochs: int = 40
+    batch_size: int = 32
+    keep: Literal["last", "best_accuracy", "best_uar"] = "last"
+    """Which epoch's weights are kept: the last's, or those of the best on the validation clips."""
+    label_smoothing: float = 0.0
+    average_decay: float = 0.0
+    """Of the moving average of weights that is kept in place of the last ones (Izmailov et al. 2018); 0: none."""
+    masked_frames: int = 0
+    """Two stretches of up to this many frames are hidden from the network (SpecAugment, Park et al. 2019)."""
+    mixup: float = 0.0
+    """Half of the batches mix pairs of clips by a weight from Beta(a, a) (Zhang et al. 2018); 0: none."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.restart_epochs) < 1 or self.learning_rate <= 0:
+            raise ConfigError("fit.epochs, batch_size, restart_epochs and learning_rate must be above 0")
+        if not (0 <= self.label_smoothing < 1 and 0 <= self.average_decay < 1 and self.mixup >= 0):
+            raise ConfigError("fit.label_smoothing and average_decay must be 0 to 1, mixup 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named training configuration."""
+
+    about: str
+    """One sentence."""
+    features: FeatureConfig
+    network: NetworkConfig
+    source: str = ""
+    """Whom it follows, and what was chosen where they are silent."""
+    claim: str = ""
+    """What they report."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by its name, or any by the path of its file.
+
+    Raises:
+        ConfigError: there is none; or it holds an unknown option or a wrong value.
+    """
+    path = SHIPPED / f"{name_or_path}.toml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(name for name, _ in shipped_recipes())
+        raise ConfigError(f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}")
+    return read_toml(Recipe, path)
+
+
+def shipped_recipes() -> Iterator[tuple[str, Recipe]]:
+    """The recipes that come with this package, by name."""
+    return ((path.stem, read_toml(Recipe, path)) for path in sorted(SHIPPED.glob("*.toml")))

@@ -1,0 +1,88 @@
+"""The files of a corpus, in folders and in zip archives alike."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from ser_batch.errors import CorpusError
+from ser_batch.formats import named_as_audio
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file: at `path`, or the `member` of the zip archive that lies there."""
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def inner(self) -> PurePosixPath:
+        """Its path, inside the archive where it lies in one."""
+        return PurePosixPath(self.member) if self.member else PurePosixPath(self.path.as_posix())
+
+    @property
+    def stem(self) -> str:
+        return self.inner.stem
+
+    @property
+    def is_audio(self) -> bool:
+        return named_as_audio(self.inner.name)
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """A path at which the file can be read for as long as the context lasts.
+
+        A member of an archive is written to a folder of our own under its last name alone: nothing that an
+        archive holds decides where that is.
+        """
+        if self.member is None:
+            yield self.path
+            return
+        with TemporaryDirectory(prefix="ser-") as folder:
+            file = Path(folder) / f"member{PurePosixPath(self.member).suffix}"
+            file.write_bytes(self.read_bytes())
+            yield file
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError if it cannot be read."""
+        if self.member is None:
+            return self.path.read_bytes()
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(self.member)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+            raise OSError(f"cannot be read from its archive: {error}") from error
+
+
+def source_files(root: Path) -> list[SourceFile]:
+    """All files under a folder, those inside its zip archives too; or of one archive. Hidden ones are left out.
+
+    Raises:
+        CorpusError: there is no such folder or archive, or an archive is damaged.
+    """
+    if root.is_dir():
+        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    elif root.is_file():
+        paths = [root]
+    else:
+        raise CorpusError(f"{root}: there is no such folder or zip archive")
+    files: list[SourceFile] = []
+    for path in paths:
+        files += _members(path) if path.suffix.lower() == ".zip" else [SourceFile(path)]
+    return files
+
+
+def _members(path: Path) -> list[SourceFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CorpusError(f"{path}: the archive cannot be read ({error}); copy or download it again") from error
+    kept = (name for name in names if not PurePosixPath(name).name.startswith(".") and "__MACOSX" not in name)
+    return [SourceFile(path, name) for name in kept]
