@@ -19,6 +19,7 @@ from ser_batch.features import FeatureConfig
 from ser_batch.model import CnnBiLstm, ConvConfig, NetworkConfig
 from ser_batch.results import read_table
 from ser_batch.training.corpora import LABELS
+from tests.corpora_fixture import write_corpora
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples" / "calls"
@@ -59,6 +60,12 @@ def tiny_bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     save_bundle(folder, bundle, network.eval(), {"test": {}}, "# tiny\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory) -> Path:
+    """A few clips of each published corpus, in its publisher's layout."""
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def librosas(kind: str, y: np.ndarray, c: FeatureConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("sample_rate", "n_fft", "hop_length"), [(8000, 256, 80), (16000, 512, 160), (22050, 2048, 512)])
+@pytest.mark.parametrize(
+    ("sample_rate", "n_fft", "hop_length"), [(8000, 256, 80), (16000, 512, 160), (22050, 2048, 512)]
+)
 @pytest.mark.parametrize("n", [24077, 4000, 700])
 def test_each_feature_equals_librosas(kind, sample_rate, n_fft, hop_length, n):
     config = FeatureConfig(sample_rate, n_fft, hop_length, (kind,), n_mels=64, n_mfcc=40, deltas=0)
@@ -114,7 +116,9 @@ def test_a_loud_neighbour_does_not_clamp_a_quiet_segment():
     torch.testing.assert_close(together, alone(module, quiet))
 
 
-@pytest.mark.parametrize("config", [FeatureConfig(level="rms"), FeatureConfig(level="peak"), FeatureConfig(normalisation="mean")])
+@pytest.mark.parametrize(
+    "config", [FeatureConfig(level="rms"), FeatureConfig(level="peak"), FeatureConfig(normalisation="mean")]
+)
 @given(st.floats(-50, 10))
 @settings(deadline=None, max_examples=10)
 def test_the_level_of_the_line_changes_nothing(config, gain_db):

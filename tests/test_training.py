@@ -1,270 +1,136 @@
-"""Training: readers, splits, augmentation, loss, exact resume, and a bundle at the end."""
+"""Training: splits, loss, exact resume, and a bundle at the end."""
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_batch.bundles import load_bundle
-from ser_batch.errors import CorpusError, UsageError
-from ser_batch.features import MfccConfig
+from ser_batch.errors import BundleError, ConfigError, CorpusError, UsageError
+from ser_batch.features import FeatureConfig
+from ser_batch.model import ConvConfig, NetworkConfig
+from ser_batch.plain import from_plain, to_plain
 from ser_batch.training import augmentation as aug
-from ser_batch.training.build import train_bundle
-from ser_batch.training.corpora import LABELS, RAVDESS_FOLDS, Clip, Corpus, read_corpora
-from ser_batch.training.data import BalancedBatches, Utterance, Utterances, collate
-from ser_batch.training.fit import TrainConfig, cross_entropy, fit_network
-from ser_batch.training.metrics import answered, calibration_error, confusion, macro_f1, recalls, uar
-from ser_batch.training.split import split_speakers
+from ser_batch.training.build import TrainOptions, train_bundle
+from ser_batch.training.conditions import CONDITIONS
+from ser_batch.training.corpora import LABELS, Clip, Corpus
+from ser_batch.training.data import CALLS_PER_CHUNK, Calls, Utterance, collate, epoch_calls, right_labels
+from ser_batch.training.evaluate import evaluate_bundle, read_metrics
+from ser_batch.training.fit import Monitor, cross_entropy, fit_network, others, predict_logits, rate_factor
+from ser_batch.training.metrics import confusion, uar
+from ser_batch.training.readers import RAVDESS_FOLDS, read_corpora
+from ser_batch.training.recipe import DataConfig, FitConfig, Recipe, load_recipe, shipped_recipes
+from ser_batch.training.sources import SourceFile
+from ser_batch.training.split import check_labels, speaker_folds, split_randomly, split_speakers
+from ser_batch.training.tune import suggested, tuned
 from tests.conftest import EXAMPLES, ser
+from tests.corpora_fixture import write_clip
 
 RATE = 8000
 
 
-def clip(path: Path, seed: int, extension: str = ".wav") -> None:
-    """A short noise, written under the path's name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).normal(0, 0.1, RATE // 2)
-    soundfile.write(path.with_name(path.name + extension), noise, RATE)
+def a_clip(name: str, corpus: str = "x", speaker: str = "a", sex: str = "f", label: str = "sad") -> Clip:
+    return Clip(SourceFile(Path(name)), corpus, f"{corpus}/{speaker}", sex, label)
 
 
-@pytest.fixture(scope="session")
-def corpora(tmp_path_factory) -> Path:
-    """A few clips of each corpus, in its publisher's layout."""
-    root = tmp_path_factory.mktemp("corpora")
-    seed = 0
-    for actor in (2, 3, 5, 6, 8, 17, 10):
-        for emotion in range(1, 9):
-            seed += 1
-            clip(root / "ravdess" / f"Actor_{actor:02}" / f"03-01-{emotion:02}-01-01-01-{actor:02}", seed)
-        clip(root / "ravdess" / f"Actor_{actor:02}" / f"03-02-01-01-01-01-{actor:02}", seed)  # a song
-    for speaker in ("OAF", "YAF"):
-        for emotion in ("angry", "disgust", "fear", "happy", "neutral", "ps", "sad"):
-            seed += 1
-            clip(root / "tess" / f"{speaker}_{emotion}" / f"{speaker}_back_{emotion}", seed)
-    clip(root / "tess" / "OAF_neutral" / "OA_bite_neutral", seed)
-    lines = ["file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage"]
-    for number, speaker in enumerate(("AB0", "CD0", "EF0", "GH0", "IJ0")):
-        for emotion in ("anger", "fear", "happiness", "neutral", "sadness", "surprised"):
-            seed += 1
-            lines.append(f"{speaker}_{emotion}_1.wav\t{emotion}\tx\tx\t{speaker}\t{'fe' * (number % 2)}male\t30")
-            clip(root / "nemo" / "samples" / f"{speaker}_{emotion}_1", seed, ".flac")
-    (root / "nemo" / "data.tsv").write_text("\n".join(lines) + "\n")
-    return root
+# Splits
 
 
-def specs(root: Path) -> list[str]:
-    return [f"{name}={root / name}" for name in ("ravdess", "tess", "nemo")]
-
-
-def test_readers_know_speakers_and_the_labels_that_each_corpus_has(corpora):
-    ravdess, tess, nemo = read_corpora(specs(corpora))
-    assert (len(ravdess.clips), len(tess.clips), len(nemo.clips)) == (56, 15, 30)
-    assert ravdess.labels == LABELS
-    assert set(LABELS) - set(tess.labels) == {"calm"}
-    assert set(LABELS) - set(nemo.labels) == {"calm", "disgust"}
-    assert tess.speakers == ("tess/OAF", "tess/YAF")
-    assert {c.speaker: c.sex for c in ravdess.clips}["ravdess/08"] == "f"
-    assert {c.speaker: c.sex for c in nemo.clips}["nemo/AB0"] == "m"
-    surprised = next(c for c in tess.clips if c.path.stem.endswith("_ps"))
-    assert surprised.label == "surprised"
-
-
-def test_a_clip_that_is_there_twice_counts_once(corpora, tmp_path):
-    clip(tmp_path / "Actor_02" / "03-01-01-01-01-01-02", 1)
-    clip(tmp_path / "audio_speech_actors_01-24" / "Actor_02" / "03-01-01-01-01-01-02", 1)
-    assert len(read_corpora([f"ravdess={tmp_path}"])[0].clips) == 1
-
-
-def test_what_is_no_such_corpus_is_refused_with_the_reason(corpora, tmp_path):
-    (tmp_path / "empty").mkdir()
-    clip(tmp_path / "bad" / "OAF_back_bored", 0)
-    clip(tmp_path / "odd" / "03-01-09-01-01-01-02", 0)
-    (tmp_path / "nemo").mkdir()
-    (tmp_path / "nemo" / "data.tsv").write_text("file_id\temotion\tspeaker_id\tgender\nx.wav\tanger\tAB0\tmale\n")
-    for spec, message in (
-        ("crema=x", "NAME of ravdess"),
-        ("ravdess", "NAME=DIR"),
-        (f"ravdess={tmp_path / 'empty'}", "no clip of RAVDESS"),
-        (f"tess={tmp_path / 'bad'}", "named OAF_word_emotion"),
-        (f"ravdess={tmp_path / 'odd'}", "emotion 09"),
-        (f"nemo={tmp_path / 'empty'}", "data.tsv"),
-        (f"nemo={tmp_path / 'nemo'}", "1 of the clips in data.tsv are missing, x.wav"),
-    ):
-        with pytest.raises(CorpusError, match=message):
-            read_corpora([spec])
-    with pytest.raises(CorpusError, match="given twice"):
-        read_corpora([specs(corpora)[0]] * 2)
-
-
-@given(st.integers(5, 30), st.integers(0, 10**6))
+@given(st.integers(5, 30), st.integers(0, 10**6), st.booleans())
 @settings(max_examples=50)
-def test_no_speaker_is_in_two_parts_and_no_clip_is_lost(n_speakers, seed):
-    clips = tuple(
-        Clip(Path(f"{s}-{i}"), "x", f"x/{s}", "fm"[s % 2], "sad") for s in range(n_speakers) for i in range(3)
-    )
-    split = split_speakers([Corpus("x", "X", "free", clips)], 1, seed)
-    parts = split.speakers()
-    everyone = [speaker for part in parts.values() for speaker in part]
-    assert len(everyone) == len(set(everyone)) == n_speakers
-    assert all(parts.values())
-    assert sorted(map(str, (c.path for part in (split.train, split.validation, split.test) for c in part))) == sorted(
-        str(c.path) for c in clips
-    )
+def test_no_speaker_is_in_two_parts_and_no_clip_is_lost(n_speakers, seed, validate):
+    clips = tuple(a_clip(f"{s}-{i}", speaker=f"{s}", sex="fm"[s % 2]) for s in range(n_speakers) for i in range(3))
+    corpora = [Corpus("x", "X", "free", clips)]
+    folds = speaker_folds(corpora, seed)
+    assert sorted(speaker for fold in folds for speaker in fold) == sorted({clip.speaker for clip in clips})
+    for fold in folds:
+        split = split_speakers(corpora, fold, DataConfig(), validate, seed, "f")
+        parts = split.speakers()
+        everyone = [speaker for part in parts.values() for speaker in part]
+        assert len(everyone) == len(set(everyone)) == n_speakers
+        assert set(parts["test"]) == fold
+        assert bool(parts["validation"]) == validate
+        assert len(split.train) + len(split.validation) + len(split.test) == len(clips)
 
 
-def test_ravdess_is_tested_on_its_published_folds_and_two_speakers_only_train(corpora):
-    read = read_corpora(specs(corpora))
-    for fold in (1, 2, 4):
-        parts = split_speakers(read, fold, 0).speakers()
-        there = {f"ravdess/{actor:02}" for actor in RAVDESS_FOLDS[fold - 1]} & set(read[0].speakers)
-        assert {s for s in parts["test"] if s.startswith("ravdess")} == there
-        assert {"tess/OAF", "tess/YAF"} <= set(parts["train"])
-    with pytest.raises(CorpusError, match="no speaker of fold 5"):
-        split_speakers(read, 5, 0)
-    with pytest.raises(CorpusError, match="folds 1 to 5, not 6"):
-        split_speakers(read, 6, 0)
-    with pytest.raises(CorpusError, match="no speaker is left"):
-        split_speakers(read[1:2], 1, 0)
+def test_ravdess_is_tested_on_its_published_folds_and_others_go_along(corpora):
+    read = read_corpora([f"{name}={corpora / name}" for name in ("ravdess", "ravdess-song", "tess", "nemo")])
+    folds = speaker_folds(read, 0)
+    there = set(read[0].speakers)
+    published = [{f"ravdess/{a:02}" for a in fold} & there for fold in RAVDESS_FOLDS]
+    assert [{s for s in fold if s.startswith("ravdess")} for fold in folds] == [fold for fold in published if fold]
+    assert {s for fold in folds for s in fold if s.startswith("nemo")} == set(read[3].speakers)
+    for fold in folds:
+        split = split_speakers(read, fold, DataConfig(), True, 0, "f")
+        assert {"tess/OAF", "tess/YAF"} <= set(split.speakers()["train"])
+        # Who speaks in one corpus and sings in another stays on one side.
+        sides = [{clip.speaker for clip in part} for part in (split.train, split.validation, split.test)]
+        assert sum(len(side) for side in sides) == len(sides[0] | sides[1] | sides[2])
 
 
-def tone(hz: float, seconds: float = 1.0) -> np.ndarray:
-    return (0.3 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+def test_two_speakers_leave_one_out_and_one_speaker_is_refused(corpora):
+    tess = read_corpora([f"tess={corpora / 'tess'}"])
+    assert speaker_folds(tess, 0) == [{"tess/OAF"}, {"tess/YAF"}]
+    alone = Corpus("x", "X", "free", tuple(a_clip(str(i)) for i in range(9)))
+    with pytest.raises(CorpusError, match="1 speaker is known here, and two are needed"):
+        speaker_folds([alone], 0)
+    nobody = Corpus("x", "X", "free", tuple(a_clip(str(i), speaker="unknown") for i in range(9)))
+    with pytest.raises(CorpusError, match="0 speaker"):
+        speaker_folds([nobody], 0)
 
 
-def pitch_hz(wave: np.ndarray) -> float:
-    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
-    return float(np.argmax(spectrum) * RATE / len(wave))
+def test_a_random_split_keeps_every_clip_once_and_the_labels_alike(corpora):
+    [corpus] = read_corpora([f"ravdess={corpora / 'ravdess'}"])
+    split = split_randomly([corpus], DataConfig(validation_share=0.2, test_share=0.2), 0)
+    parts = (split.train, split.validation, split.test)
+    assert sorted(clip.name for part in parts for clip in part) == sorted(clip.name for clip in corpus.clips)
+    for part in parts:
+        assert {clip.label for clip in part} == set(LABELS)
+    same = split_randomly([corpus], DataConfig(validation_share=0.2, test_share=0.0), 0)
+    assert same.test == same.validation
 
 
-def level_db(wave: np.ndarray) -> float:
-    return float(10 * np.log10(np.mean(wave**2)))
+def test_a_class_that_nobody_trains_is_refused_and_one_that_nobody_tests_is_told():
+    clips = [a_clip(f"{s}-{label}", speaker=s, label=label) for s in "abcde" for label in ("sad", "happy")]
+    lonely = [clip for clip in clips if clip.speaker == "x/a" or clip.label == "sad"]
+    corpus = Corpus("x", "X", "free", tuple(lonely))
+    with pytest.raises(CorpusError, match="no training clip is labelled 'happy'"):
+        check_labels(split_speakers([corpus], {"x/a"}, DataConfig(), False, 0, "f"), ["happy", "sad"])
+    notes = check_labels(split_speakers([corpus], {"x/b"}, DataConfig(), False, 0, "f"), ["happy", "sad"])
+    assert notes == ["f: no test clip is labelled happy: nothing is said about that"]
 
 
-def test_speed_changes_length_and_pitch_together_and_pitch_alone_keeps_the_length():
-    fast = aug.change_speed(tone(400), 1.1)
-    assert len(fast) == pytest.approx(RATE / 1.1, abs=2)
-    assert pitch_hz(fast) == pytest.approx(440, abs=3)
-    high = aug.shift_pitch(tone(400), 2.0)
-    assert len(high) == RATE
-    assert pitch_hz(high[1000:-1000]) == pytest.approx(400 * 2 ** (2 / 12), abs=8)
-
-
-@given(st.floats(-5, 40), st.floats(0, 2))
-@settings(max_examples=20, deadline=None)
-def test_noise_lies_as_far_below_the_voice_as_was_asked(snr_db, colour):
-    wave = tone(300)
-    noise = aug.coloured_noise(len(wave), colour, np.random.default_rng(0))
-    assert level_db(wave) - level_db(aug.add_noise(wave, noise, snr_db) - wave) == pytest.approx(snr_db, abs=0.1)
-
-
-def test_noise_is_coloured_as_its_exponent_says():
-    noise = aug.coloured_noise(2**16, 1.0, np.random.default_rng(0))
-    power = np.abs(np.fft.rfft(noise)) ** 2
-    low, high = power[100:200].mean(), power[10_000:20_000].mean()
-    assert 10 * np.log10(low / high) == pytest.approx(20, abs=1.5)  # a hundred times the frequency: 20 dB
-
-
-def test_a_band_keeps_its_middle_and_loses_its_outside():
-    for hz, loss_db in ((1000, 0), (60, 40), (3950, 40)):
-        lost = level_db(tone(hz)) - level_db(aug.band_limit(tone(hz), RATE, 300, 3400)[2000:])
-        assert (lost < 1) if not loss_db else (lost > 10), hz
-
-
-@pytest.mark.parametrize(("codec", "snr_db"), [("ULAW", 30), ("ALAW", 30), ("GSM610", 5)])
-def test_codecs_leave_a_voice_that_is_coded_and_recognisable(codec, snr_db):
-    wave = tone(500) + 0.3 * tone(1100)
-    coded = aug.through_codec(wave, RATE, codec)
-    assert len(coded) == len(wave)
-    error = level_db(coded - wave)
-    assert level_db(wave) - error > snr_db
-    assert error > -90  # it did pass through a codec
-
-
-def test_a_room_decays_by_60_db_in_its_time():
-    click = np.zeros(RATE, np.float32)
-    click[0] = 1
-    tail = aug.reverberate(click, RATE, 0.4, np.random.default_rng(0))
-    early, late = level_db(tail[80:400]), level_db(tail[1680:2000])
-    assert early - late == pytest.approx(60 * 0.2 / 0.4, abs=5)
-
-
-def test_a_peak_is_set_and_clipped_at_full_scale():
-    assert np.abs(aug.set_peak(tone(300), -20)).max() == pytest.approx(0.1, rel=0.01)
-    assert np.abs(aug.set_peak(tone(300), 6)).max() == 1
-    assert not aug.set_peak(np.zeros(10, np.float32), -10).any()
-
-
-@given(st.integers(0, 10**6), st.integers(400, 20_000))
-@settings(max_examples=40, deadline=None)
-def test_a_telephone_gives_finite_float32_and_the_same_for_the_same_seed(seed, n):
-    wave = np.random.default_rng(1).normal(0, 0.1, n).astype(np.float32)
-    telephone = aug.Telephone(aug.AugmentationConfig(), RATE, [tone(50)])
-    one, two = (telephone(wave, np.random.default_rng(seed)) for _ in range(2))
-    assert one.dtype == np.float32
-    assert np.isfinite(one).all()
-    assert np.array_equal(one, two)
-    assert 0.85 * n < len(one) < 1.15 * n + 2
+# Loss, batches, context
 
 
 def test_with_one_right_answer_the_loss_is_the_usual_cross_entropy():
     torch.manual_seed(0)
     logits, labels = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 5])
+    right = torch.nn.functional.one_hot(labels, 8).bool()
     for smoothing in (0.0, 0.1):
         expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        right = torch.nn.functional.one_hot(labels, 8).bool()
-        torch.testing.assert_close(cross_entropy(logits, right, smoothing), expected)
+        torch.testing.assert_close(cross_entropy(logits.log_softmax(-1), right, smoothing).mean(), expected)
 
 
 def test_where_two_answers_are_right_neither_is_taught_over_the_other():
     logits = torch.tensor([[0.3, -0.2, 1.0, 0.0]], requires_grad=True)
     right = torch.tensor([[True, True, False, False]])
-    loss = cross_entropy(logits, right, 0.0)
+    loss = cross_entropy(logits.log_softmax(-1), right, 0.0).mean()
     p = logits.softmax(-1)[0]
     assert loss.item() == pytest.approx(-float((p[0] + p[1]).log()))
     [gradient] = torch.autograd.grad(loss, logits)
     # Both rise in proportion to what they have: their odds are left as they are.
     assert float(gradient[0, 0] / gradient[0, 1]) == pytest.approx(float(p[0] / p[1]), rel=1e-4)
-
-
-def test_only_a_corpus_without_calm_leaves_open_what_its_neutral_is(utterances):
-    data = sets(utterances)[0]
-    truth, right = data.truth()
-    for utterance, label, row in zip(data.utterances, truth, right, strict=True):
-        ambiguous = utterance.clip.corpus == "two" and utterance.clip.label == "neutral"
-        expected = ["neutral", "calm"] if ambiguous else [utterance.clip.label]
-        assert [LABELS[i] for i in np.flatnonzero(row)] == expected
-        assert LABELS[label] == utterance.clip.label
-    batch = collate([data[i, None] for i in range(8)])
-    assert np.array_equal(batch.right, right[:8])
-
-
-def test_an_answer_that_is_right_too_counts_as_the_true_one():
-    right = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
-    assert answered(np.array([0, 0, 2]), right, np.array([1, 2, 1])).tolist() == [0, 2, 1]
-
-
-def test_figures_equal_their_definitions_on_a_hand_made_table():
-    truth, predicted = np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 2, 0])
-    matrix = confusion(truth, predicted, 4)
-    assert matrix.tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    assert recalls(matrix)[:3].tolist() == [0.75, 0.5, 0]
-    assert np.isnan(recalls(matrix)[3])
-    assert uar(matrix) == pytest.approx((0.75 + 0.5) / 3)
-    assert macro_f1(matrix) == pytest.approx((6 / 8 + 2 / 4 + 0) / 3)
-
-
-def test_a_perfect_forecaster_has_no_calibration_error_and_a_boaster_has():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet([1, 1, 1], 50_000)
-    truth = np.array([rng.choice(3, p=row) for row in p])
-    assert calibration_error(p.argmax(axis=1) == truth, p.max(axis=1)) < 0.01
-    assert calibration_error(np.arange(1000) % 2 == 0, np.full(1000, 0.95)) == pytest.approx(0.45, abs=0.01)
 
 
 @pytest.fixture(scope="session")
@@ -274,31 +140,98 @@ def utterances() -> list[Utterance]:
     result = []
     for i in range(60):
         kind = i % 3
-        label = LABELS.index(("neutral", "happy", "sad")[kind])
         wave = aug.coloured_noise(int(rng.integers(3000, 6000)), float(kind), rng)
-        corpus = "one" if i % 2 else "two"
-        result.append(
-            Utterance(Clip(Path(str(i)), corpus, f"s{i % 7}", "f", LABELS[label]), wave, 300, len(wave) - 300)
-        )
+        clip = a_clip(str(i), "one" if i % 2 else "two", f"s{i % 7}", label=("neutral", "happy", "sad")[kind])
+        result.append(Utterance(clip, wave, 300, len(wave) - 300))
     return result
 
 
-def sets(utterances: list[Utterance]) -> tuple[Utterances, Utterances]:
-    telephone = aug.Telephone(aug.AugmentationConfig(codec_p=0.1), RATE)
-    known = {"one": LABELS, "two": ("neutral", "happy", "sad")}
-    return tuple(Utterances(part, LABELS, known, telephone) for part in (utterances[:45], utterances[45:]))  # type: ignore[return-value]
+KNOWN = {"one": LABELS, "two": ("neutral", "happy", "sad")}
 
 
-SMALL = TrainConfig(
-    features=MfccConfig(n_mels=32, n_mfcc=13),
-    conv_channels=(16, 16),
-    lstm_width=8,
-    samples_per_epoch=64,
-    batch_size=16,
-    max_epochs=6,
-    warm_up_epochs=1,
-    learning_rate=5e-3,
-    average_decay=0.8,
+def test_only_a_corpus_without_calm_leaves_open_what_its_neutral_is(utterances):
+    clips = [utterance.clip for utterance in utterances]
+    truth, right = right_labels(clips, LABELS, KNOWN)
+    for clip, label, row in zip(clips, truth, right, strict=True):
+        ambiguous = clip.corpus == "two" and clip.label == "neutral"
+        assert [LABELS[i] for i in np.flatnonzero(row)] == (["neutral", "calm"] if ambiguous else [clip.label])
+        assert LABELS[label] == clip.label
+
+
+def calls_of(utterances: list[Utterance], augmentation: aug.AugmentationConfig) -> Calls:
+    _, right = right_labels([utterance.clip for utterance in utterances], LABELS, KNOWN)
+    return Calls(utterances, right, augmentation, RATE)
+
+
+@pytest.mark.parametrize("clips_per_call", [1, 4])
+def test_an_epoch_draws_every_clip_at_most_once_and_of_a_corpus_its_share(utterances, clips_per_call):
+    config = DataConfig(corpus_shares={"two": 0.5}, clips_per_call=clips_per_call)
+    chunks = epoch_calls(utterances, config, 16, seed=0, epoch=0)
+    calls = [call for chunk in chunks for call in chunk]
+    drawn = [i for call in calls for i in call.utterances]
+    assert len(drawn) == len(set(drawn))
+    corpora = [utterances[i].clip.corpus for i in drawn]
+    assert corpora.count("one") == 30
+    assert corpora.count("two") == pytest.approx(15, abs=4)
+    for call in calls:
+        assert len(call.utterances) <= clips_per_call
+        assert len({utterances[i].clip.speaker for i in call.utterances}) == 1
+    assert all(len(chunk) <= (16 if clips_per_call == 1 else CALLS_PER_CHUNK) for chunk in chunks)
+    assert epoch_calls(utterances, config, 16, seed=0, epoch=0) == chunks
+    assert epoch_calls(utterances, config, 16, seed=0, epoch=1) != chunks
+
+
+def test_a_batch_holds_every_waveform_its_length_and_its_call(utterances):
+    data = calls_of(utterances, aug.AugmentationConfig())
+    chunk = epoch_calls(utterances, DataConfig(clips_per_call=4), 16, 0, 0)[0]
+    items = [data[call] for call in chunk]
+    batch = collate(items)
+    flat = [(wave, right, number) for number, call in enumerate(items) for wave, right in call]
+    for i, (wave, right, number) in enumerate(flat):
+        n = int(batch.lengths[i])
+        assert np.array_equal(batch.waveforms[i, :n], wave)
+        assert not batch.waveforms[i, n:].any()
+        assert np.array_equal(batch.right[i], right)
+        assert int(batch.calls[i]) == number
+    assert len(flat) == len(batch.lengths)
+
+
+def test_a_clips_context_is_its_speakers_other_clips_until_there_is_enough():
+    known = torch.tensor([[10.0, 1], [20, 2], [30, 4], [40, 8]])
+    speakers = ["a", "b", "a", "a"]
+    everything = others(known, speakers, n_frames=1e9)
+    assert everything.tolist() == [[70, 12], [0, 0], [50, 9], [40, 5]]
+    little = others(known, speakers, n_frames=1)
+    assert all(float(x) in (10, 30, 40) for x in little[[0, 2, 3], 0])
+    assert little[1].tolist() == [0, 0]
+
+
+def test_learning_rates_follow_their_schedules():
+    cycle = FitConfig(schedule="one_cycle")
+    rates = [rate_factor(x, cycle) for x in np.linspace(0, 1, 101)]
+    assert max(rates) == pytest.approx(1, abs=0.01)
+    assert rates.index(max(rates)) == 15
+    assert rates[-1] < 0.01
+    restarts = FitConfig(schedule="warm_restarts", restart_epochs=10, epochs=30)
+    assert [rate_factor(e / 30, restarts) for e in (0, 10)] == pytest.approx([1, 1])
+    assert [rate_factor(e / 30, restarts) for e in (5, 20)] == pytest.approx([0.5, 0.5])
+    assert rate_factor(0.7, FitConfig(schedule="constant")) == 1
+
+
+# Fitting
+
+SMALL = Recipe(
+    about="for tests",
+    features=FeatureConfig(n_mels=32, n_mfcc=13, normalisation="none"),
+    network=NetworkConfig((ConvConfig(16), ConvConfig(16)), lstm_width=8),
+    augmentation=aug.AugmentationConfig(noise_p=0.1, codec_p=0.1),
+    fit=FitConfig(epochs=6, batch_size=16, learning_rate=5e-3, average_decay=0.5, keep="best_uar", masked_frames=4),
+)
+IN_CALLS = dataclasses.replace(
+    SMALL,
+    features=dataclasses.replace(SMALL.features, normalisation="mean", context_s=2),
+    data=DataConfig(clips_per_call=4),
+    fit=dataclasses.replace(SMALL.fit, keep="last", mixup=0.2, schedule="one_cycle"),
 )
 
 
@@ -306,86 +239,139 @@ class Killed(Exception):
     """The process dies here."""
 
 
-def fitted(utterances, checkpoint: Path, die_after: int | None = None, data: dict | None = None):
+def fitted(recipe: Recipe, utterances, checkpoint: Path, die_after: int | None = None, identity: str = ""):
     def on_epoch(row):
         if row["epoch"] == die_after:
             raise Killed
 
-    train_set, validation = sets(utterances)
+    held_out = utterances[45:]
+    truth, _ = right_labels([u.clip for u in held_out], LABELS, KNOWN)
+
+    def validate(features, network):
+        predicted = predict_logits(features, network, [u.speech for u in held_out]).argmax(-1).numpy()
+        return {"validation_uar": uar(confusion(truth, predicted, 8))}
+
     return fit_network(
-        SMALL,
-        train_set,
-        validation,
-        8,
-        torch.device("cpu"),
-        0,
-        checkpoint,
-        data or {},
-        lambda batches, n: batches,
-        on_epoch,
-    )
+        recipe, calls_of(utterances[:45], recipe.augmentation), validate, 8, 0, torch.device("cpu"), 0, checkpoint,
+        {"recipe": recipe, "data": identity}, Monitor(epoch=on_epoch),
+    )  # fmt: skip
 
 
-def test_a_training_that_was_killed_ends_as_one_that_was_not(utterances, tmp_path):
-    _, undisturbed, history = fitted(utterances, tmp_path / "a.pt")
+@pytest.mark.parametrize("recipe", [SMALL, IN_CALLS], ids=["clips", "calls"])
+def test_a_training_that_was_killed_ends_as_one_that_was_not(recipe, utterances, tmp_path):
+    undisturbed = fitted(recipe, utterances, tmp_path / "a.pt")
     for epoch in (1, 3):
         with pytest.raises(Killed):
-            fitted(utterances, tmp_path / "b.pt", die_after=epoch)
-    _, resumed, again = fitted(utterances, tmp_path / "b.pt")
-    assert again == history
-    for name, tensor in undisturbed.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
+            fitted(recipe, utterances, tmp_path / "b.pt", die_after=epoch)
+    resumed = fitted(recipe, utterances, tmp_path / "b.pt")
+    names = ("epoch", "loss", "rate", "validation_uar")
+    assert [[row[n] for n in names] for row in resumed.history] == [
+        [row[n] for n in names] for row in undisturbed.history
+    ]
+    for name, tensor in undisturbed.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
 
 
 def test_a_training_learns_what_can_be_learnt(utterances, tmp_path):
-    history = fitted(utterances, tmp_path / "x.pt")[2]
+    recipe = dataclasses.replace(SMALL, fit=dataclasses.replace(SMALL.fit, epochs=15))
+    history = fitted(recipe, utterances, tmp_path / "x.pt").history
     assert history[-1]["loss"] < history[0]["loss"]
-    assert max(row["validation_uar_clean"] for row in history) > 0.6
+    assert max(row["validation_uar"] for row in history) > 0.6
 
 
-def test_a_checkpoint_of_other_options_is_refused(utterances, tmp_path):
+def test_a_checkpoint_of_another_training_is_refused(utterances, tmp_path):
     with pytest.raises(Killed):
-        fitted(utterances, tmp_path / "x.pt", die_after=1)
-    other = dataclasses.replace(SMALL, learning_rate=1.0)
-    with pytest.raises(UsageError, match="belongs to other options or data"):
-        fitted(utterances, tmp_path / "x.pt", data={"train": "other clips"})
-    with pytest.raises(UsageError, match="belongs to other options or data"):
-        fit_network(
-            other, *sets(utterances), 8, torch.device("cpu"), 0, tmp_path / "x.pt", {}, lambda b, n: b, lambda row: None
-        )
+        fitted(SMALL, utterances, tmp_path / "x.pt", die_after=1)
+    with pytest.raises(UsageError, match="another recipe, seed or data"):
+        fitted(SMALL, utterances, tmp_path / "x.pt", identity="other clips")
+    with pytest.raises(UsageError, match="another recipe, seed or data"):
+        fitted(IN_CALLS, utterances, tmp_path / "x.pt")
 
 
-def test_an_epoch_draws_corpora_by_weight_and_labels_alike(utterances):
-    batches = BalancedBatches(utterances, {"one": 3.0, "two": 1.0}, 8000, 32, 0, 0)
-    drawn = [utterances[index].clip for batch in batches for index, _ in batch]
-    assert len(drawn) == 8000
-    assert np.mean([c.corpus == "one" for c in drawn]) == pytest.approx(0.75, abs=0.02)
-    for label in ("neutral", "happy", "sad"):
-        assert np.mean([c.label == label for c in drawn]) == pytest.approx(1 / 3, abs=0.02)
-    again = BalancedBatches(utterances, {"one": 3.0, "two": 1.0}, 8000, 32, 0, 0)
-    assert list(again) == list(batches)
+def test_a_loss_that_is_no_number_ends_the_training_with_advice(utterances, tmp_path):
+    wild = dataclasses.replace(SMALL, fit=dataclasses.replace(SMALL.fit, learning_rate=1e30, optimizer="adam"))
+    with pytest.raises(UsageError, match=r"the loss is .*smaller fit.learning_rate"):
+        fitted(wild, utterances, tmp_path / "x.pt")
 
 
-def test_a_batch_holds_every_waveform_and_its_length(utterances):
-    data = sets(utterances)[0]
-    batch = collate([data[i, None] for i in range(5)])
-    for i in range(5):
-        n = int(batch.lengths[i])
-        assert np.array_equal(batch.waveforms[i, :n], data.utterances[i].speech)
-        assert not batch.waveforms[i, n:].any()
+# Recipes
 
 
-def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path, monkeypatch):
-    config = dataclasses.replace(SMALL, max_epochs=2, test_fold=4)
+def test_every_shipped_recipe_says_what_it_is_and_survives_a_round_trip():
+    recipes = dict(shipped_recipes())
+    published = {"mfcc-bilstm128", "mfcc174-bilstm64", "mel-bilstm", "mfcc-delta-bilstm128", "multi-feature-lstm"}
+    assert published | {"telephone", "mel-cnn", "mel-lstm"} == set(recipes)
+    for name, recipe in recipes.items():
+        assert recipe.about.endswith("."), name
+        assert recipe.source, name
+        assert from_plain(Recipe, to_plain(recipe)) == recipe
+    said = ser("train", "--list-recipes")
+    assert said.returncode == 0, said.stderr
+    assert all(name in said.stdout for name in recipes)
+
+
+def test_the_recipes_have_the_shapes_that_were_published():
+    recipes = dict(shipped_recipes())
+    r = recipes["mfcc174-bilstm64"]
+    assert (r.features.sample_rate, r.features.n_mfcc, r.features.n_frames, r.features.deltas) == (22050, 40, 174, 0)
+    assert [(c.channels, c.kernel, c.pool, c.norm, c.dropout) for c in r.network.convolutions] == [
+        (32, 3, 2, "after_relu", 0.3),
+        (64, 3, 2, "after_relu", 0.3),
+    ]
+    assert (r.network.lstm_width, r.network.dropout, r.fit.schedule, r.fit.epochs) == (64, 0.5, "warm_restarts", 40)
+    r = recipes["mfcc-delta-bilstm128"]
+    assert (r.features.sample_rate, r.features.deltas, r.features.n_frames, r.features.level) == (16000, 2, 200, "peak")
+    assert (r.fit.epochs, r.fit.learning_rate, r.data.validation_share, r.data.test_share) == (20, 1e-3, 0.15, 0.15)
+    r = recipes["multi-feature-lstm"]
+    assert [(c.channels, c.kernel, c.norm) for c in r.network.convolutions] == [
+        (128, 5, "none"),
+        (64, 3, "after_dropout"),
+    ]
+    assert (r.network.bidirectional, r.network.lstm_width, r.network.dense) == (False, 64, (32,))
+    assert not recipes["mel-cnn"].network.lstm_width
+    assert not recipes["mel-lstm"].network.convolutions
+
+
+def test_a_recipe_that_cannot_be_meant_is_refused_with_the_option(tmp_path):
+    text = 'about = "x"\n[features]\n[network]\nlstm_width = 8\n'
+    for line, message in (
+        ("[fit]\nepochs = 0", "must be above 0"),
+        ("[fit]\noptimizer = 'sgd'", "fit.optimizer must be adam or adamw"),
+        ("[fit]\nmomentum = 1", "unknown option fit.momentum"),
+        ("[data]\ncorpus_shares = {ravdess = 2}", "data.corpus_shares above 0"),
+        ("[augmentation]\nspeed = [1]", "augmentation.speed must be a list of 2"),
+        ("[[network.convolutions]]\nkernel = 3", "option network.convolutions[[]0[]].channels is missing"),
+    ):
+        (tmp_path / "r.toml").write_text(text + line)
+        with pytest.raises(ConfigError, match=message):
+            load_recipe(str(tmp_path / "r.toml"))
+    with pytest.raises(ConfigError, match="no recipe 'nope': .*mel-bilstm"):
+        load_recipe("nope")
+
+
+# Bundles
+
+
+def options(
+    corpora: Path, out: Path, recipe: Recipe = SMALL, epochs: int = 1, names=("ravdess",), **more
+) -> TrainOptions:
+    recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, epochs=epochs))
+    specs = tuple(f"{name}={corpora / name}" for name in names)
+    return TrainOptions(specs, out, "small", recipe, device="cpu", workers=0, quiet=True, **more)
+
+
+def silent(text: str) -> None: ...
+
+
+def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path):
     said: list[str] = []
-    metrics = train_bundle(
-        specs(corpora), tmp_path / "mine", config, quiet=True, workers=0, device="cpu", say=said.append
-    )
-    assert len(said) == 2
-    assert not (tmp_path / "mine" / "checkpoint.pt").exists()
+    given = options(corpora, tmp_path / "mine", epochs=2, names=("ravdess", "tess", "nemo"), test_fold=4)
+    metrics = train_bundle(given, said.append)
+    assert sum("epoch" in line for line in said) == 2
+    assert not (tmp_path / "mine" / ".training").exists()
     assert set(metrics["test"]) == {"ravdess", "nemo"}
     for conditions in metrics["test"].values():
-        assert set(conditions) == {"clean", "g711", "gsm", "noise=10dB"}
+        assert set(conditions) == {"clean", "g711", "gsm", "telephone", "noise=10dB"}
         assert all(0 <= m["uar"] <= 1 and m["clips"] > 0 for m in conditions.values())
     assert json.loads((tmp_path / "mine" / "metrics.json").read_text())["test"].keys() == metrics["test"].keys()
     bundle = load_bundle(str(tmp_path / "mine"))
@@ -394,22 +380,215 @@ def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path, monkey
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "CC BY-NC-SA 4.0" in card
     assert f"{metrics['test']['ravdess']['gsm']['uar']:.1%}" in card
-    said_ = ser("predict", EXAMPLES / "delivery" / "2002.wav", "--bundle", tmp_path / "mine", "--json")
-    assert said_.returncode == 0
-    assert set(json.loads(said_.stdout)["probabilities"]) == set(LABELS)
+    for name in ("training.png", "confusion.png"):
+        assert (tmp_path / "mine" / name).read_bytes().startswith(b"\x89PNG")
+    predicted = ser("predict", EXAMPLES / "delivery" / "2002.wav", "--bundle", tmp_path / "mine", "--json")
+    assert predicted.returncode == 0
+    assert set(json.loads(predicted.stdout)["probabilities"]) == set(LABELS)
 
 
-def test_the_same_seed_gives_the_same_bundle(corpora, tmp_path):
-    config = dataclasses.replace(SMALL, max_epochs=1)
-    for name in ("a", "b"):
-        train_bundle(
-            specs(corpora)[:1],
-            tmp_path / name / "x",
-            config,
-            quiet=True,
-            workers=0,
-            device="cpu",
-            say=lambda text: None,
-        )
+def test_folds_test_everyone_once_and_train_the_bundle_on_everyone(corpora, tmp_path):
+    metrics = train_bundle(options(corpora, tmp_path / "x", IN_CALLS, folds=True, n_seeds=2), silent)
+    result = metrics["test"]["ravdess"]["clean"]
+    assert result["clips"] == 2 * 56  # every clip once for each seed
+    assert len(result["uar_by_run"]) == 2 * len(metrics["folds"])
+    assert result["uar"] == pytest.approx(np.mean(list(result["uar_by_run"].values())))
+    tested = [speaker for fold in metrics["folds"].values() for speaker in fold["test"]]
+    assert sorted(tested) == metrics["speakers"]["train"]
+    for fold in metrics["folds"].values():
+        assert not set(fold["train"]) & set(fold["test"])
+    assert "clean, context" in metrics["test"]["ravdess"]
+    assert "trained on everyone" in metrics["protocol"]
+
+
+def test_folds_that_were_stopped_go_on_and_end_alike(corpora, tmp_path):
+    undisturbed = train_bundle(options(corpora, tmp_path / "a" / "x", folds=True), silent)
+
+    def stop_at_the_third(text: str) -> None:
+        if text.startswith("fold 3"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_bundle(options(corpora, tmp_path / "b" / "x", folds=True), stop_at_the_third)
+    trained_again: list[str] = []
+    resumed = train_bundle(options(corpora, tmp_path / "b" / "x", folds=True), trained_again.append)
+    assert not any("fold 1, seed 0, epoch" in line for line in trained_again)
+    assert resumed["test"] == undisturbed["test"]
     a, b = (load_bundle(str(tmp_path / name / "x")) for name in "ab")
     assert a.model_id == b.model_id
+
+
+def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(corpora, tmp_path):
+    ids = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train_bundle(options(corpora, tmp_path / name / "x", seed=seed), silent)
+        ids.append(load_bundle(str(tmp_path / name / "x")).model_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_random_split_is_warned_about_and_says_so_in_its_card(corpora, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        'about = "x."\n[features]\nn_mfcc = 13\nn_mels = 32\n[network]\nlstm_width = 8\n[fit]\nepochs = 1\n'
+        "[data]\ntest_share = 0.0\n"
+    )
+    said = ser(
+        "train", f"ravdess={corpora / 'ravdess'}", "--recipe", recipe, "--split", "random", "--out", tmp_path / "x",
+        "--device", "cpu", "--workers", 0,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "nothing about people whom the model has not heard" in said.stderr
+    card = (tmp_path / "x" / "README.md").read_text()
+    assert "every speaker stands on all sides" in card
+    assert "The epoch was chosen on the very clips" in card
+    compared = ser("compare", tmp_path / "x", "--format", "json")
+    assert json.loads(compared.stdout)[0]["split"] == "random"
+
+
+def test_fine_tuning_starts_from_a_bundle_also_for_other_labels(corpora, tmp_path):
+    train_bundle(options(corpora, tmp_path / "base"), silent)
+    base = load_bundle(str(tmp_path / "base"))
+    other = dataclasses.replace(SMALL, network=NetworkConfig((), lstm_width=4))
+    for seed, (label, speaker) in enumerate((label, s) for label in ("angry", "calm") for s in "abcdef"):
+        write_clip(tmp_path / "own" / label / speaker / "1", seed)
+    given = TrainOptions(
+        (f"folder={tmp_path / 'own'}",), tmp_path / "tuned", "small", other, initial=str(tmp_path / "base"),
+        device="cpu", workers=0, quiet=True,
+    )  # fmt: skip
+    still = dataclasses.replace(
+        other, fit=dataclasses.replace(other.fit, epochs=1, learning_rate=1e-12, average_decay=0)
+    )
+    train_bundle(dataclasses.replace(given, recipe=still), silent)
+    bundle = load_bundle(str(tmp_path / "tuned"))
+    assert bundle.network == base.network
+    assert bundle.labels == ("calm", "angry")
+    assert bundle.weights["members.0.output.weight"].shape[0] == 2
+    name = "members.0.lstm.weight_ih_l0"
+    torch.testing.assert_close(bundle.weights[name], base.weights[name], atol=1e-6, rtol=0)
+    with pytest.raises(BundleError, match="no bundle"):
+        train_bundle(dataclasses.replace(given, initial="nothing"), silent)
+
+
+def test_a_training_that_cannot_write_says_so_and_leaves_what_was_there(corpora, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be written"):
+        train_bundle(options(corpora, tmp_path / "file" / "x"), silent)
+    train_bundle(options(corpora, tmp_path / "x"), silent)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()}
+    real = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if "safetensors" in self.name:
+            raise OSError(28, "No space left on device")
+        return real(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BundleError, match="No space left on device; make room"):
+        train_bundle(options(corpora, tmp_path / "x", seed=1), silent)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_ctrl_c_in_an_epoch_leaves_no_bundle_and_the_same_command_goes_on(corpora, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text('about = "x."\n[features]\n[network]\nlstm_width = 8\n[fit]\nepochs = 400\n')
+    command = [
+        sys.executable, "-m", "ser_batch", "train", f"ravdess={corpora / 'ravdess'}", "--recipe", str(recipe),
+        "--out", str(tmp_path / "x"), "--device", "cpu", "--workers", "0",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "x" / ".training" / "fold-1-seed-0.pt"
+    deadline = time.time() + 120
+    while not checkpoint.exists() and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "same command" in errors
+    assert not (tmp_path / "x" / "config.json").exists()
+    state = torch.load(checkpoint, weights_only=True)
+    assert len(state["history"]) >= 1
+
+
+def test_tensorboard_gets_every_epochs_figures(corpora, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_bundle(options(corpora, tmp_path / "x", epochs=2, tensorboard=tmp_path / "logs"), silent)
+    events = EventAccumulator(str(tmp_path / "logs" / "fold 1, seed 0")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [0, 1]
+    assert {"validation_uar", "rate"} <= set(events.Tags()["scalars"])
+
+
+# Evaluating, comparing, tuning
+
+
+def test_an_evaluation_gives_every_figure_and_warns_of_speakers_that_were_trained_on(corpora, tmp_path):
+    train_bundle(options(corpora, tmp_path / "x", IN_CALLS), silent)
+    spec = f"ravdess={corpora / 'ravdess'}"
+    evaluation = evaluate_bundle(str(tmp_path / "x"), [spec], ("clean", "noise=5dB"), device="cpu")
+    assert set(evaluation["test"]["ravdess"]) == {"clean", "clean, context", "noise=5dB", "noise=5dB, context"}
+    m = evaluation["test"]["ravdess"]["clean"]
+    assert {"uar", "accuracy", "macro_f1", "recall", "precision", "confusion", "ece", "reliability"} <= set(m)
+    assert {"accuracy_by_coverage", "intervals_95"} <= set(m)
+    assert evaluation["seen_speakers"]
+    said = ser("evaluate", tmp_path / "x", spec, "--condition", "telephone", "--out", tmp_path / "e", "--device", "cpu")
+    assert said.returncode == 0, said.stderr
+    assert "was trained on" in said.stderr
+    assert "telephone+context" in said.stdout
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["model_id"] == evaluation["model_id"]
+    assert (tmp_path / "e" / "ravdess-telephone-context.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="no condition"):
+        evaluate_bundle(str(tmp_path / "x"), [spec], ("dry",))
+
+
+def test_a_label_that_a_bundle_lacks_is_refused_with_what_to_do(corpora, tmp_path):
+    train_bundle(options(corpora, tmp_path / "x", names=("tess", "nemo")), silent)
+    spec = f"ravdess={corpora / 'ravdess'}"
+    with pytest.raises(UsageError, match="has no label 'calm'.*--map calm=LABEL"):
+        evaluate_bundle(str(tmp_path / "x"), [spec], device="cpu")
+    result = evaluate_bundle(str(tmp_path / "x"), [spec], label_map={"calm": "neutral"}, device="cpu")
+    assert result["test"]["ravdess"]["clean"]["clips"] == 56
+
+
+def test_bundles_are_compared_side_by_side(corpora, tmp_path):
+    for name, seed in (("one", 0), ("two", 1)):
+        train_bundle(options(corpora, tmp_path / "runs" / name, seed=seed), silent)
+    assert list(read_metrics([str(tmp_path / "runs")])) == ["one", "two"]
+    said = ser("compare", tmp_path / "runs", "--format", "markdown", "--condition", "gsm")
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.strip().split("\n")
+    assert len(lines) == 4
+    assert lines[2].startswith("| one | ravdess | gsm | speakers | ")
+    assert ser("compare", tmp_path / "nothing").returncode == 2
+    assert "choose another --condition" in ser("compare", tmp_path / "runs", "--condition", "reverb").stderr
+
+
+def test_a_search_starts_with_the_recipe_itself_and_goes_on_where_it_was(corpora, tmp_path):
+    said: list[str] = []
+    given = options(corpora, tmp_path / "x")
+    first = tuned(given, 2, said.append)
+    assert said[0].startswith("trial 1")
+    assert "rate 1," in said[0]
+    said.clear()
+    again = tuned(given, 3, said.append)
+    assert [line.split(":")[0] for line in said] == ["trial 3", "best of 3 trials"]
+    assert isinstance(first.recipe, Recipe)
+    assert again.recipe.features == SMALL.features
+    with pytest.raises(UsageError, match="leave --split random out"):
+        tuned(dataclasses.replace(given, split="random"), 1, silent)
+
+
+def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():
+    import optuna
+
+    for _, recipe in shipped_recipes():
+        same = {"rate": 1.0, "dropout": recipe.network.dropout, "width": 1.0, "augmentation": 1.0}
+        assert suggested(recipe, optuna.trial.FixedTrial(same)) == recipe
+
+
+def test_all_conditions_that_are_explained_can_be_heard():
+    from ser_batch.training.conditions import check_condition
+
+    for name in CONDITIONS:
+        assert check_condition(name.replace("X", "12"))

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.errors import ExitCode
+
 
 class Split(StrEnum):
     """Who is apart from whom."""
@@ -109,11 +111,15 @@ def command(
         tensorboard=tensorboard,
         quiet=quiet,
     )
-    if tune is not None:
-        from ser_batch.training.tune import tuned
+    try:
+        if tune is not None:
+            from ser_batch.training.tune import tuned
 
-        options = tuned(options, tune, say)
-    metrics = train_bundle(options, say)
+            options = tuned(options, tune, say)
+        metrics = train_bundle(options, say)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; finished epochs are kept in {out}, and the same command goes on from there", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     if not quiet:
         print_tests(metrics)
         typer.echo(f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS")
