@@ -193,15 +193,15 @@ def regression(
 
     Frames beyond the edges of a segment repeat its first and last.
     """
-    reach = window // 2
-    last = (frames - 1)[:, None]
-    t = torch.arange(x.shape[1], device=x.device)[None]
+    reach, n_frames = window // 2, x.shape[1]
+    t = torch.arange(-reach, n_frames + reach, device=x.device)
+    own = torch.minimum(t.clamp(min=0).expand(len(x), -1), (frames - 1)[:, None])
+    wide = x.gather(1, own[..., None].expand(-1, -1, x.shape[2]))
 
-    def at(index: Tensor) -> Tensor:
-        index = torch.minimum(index.clamp(min=0).expand(len(x), -1), last)
-        return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+    def at(offset: int) -> Tensor:
+        return wide[:, reach + offset : reach + offset + n_frames]
 
-    slope = torch.stack([n * (at(t + n) - at(t - n)) for n in range(1, reach + 1)]).sum(0)
+    slope = torch.stack([n * (at(n) - at(-n)) for n in range(1, reach + 1)]).sum(0)
     return slope / (2 * sum(n * n for n in range(1, reach + 1)))
 
 

@@ -98,4 +98,5 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
 
 
 def _length(items: tuple) -> str:
-    return "" if items[-1] is Ellipsis else f" of {len(items)}"
+    what = {str: "texts", int: "integers", float: "numbers"}.get(items[0], "tables")
+    return f" of {what}" if items[-1] is Ellipsis else f" of {len(items)} {what}"

@@ -34,7 +34,7 @@ def test_a_bundle_gives_back_what_was_saved(tiny_bundle):
         ("model.safetensors", None, "install or copy the bundle again"),
         ("calibration.json", None, "incomplete"),
         ("config.json", lambda data: data[:50], "no JSON"),
-        ("config.json", lambda data: data.replace(b'"format": 1', b'"format": 7'), "format 7"),
+        ("config.json", lambda data: data.replace(b'"format": 2', b'"format": 7'), "format 7"),
         (
             "config.json",
             lambda data: data.replace(b'"lstm_width": 8', b'"lstm_width": 9'),

@@ -101,7 +101,7 @@ def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(c
         (["report", "nowhere"], "holds no results"),
         (["models", "none"], "no bundle 'none'"),
         (["train", "ravdes=x", "--out", "y"], "NAME of ravdess"),
-        (["train", "ravdess=nowhere", "--out", "y"], "no clip of RAVDESS"),
+        (["train", "ravdess=nowhere", "--out", "y"], "nowhere: there is no such folder or zip archive"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -9,7 +9,7 @@ import pytest
 from ser_batch.errors import CorpusError
 from ser_batch.training.corpora import LABELS, with_labels
 from ser_batch.training.data import load_utterances
-from ser_batch.training.prepare import duplicates, prepare
+from ser_batch.training.material import duplicates, prepare
 from ser_batch.training.readers import LAYOUTS, PUBLISHED, read_corpora, read_corpus
 from tests.conftest import ser
 from tests.corpora_fixture import write_clip

@@ -339,7 +339,7 @@ def test_a_recipe_that_cannot_be_meant_is_refused_with_the_option(tmp_path):
         ("[fit]\noptimizer = 'sgd'", "fit.optimizer must be adam or adamw"),
         ("[fit]\nmomentum = 1", "unknown option fit.momentum"),
         ("[data]\ncorpus_shares = {ravdess = 2}", "data.corpus_shares above 0"),
-        ("[augmentation]\nspeed = [1]", "augmentation.speed must be a list of 2"),
+        ("[augmentation]\nspeed = [1]", "augmentation.speed must be a list of 2 numbers"),
         ("[[network.convolutions]]\nkernel = 3", "option network.convolutions[[]0[]].channels is missing"),
     ):
         (tmp_path / "r.toml").write_text(text + line)

@@ -30,7 +30,7 @@ def command(
 
     from ser_batch.cli.training_display import print_corpus
     from ser_batch.training.data import load_utterances
-    from ser_batch.training.prepare import duplicates
+    from ser_batch.training.material import duplicates
     from ser_batch.training.readers import read_corpora
 
     complete = True

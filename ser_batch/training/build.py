@@ -29,10 +29,10 @@ from ser_batch.training.corpora import Clip
 from ser_batch.training.cost import mflop_per_s
 from ser_batch.training.data import Batch
 from ser_batch.training.fit import Fitted, Monitor, fit_network, predict_logits, save_state
+from ser_batch.training.material import Material, prepare
 from ser_batch.training.metrics import Predictions, figures, uar
 from ser_batch.training.metrics import confusion as confusion_matrix
 from ser_batch.training.plots import draw_training
-from ser_batch.training.prepare import Material, prepare
 from ser_batch.training.recipe import Recipe
 from ser_batch.training.split import Split, check_labels, speaker_folds, split_randomly, split_speakers
 

@@ -12,9 +12,9 @@ from ser_batch.inference import resolve_device
 from ser_batch.training.conditions import check_condition, heard
 from ser_batch.training.corpora import Clip
 from ser_batch.training.fit import predict_logits
+from ser_batch.training.material import prepare
 from ser_batch.training.metrics import Predictions, figures
 from ser_batch.training.plots import draw_evaluation
-from ser_batch.training.prepare import prepare
 
 
 def evaluate_bundle(

@@ -13,7 +13,7 @@ from ser_batch.errors import UsageError
 from ser_batch.inference import resolve_device
 from ser_batch.plain import to_plain
 from ser_batch.training.build import TrainOptions, first_run, fit_run
-from ser_batch.training.prepare import prepare
+from ser_batch.training.material import prepare
 from ser_batch.training.recipe import Recipe
 
 RATE_RANGE = 10.0
