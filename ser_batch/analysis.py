@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ser_batch import __version__
@@ -84,19 +85,23 @@ class Assembly:
         for number, (segment, channel) in enumerate(self._segments):
             start, n = self._place(segment)
             read = partial(_read_samples, self._file(channel), start, n)
-            yield PendingSegment((self._decoded.recording.recording_id, number), n, read, contexts[channel])
+            context = None
+            if self._bundle.features.context_s:
+                nothing = torch.zeros(1 + 2 * self._bundle.features.n_static)
+                context = sum((t for other, t in contexts[channel].items() if other != segment), nothing)
+            yield PendingSegment((self._decoded.recording.recording_id, number), n, read, context)
 
-    def _context(self, channel: int) -> Tensor | None:
-        """That of a channel's speaker: its first segments, until they last for as long as the model asks for."""
+    def _context(self, channel: int) -> dict[Segment, Tensor]:
+        """What a channel's first segments tell of its speaker, until they last for as long as the model asks for."""
         left = round(self._bundle.features.context_s * self._bundle.features.sample_rate)
-        speech = []
+        known = {}
         for segment in self._decoded.channels[channel].segments:
             start, n = self._place(segment)
             if left <= 0:
                 break
-            speech.append(_read_samples(self._file(channel), start, min(n, left)))
+            known[segment] = self._scorer.sums(_read_samples(self._file(channel), start, min(n, left)))
             left -= n
-        return self._scorer.context(speech)
+        return known
 
     def _place(self, segment: Segment) -> tuple[int, int]:
         """Where a segment begins, and how long it is, in samples of the model's rate."""

@@ -1,10 +1,14 @@
 """Logits to probabilities that mean what they say, by temperature scaling (Guo et al., ICML 2017)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+LOWEST, HIGHEST = 0.25, 10.0
+"""Of temperatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ def fit_calibration(logits: Float[Tensor, "n labels"], right: Bool[Tensor, "n la
         return value
 
     optimizer.step(loss)
-    temperature = float(log_temperature.detach().exp())
+    # Where nearly all held-out clips are right, nothing holds the temperature back but these bounds.
+    temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
     confidence = (logits / temperature).softmax(-1).amax(-1)
-    return Calibration(round(temperature, 6), round(float(confidence.quantile(1 - coverage)), 6))
+    threshold = math.floor(1e6 * float(confidence.quantile(1 - coverage))) / 1e6
+    return Calibration(round(temperature, 6), threshold)

@@ -52,6 +52,10 @@ class FeatureConfig:
         wrong = [kind for kind in self.kinds if kind not in KINDS]
         if wrong or not self.kinds:
             raise ConfigError(f"features.kinds must be some of {', '.join(KINDS)}, not {list(self.kinds)}")
+        if self.hop_length < 1 or self.n_fft < 64 or self.n_fft % 2 or self.sample_rate < 1:
+            raise ConfigError("features.hop_length must be 1 or more, n_fft even and 64 or more")
+        if self.delta_window < 3 or self.delta_window % 2 == 0 or (self.n_frames is not None and self.n_frames < 1):
+            raise ConfigError("features.delta_window must be odd and 3 or more, n_frames 1 or more")
         if not 1 <= self.n_mfcc <= self.n_mels:
             raise ConfigError(f"features.n_mfcc must be 1 to n_mels ({self.n_mels}), not {self.n_mfcc}")
         if not 0 <= self.deltas <= 2:
@@ -125,7 +129,9 @@ class Features(nn.Module):
             waveforms = waveforms * _gain(waveforms, lengths, c.level)[:, None]
         kinds = set(c.kinds)
         power = self._spectrogram(waveforms) if kinds - {"zcr", "rms"} else waveforms[:, None]
-        mel = decibels(self._mel(power)) if kinds & {"mfcc", "mel"} else power
+        frames = 1 + lengths // c.hop_length  # centred on every hop_length-th sample
+        own = frame_mask(frames, power.shape[2])
+        mel = decibels(self._mel(power), own) if kinds & {"mfcc", "mel"} else power
         pitch = chroma(power, self._chroma) if kinds & {"chroma", "tonnetz"} else power
         values = []
         for kind in c.kinds:
@@ -138,12 +144,12 @@ class Features(nn.Module):
             elif kind == "tonnetz":
                 values.append(tonnetz(pitch))
             elif kind == "contrast":
-                values.append(contrast(power, c.sample_rate))
+                values.append(contrast(power, own, c.sample_rate))
             elif kind == "zcr":
                 values.append(zero_crossing_rate(waveforms, lengths, c.n_fft, c.hop_length))
             elif kind == "rms":
                 values.append(rms(waveforms, c.n_fft, c.hop_length))
-        return torch.cat(values, -1), 1 + lengths // c.hop_length  # centred on every hop_length-th sample
+        return torch.cat(values, -1), frames
 
     def normalised(
         self,

@@ -1,6 +1,6 @@
 """Stage two: segments to probabilities, in batches packed across recordings."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -105,17 +105,11 @@ class Scorer:
             else:
                 yield batch.keys, self.probabilities(batch).numpy(), loudness_dbfs(batch)
 
-    def context(self, speech: Sequence[Float32[np.ndarray, " samples"]]) -> Float32[Tensor, " sums"] | None:
-        """What the features of a speaker's segments are normalised by beside themselves, from other `speech` of
-        theirs; None if the model uses none. It depends on nothing else: on no batch, and on no other speaker."""
-        if not self.bundle.features.context_s:
-            return None
+    def sums(self, wave: Float32[np.ndarray, " samples"]) -> Float32[Tensor, " sums"]:
+        """What one stretch of speech adds to a speaker's context; see `features.sums`."""
         with torch.inference_mode():
-            known = torch.zeros(1, 1 + 2 * self.bundle.features.n_static)
-            for wave in speech:
-                lengths = torch.tensor([len(wave)], device=self.device)
-                known += sums(*self._features.static(torch.from_numpy(wave)[None].to(self.device), lengths)).cpu()
-            return known[0]
+            lengths = torch.tensor([len(wave)], device=self.device)
+            return sums(*self._features.static(torch.from_numpy(wave)[None].to(self.device), lengths))[0].cpu()
 
     def probabilities(self, batch: Batch) -> Float[Tensor, "batch labels"]:
         """Calibrated probabilities of a batch, on the CPU."""

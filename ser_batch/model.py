@@ -34,6 +34,8 @@ class ConvConfig:
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0 or min(self.channels, self.kernel, self.pool) < 1:
             raise ConfigError("a convolution needs channels and a pool of 1 or more, and an odd kernel")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError("the dropout of a convolution must be 0 or more, and below 1")
         if self.residual and self.norm != "before_relu":
             raise ConfigError('a residual convolution has its norm "before_relu"')
 
@@ -66,8 +68,10 @@ class NetworkConfig:
             raise ConfigError("a network needs convolutions or an LSTM")
         if self.pooling == "last" and not self.lstm_width:
             raise ConfigError('pooling "last" needs an LSTM')
-        if self.members < 1:
-            raise ConfigError("a network has at least one member")
+        if self.members < 1 or self.lstm_width < 0 or min(self.dense, default=1) < 1:
+            raise ConfigError("network.members and dense must be 1 or more, lstm_width 0 or more")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError("network.dropout must be 0 or more, and below 1")
 
 
 class CnnBiLstm(nn.Module):

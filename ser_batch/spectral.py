@@ -18,10 +18,14 @@ CONTRAST_BANDS, CONTRAST_FIRST_HZ, CONTRAST_SHARE = 6, 200.0, 0.02
 N_CHROMA = 12
 
 
-def decibels(power: Float[Tensor, "batch *rest"]) -> Float[Tensor, "batch *rest"]:
-    """10 log10 of a power, at least 1e-10, and at most 80 dB below each segment's maximum (`power_to_db`)."""
+def decibels(power: Float[Tensor, "batch bins frames"], own: Float[Tensor, "batch frames"]) -> Tensor:
+    """10 log10 of a power, at least 1e-10, and at most 80 dB below each segment's maximum (`power_to_db`).
+
+    `own` is 1 for a segment's own frames: what lies in the padding decides no maximum.
+    """
     db = 10 * power.clamp(min=1e-10).log10()
-    return torch.maximum(db, db.amax(dim=tuple(range(1, db.ndim)), keepdim=True) - TOP_DB)
+    loudest = db.masked_fill(own[:, None] == 0, float("-inf")).amax(dim=(1, 2), keepdim=True)
+    return torch.maximum(db, loudest - TOP_DB)
 
 
 def chroma(power: Power, filters: Float[Tensor, "chroma bins"]) -> Values:
@@ -67,7 +71,7 @@ def contrast_bands(sample_rate: int) -> list[float]:
     return [0.0, *(hz for hz in octaves if hz < sample_rate / 2)]
 
 
-def contrast(power: Power, sample_rate: int) -> Values:
+def contrast(power: Power, own: Float[Tensor, "batch frames"], sample_rate: int) -> Values:
     """Peak over valley in dB, in octaves from 200 Hz (Jiang et al. 2002; `spectral_contrast`).
 
     A band that lies above half the sample rate is left out.
@@ -86,7 +90,7 @@ def contrast(power: Power, sample_rate: int) -> Values:
         n = max(1, round(CONTRAST_SHARE * (last - first + (not is_last))))
         valleys.append(bins[:, :n].mean(1))
         peaks.append(bins[:, -n:].mean(1))
-    return decibels(torch.stack(peaks, -1)) - decibels(torch.stack(valleys, -1))
+    return (decibels(torch.stack(peaks, 1), own) - decibels(torch.stack(valleys, 1), own)).transpose(1, 2)
 
 
 def rms(waveforms: Float[Tensor, "batch samples"], n_fft: int, hop_length: int) -> Values:

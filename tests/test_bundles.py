@@ -108,6 +108,15 @@ def test_the_threshold_leaves_the_share_that_was_asked_for():
     assert float((confidence >= calibration.abstain_below).float().mean()) == pytest.approx(0.8, abs=0.01)
 
 
+def test_answers_that_are_all_right_do_not_make_a_boaster():
+    torch.manual_seed(0)
+    truth = torch.randint(4, (200,))
+    right = torch.nn.functional.one_hot(truth, 4).bool()
+    calibration = fit_calibration(right * 5.0 + torch.randn(200, 4), right, 0.8)
+    assert calibration.temperature >= 0.25
+    assert calibration.abstain_below < 1.0
+
+
 def test_calibration_keeps_the_order_of_labels():
     logits = torch.randn(100, 8)
     assert (Calibration(2.5).probabilities(logits).argmax(-1) == logits.argmax(-1)).all()

@@ -184,8 +184,73 @@ def test_labels_of_ones_own_are_mapped_left_out_or_made_the_models(tmp_path):
     assert "'happy' is no label of the model" in notes[0]
     with pytest.raises(CorpusError, match="no clip has that label"):
         with_labels([mine], None, {"cross": "angry"}, PUBLISHED)
-    with pytest.raises(CorpusError, match="no clip is labelled 'bored'"):
+    with pytest.raises(CorpusError, match="no clip is left: the corpora have frustrated, happy, neutral"):
         with_labels([mine], ["bored"], {}, PUBLISHED)
+    with pytest.raises(CorpusError, match="unknown label 'frustrated'.*the model has happy, neutral"):
+        with_labels([mine], ["happy", "neutral"], {}, PUBLISHED, leave_out=False)
+    _, labels, _ = with_labels([mine], None, {"Frustrated": "Anger"}, PUBLISHED)
+    assert labels == ("neutral", "happy", "angry")
+
+
+def test_a_corpus_that_labels_leave_empty_goes_with_a_note(corpora, tmp_path):
+    write_clip(tmp_path / "mine" / "angry" / "ann" / "x", 0)
+    both = read_corpora([f"tess={corpora / 'tess'}", f"folder={tmp_path / 'mine'}"])
+    kept, _, notes = with_labels(both, ["sad", "happy"], {}, PUBLISHED)
+    assert [corpus.name for corpus in kept] == ["tess"]
+    assert "mine: 1 clips left out, 'angry' is no label of the model" in notes
+
+
+def test_a_corpus_keeps_its_own_words_when_some_are_left_out(corpora):
+    # RAVDESS has a word for calm: its neutral is no calm, also where calm clips are left out.
+    [kept], _, _ = with_labels([read_corpus(f"ravdess={corpora / 'ravdess'}")], None, {"calm": ""}, PUBLISHED)
+    assert "calm" in kept.vocabulary
+    assert "calm" not in kept.labels
+
+
+def test_short_rows_and_broken_quotes_are_told_with_their_line(tmp_path):
+    write_clip(tmp_path / "a", 0)
+    for text, message in (
+        ("path,label\na.wav\n", "line 2: path and label must not be empty"),
+        ('path,label\na.wav,"' + "x" * 200_000, "line 1: field larger than field limit"),
+    ):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(CorpusError, match=message):
+            read_corpus(f"csv={tmp_path / 't.csv'}")
+
+
+def test_a_member_that_does_not_unpack_or_claims_too_much_is_left_out_by_name(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "x", 0, seconds=2).read_bytes()
+    with zipfile.ZipFile(tmp_path / "r.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for emotion in (1, 2):
+            archive.writestr(f"03-01-0{emotion}-01-01-01-02.wav", clip)
+    data = bytearray((tmp_path / "r.zip").read_bytes())
+    data[200:260] = bytes(60)  # inside the first member
+    (tmp_path / "r.zip").write_bytes(data)
+    loaded, broken = load_utterances(read_corpus(f"ravdess={tmp_path / 'r.zip'}").clips, 8000, False, iter)
+    assert len(loaded) == 1
+    assert "cannot be read from its archive" in next(iter(broken.values()))
+    monkeypatch.setattr("ser_batch.training.sources.MEMBER_BYTES", 1000)
+    loaded, broken = load_utterances(read_corpus(f"ravdess={tmp_path / 'r.zip'}").clips, 8000, False, iter)
+    assert not loaded
+    assert all("claims to hold" in reason for reason in broken.values())
+
+
+def test_folders_are_labels_wherever_one_stands_and_in_archives_too(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    for seed, label in enumerate(("sad", "happy")):
+        write_clip(folder / label / "ann" / "x", seed)
+    write_clip(folder / ".cache" / "sad" / "y", 7)
+    monkeypatch.chdir(folder)
+    for spec in ("folder=.", f"folder={folder}"):
+        corpus = read_corpus(spec)
+        assert (corpus.labels, corpus.speakers) == (("happy", "sad"), ("mine/ann",))
+    monkeypatch.chdir(tmp_path)
+    (folder / ".cache" / "sad" / "y.wav").unlink()
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.wav")):
+            archive.write(file, Path("my corpus") / file.relative_to(folder))
+    corpus = read_corpus("folder=mine.zip")
+    assert (corpus.labels, corpus.speakers) == (("happy", "sad"), ("mine/ann",))
 
 
 def test_boredom_of_emodb_is_left_out_with_a_note(corpora):

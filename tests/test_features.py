@@ -186,6 +186,10 @@ def test_what_makes_no_network_and_no_features_is_refused_with_the_reason():
         (lambda: FeatureConfig(kinds=("pitch",)), "some of mfcc"),
         (lambda: FeatureConfig(context_s=3), "needs features.normalisation"),
         (lambda: FeatureConfig(n_mfcc=65), "1 to n_mels"),
+        (lambda: FeatureConfig(hop_length=0), "hop_length must be 1 or more"),
+        (lambda: FeatureConfig(delta_window=1), "delta_window must be odd"),
+        (lambda: NetworkConfig((CONV,), dropout=1.5), "dropout must be 0 or more"),
+        (lambda: NetworkConfig((CONV,), lstm_width=-8), "lstm_width 0 or more"),
     ):
         with pytest.raises(ConfigError, match=message):
             make()

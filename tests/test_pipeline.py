@@ -227,13 +227,14 @@ def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_pa
 
     for scored in analysis.segments:
         own = torch.from_numpy(samples_of(scored).copy())
-        spoken = [samples_of(other) for other in analysis.segments if other.channel == scored.channel]
+        together = [other for other in analysis.segments if other.channel == scored.channel]
+        spoken = [samples_of(other) for other in together]
         ends = np.cumsum([len(part) for part in spoken])
         first = [part[: max(0, 5 * 8000 - end + len(part))] for part, end in zip(spoken, ends, strict=True)]
         context = torch.zeros(1, 1 + 2 * bundle.features.n_static)
         with torch.inference_mode():
-            for part in first:
-                if len(part):
+            for other, part in zip(together, first, strict=True):
+                if len(part) and other is not scored:
                     context += sums(*features.static(torch.from_numpy(part.copy())[None], torch.tensor([len(part)])))
             logits = network(*features(own[None], torch.tensor([len(own)]), context))
         alone = bundle.calibration.probabilities(logits)[0]

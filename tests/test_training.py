@@ -21,15 +21,17 @@ from ser_batch.features import FeatureConfig
 from ser_batch.model import ConvConfig, NetworkConfig
 from ser_batch.plain import from_plain, to_plain
 from ser_batch.training import augmentation as aug
-from ser_batch.training.build import TrainOptions, train_bundle
+from ser_batch.training.build import train_bundle
 from ser_batch.training.conditions import CONDITIONS
 from ser_batch.training.corpora import LABELS, Clip, Corpus
 from ser_batch.training.data import CALLS_PER_CHUNK, Calls, Utterance, collate, epoch_calls, right_labels
 from ser_batch.training.evaluate import evaluate_bundle, read_metrics
-from ser_batch.training.fit import Monitor, cross_entropy, fit_network, others, predict_logits, rate_factor
+from ser_batch.training.fit import DivergedError, Monitor, cross_entropy, fit_network, rate_factor
 from ser_batch.training.metrics import confusion, uar
+from ser_batch.training.predict import others, predict_logits
 from ser_batch.training.readers import RAVDESS_FOLDS, read_corpora
 from ser_batch.training.recipe import DataConfig, FitConfig, Recipe, load_recipe, shipped_recipes
+from ser_batch.training.runs import TrainOptions
 from ser_batch.training.sources import SourceFile
 from ser_batch.training.split import check_labels, speaker_folds, split_randomly, split_speakers
 from ser_batch.training.tune import suggested, tuned
@@ -206,6 +208,40 @@ def test_a_clips_context_is_its_speakers_other_clips_until_there_is_enough():
     assert little[1].tolist() == [0, 0]
 
 
+def test_clips_of_nobody_knows_whom_are_no_context_and_validate_nothing():
+    known = torch.tensor([[10.0, 1], [20, 2], [30, 4]])
+    assert others(known, ["x/unknown", "x/unknown", "x/a"], n_frames=1e9).abs().sum() == 0
+    clips = tuple(
+        a_clip(f"{s}{i}", speaker=s, label=("sad", "happy")[i % 2]) for s in ("unknown", *"abcdef") for i in range(6)
+    )
+    corpora = [Corpus("x", "X", "free", clips)]
+    for seed in range(20):
+        fold = speaker_folds(corpora, seed)[0]
+        split = split_speakers(corpora, fold, DataConfig(), True, seed, "f")
+        assert "x/unknown" in split.speakers()["train"]
+    utterances = [Utterance(clip, np.zeros(4000, np.float32), 0, 4000) for clip in clips]
+    calls = [call for chunk in epoch_calls(utterances, DataConfig(clips_per_call=4), 8, 0, 0) for call in chunk]
+    nobodys = [call for call in calls if utterances[call.utterances[0]].clip.speaker == "x/unknown"]
+    assert [len(call.utterances) for call in nobodys] == [1] * 6
+
+
+def test_shares_count_each_corpus_also_where_speakers_are_the_same_people():
+    clips = [
+        dataclasses.replace(a_clip(f"{c}{i}", c), speaker="ravdess/02") for c in ("say", "sing") for i in range(20)
+    ]
+    utterances = [Utterance(clip, np.zeros(4000, np.float32), 0, 4000) for clip in clips]
+    chunks = epoch_calls(utterances, DataConfig(corpus_shares={"sing": 0.1}), 8, 0, 0)
+    drawn = [utterances[i].clip.corpus for chunk in chunks for call in chunk for i in call.utterances]
+    assert (drawn.count("say"), drawn.count("sing")) == (20, 2)
+
+
+@pytest.mark.parametrize("n", [2, 17, 33])
+def test_no_chunk_holds_a_single_clip(n, utterances, tmp_path):
+    chunks = epoch_calls(utterances[:n], DataConfig(), 16, 0, 0)
+    assert min(len(chunk) for chunk in chunks) > 1
+    assert sum(len(chunk) for chunk in chunks) == n
+
+
 def test_learning_rates_follow_their_schedules():
     cycle = FitConfig(schedule="one_cycle")
     rates = [rate_factor(x, cycle) for x in np.linspace(0, 1, 101)]
@@ -337,6 +373,9 @@ def test_a_recipe_that_cannot_be_meant_is_refused_with_the_option(tmp_path):
     for line, message in (
         ("[fit]\nepochs = 0", "must be above 0"),
         ("[fit]\noptimizer = 'sgd'", "fit.optimizer must be adam or adamw"),
+        ("[augmentation]\nnoise_p = 2", "noise_p must be a probability"),
+        ("[augmentation]\nnoise_snr_db = [9, 3]", "must be a range, the lower end first"),
+        ("[data]\nvalidation_share = 0.6\ntest_share = 0.5", "leave some clips to train"),
         ("[fit]\nmomentum = 1", "unknown option fit.momentum"),
         ("[data]\ncorpus_shares = {ravdess = 2}", "data.corpus_shares above 0"),
         ("[augmentation]\nspeed = [1]", "augmentation.speed must be a list of 2 numbers"),
@@ -440,7 +479,7 @@ def test_a_random_split_is_warned_about_and_says_so_in_its_card(corpora, tmp_pat
     assert "nothing about people whom the model has not heard" in said.stderr
     card = (tmp_path / "x" / "README.md").read_text()
     assert "every speaker stands on all sides" in card
-    assert "The epoch was chosen on the very clips" in card
+    assert "The calibration was chosen on the very clips" in card
     compared = ser("compare", tmp_path / "x", "--format", "json")
     assert json.loads(compared.stdout)[0]["split"] == "random"
 
@@ -467,6 +506,54 @@ def test_fine_tuning_starts_from_a_bundle_also_for_other_labels(corpora, tmp_pat
     torch.testing.assert_close(bundle.weights[name], base.weights[name], atol=1e-6, rtol=0)
     with pytest.raises(BundleError, match="no bundle"):
         train_bundle(dataclasses.replace(given, initial="nothing"), silent)
+
+
+def test_fine_tuning_to_as_many_other_labels_starts_the_last_layer_anew_and_tells_where_it_comes_from(
+    corpora, tmp_path
+):
+    base_options = options(corpora, tmp_path / "base", labels=("calm", "angry"))
+    train_bundle(base_options, silent)
+    still = dataclasses.replace(SMALL, fit=dataclasses.replace(SMALL.fit, learning_rate=1e-12, average_decay=0))
+    said: list[str] = []
+    metrics = train_bundle(
+        options(corpora, tmp_path / "x", still, labels=("happy", "sad"), initial=str(tmp_path / "base")), said.append
+    )
+    base, bundle = (load_bundle(str(tmp_path / name)) for name in ("base", "x"))
+    output = "members.0.output.weight"
+    assert bundle.weights[output].shape == base.weights[output].shape
+    assert not torch.allclose(bundle.weights[output], base.weights[output])
+    assert metrics["started_from"] == base.model_id
+    assert metrics["speakers"]["before"]
+    same = train_bundle(
+        options(corpora, tmp_path / "y", still, test_fold=2, initial=str(tmp_path / "base")), said.append
+    )
+    assert any("was trained on" in line and "of the speakers that are tested here" in line for line in said)
+    assert "fine-tuned from" in same["protocol"]
+    assert base.licence in load_bundle(str(tmp_path / "y")).licence
+
+
+def test_test_figures_that_were_kept_belong_to_their_weights(corpora, tmp_path):
+    def stop(text: str) -> None:
+        if text.startswith("fold 2"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_bundle(options(corpora, tmp_path / "x", folds=True), stop)
+    work = tmp_path / "x" / ".training"
+    (work / "fold-1-seed-0.pt").unlink()
+    kept = torch.load(work / "fold-1-seed-0-logits.pt", weights_only=True)
+    kept["identity"] = "of other weights"
+    kept["logits"]["test"] = {name: torch.zeros(1, 8) for name in kept["logits"]["test"]}
+    torch.save(kept, work / "fold-1-seed-0-logits.pt")
+    resumed = train_bundle(options(corpora, tmp_path / "x", folds=True), silent)
+    undisturbed = train_bundle(options(corpora, tmp_path / "y", folds=True), silent)
+    assert resumed["test"] == undisturbed["test"]
+
+
+def test_a_training_without_anybody_to_validate_says_so(corpora, tmp_path):
+    metrics = train_bundle(options(corpora, tmp_path / "x", names=("tess",)), silent)
+    assert "nobody to validate on" in metrics["protocol"]
+    assert metrics["calibration"]["temperature"] == 1.0
 
 
 def test_a_training_that_cannot_write_says_so_and_leaves_what_was_there(corpora, tmp_path, monkeypatch):
@@ -545,10 +632,24 @@ def test_an_evaluation_gives_every_figure_and_warns_of_speakers_that_were_traine
 def test_a_label_that_a_bundle_lacks_is_refused_with_what_to_do(corpora, tmp_path):
     train_bundle(options(corpora, tmp_path / "x", names=("tess", "nemo")), silent)
     spec = f"ravdess={corpora / 'ravdess'}"
-    with pytest.raises(UsageError, match="has no label 'calm'.*--map calm=LABEL"):
+    with pytest.raises(CorpusError, match="unknown label 'calm'.*the model has neutral.*--map calm=LABEL"):
         evaluate_bundle(str(tmp_path / "x"), [spec], device="cpu")
     result = evaluate_bundle(str(tmp_path / "x"), [spec], label_map={"calm": "neutral"}, device="cpu")
     assert result["test"]["ravdess"]["clean"]["clips"] == 56
+
+
+def test_a_bundle_with_labels_of_its_own_is_evaluated_on_them(tmp_path):
+    for seed, (label, speaker) in enumerate((label, s) for label in ("cross", "neutral") for s in "abcdef"):
+        write_clip(tmp_path / "own" / label / speaker / "1", seed)
+    spec = f"folder={tmp_path / 'own'}"
+    given = TrainOptions(
+        (spec,), tmp_path / "x", "small", SMALL, labels=("cross", "neutral"), device="cpu", workers=0, quiet=True
+    )
+    given = dataclasses.replace(given, recipe=dataclasses.replace(SMALL, fit=dataclasses.replace(SMALL.fit, epochs=1)))
+    train_bundle(given, silent)
+    result = evaluate_bundle(str(tmp_path / "x"), [spec], device="cpu")
+    assert result["labels"] == ["cross", "neutral"]
+    assert result["test"]["own"]["clean"]["clips"] == 12
 
 
 def test_bundles_are_compared_side_by_side(corpora, tmp_path):
@@ -575,8 +676,45 @@ def test_a_search_starts_with_the_recipe_itself_and_goes_on_where_it_was(corpora
     assert [line.split(":")[0] for line in said] == ["trial 3", "best of 3 trials"]
     assert isinstance(first.recipe, Recipe)
     assert again.recipe.features == SMALL.features
-    with pytest.raises(UsageError, match="leave --split random out"):
-        tuned(dataclasses.replace(given, split="random"), 1, silent)
+    for changed in ({"split": "random"}, {"folds": True}, {"initial": "telephone"}):
+        with pytest.raises(UsageError, match="leave --split random, --folds and --init out"):
+            tuned(dataclasses.replace(given, **changed), 1, silent)
+    metrics = train_bundle(again, silent)
+    assert "searched for in 3 trials" in metrics["protocol"]
+    assert load_recipe(str(tmp_path / "x")) == again.recipe
+
+
+def test_a_search_that_was_stopped_in_its_first_trial_tries_that_again(corpora, tmp_path, monkeypatch):
+    given = options(corpora, tmp_path / "x")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ser_batch.training.tune.fit_run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(given, 1, silent)
+    said: list[str] = []
+    assert tuned(given, 1, said.append).recipe == given.recipe
+    assert "rate 1," in said[0]
+
+
+def test_a_trial_that_diverges_costs_itself_alone(corpora, tmp_path, monkeypatch):
+    from ser_batch.training import tune
+
+    real, calls = tune.fit_run, []
+
+    def sometimes(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise DivergedError("the loss is nan")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tune, "fit_run", sometimes)
+    said: list[str] = []
+    tuned(options(corpora, tmp_path / "x"), 3, said.append)
+    assert "the loss is nan" in said[1]
+    assert said[-1].startswith("best of 3 trials")
 
 
 def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():

@@ -39,8 +39,10 @@ def command(
     folds: Annotated[
         bool, typer.Option("--folds", help="Test on every fold in turn, then train the bundle on everyone.")
     ] = False,
-    test_fold: Annotated[int, typer.Option(min=1, help="Without --folds: the fold to test on.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    test_fold: Annotated[
+        int | None, typer.Option(min=1, help="Without --folds: the fold to test on.  Default: 1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="With --folds: train each fold with so many seeds.")] = 1,
     noise: Annotated[
         Path | None, typer.Option(help="A folder of noise recordings to mix in, beside the noise that is made.")
@@ -68,10 +70,11 @@ def command(
 
     Start it again in the same way after a crash, and it goes on where it was.
     """
-    from ser_batch.cli.training_display import label_map, print_recipes, print_tests
+    from ser_batch.cli.training_display import label_list, label_map, print_recipes, print_tests
     from ser_batch.errors import UsageError
-    from ser_batch.training.build import TrainOptions, train_bundle
+    from ser_batch.training.build import train_bundle
     from ser_batch.training.recipe import load_recipe
+    from ser_batch.training.runs import TrainOptions
 
     if list_recipes:
         print_recipes()
@@ -80,6 +83,8 @@ def command(
         raise UsageError("name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help")
     if split is Split.RANDOM and (folds or seeds > 1):
         raise UsageError("--split random has no folds: leave --folds and --seeds out")
+    if test_fold is not None and (folds or split is Split.RANDOM):
+        raise UsageError("--test-fold names the one fold that is tested: leave --folds and --split random out")
     if seeds > 1 and not folds:
         raise UsageError("--seeds needs --folds")
     chosen = load_recipe(recipe)
@@ -99,11 +104,11 @@ def command(
         recipe=chosen,
         split="random" if split is Split.RANDOM else "speakers",
         folds=folds,
-        test_fold=test_fold,
+        test_fold=test_fold or 1,
         seed=seed,
         n_seeds=seeds,
         noise=noise,
-        labels=tuple(labels.split(",")) if labels else None,
+        labels=label_list(labels),
         label_map=label_map(map_),
         initial=init,
         device=device,

@@ -31,6 +31,22 @@ def label_map(texts: Sequence[str] | None) -> dict[str, str]:
     return {label: to for label, _, to in pairs}
 
 
+def label_list(text: str | None) -> tuple[str, ...] | None:
+    """`a,b,c` as labels; None where nothing was given.
+
+    Raises:
+        UsageError: an empty label, or one given twice.
+    """
+    if text is None:
+        return None
+    from ser_batch.training.corpora import common_label
+
+    labels = tuple(common_label(label) for label in text.split(","))
+    if "" in labels or len(set(labels)) < len(labels):
+        raise UsageError(f"--labels {text}: give each label once, with commas between them")
+    return labels
+
+
 def print_recipes() -> None:
     """Every shipped recipe: what it is, whom it follows, what they claim."""
     from ser_batch.training.recipe import shipped_recipes
@@ -132,7 +148,7 @@ def comparison_rows(metrics: Mapping[str, Mapping[str, Any]], condition: str) ->
     """A row for each bundle and corpus that was tested in a condition, and in it with context."""
     rows = []
     for name, values in metrics.items():
-        for corpus, conditions in values["test"].items():
+        for corpus, conditions in values.get("test", {}).items():
             for heard in (condition, f"{condition}, context"):
                 if m := conditions.get(heard):
                     rows.append(

@@ -5,7 +5,7 @@ All functions take and give float32 waveforms of shape (samples,) at `sample_rat
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.signal
@@ -13,6 +13,8 @@ import soundfile
 import soxr
 import torch
 import torchaudio
+
+from ser_batch.errors import ConfigError
 
 Wave = np.ndarray
 
@@ -42,6 +44,18 @@ class AugmentationConfig:
     peak_dbfs: tuple[float, float] = (-30.0, 6.0)
     """The peak of a call is brought here; what lies above 0 dBFS is clipped."""
     codec_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name.endswith("_p") and not 0 <= value <= 1:
+                raise ConfigError(f"augmentation.{f.name} must be a probability, 0 to 1")
+            if not f.name.endswith("_p") and value[0] > value[1]:
+                raise ConfigError(f"augmentation.{f.name} must be a range, the lower end first")
+        if min(self.speed) <= 0.1 or self.reverberation_t60_s[0] <= 0 or self.band_low_hz[1] >= self.band_high_hz[0]:
+            raise ConfigError(
+                "augmentation: speed above 0.1, reverberation_t60_s above 0, band_low_hz below band_high_hz"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,8 @@ def shift_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
     factor = 2 ** (semitones / 12)
     n_fft = 2 ** round(np.log2(0.032 * sample_rate))
     hop = n_fft // 4
+    if len(wave) <= n_fft:
+        return wave  # too short to have a pitch
     window = torch.hann_window(n_fft)
     spectrum = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
     advance = torch.linspace(0, torch.pi * hop, n_fft // 2 + 1)[:, None]

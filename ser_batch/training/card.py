@@ -129,8 +129,9 @@ def _augmentation(metrics: dict[str, Any]) -> str:
     used = [text for name, text in changes.items() if metrics["config"]["augmentation"][f"{name}_p"]]
     if not used:
         return "Clips were heard in training as they are."
-    noise = metrics["noise"]
-    recorded = f" Noise is made on the way, or one of {noise['files']} recordings ({noise['folder']})." if noise else ""
+    noise, recorded = metrics["noise"], ""
+    if noise and "noise" in used:
+        recorded = f" Noise is made on the way, or one of {noise['files']} recordings ({noise['folder']})."
     return f"Heard in training through random {', '.join(used)}.{recorded}"
 
 

@@ -94,6 +94,8 @@ class Corpus:
     """Files that hold a clip once more; the first is taken."""
     foreign: tuple[str, ...] = ()
     """Audio files that are no clips of this corpus."""
+    vocabulary: tuple[str, ...] = ()
+    """The labels that its publisher uses, where some of them have been left out since."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,6 +107,11 @@ class Corpus:
         return tuple(sorted({clip.speaker for clip in self.clips}))
 
 
+def is_nobody(speaker: str) -> bool:
+    """Whether nobody said who that is."""
+    return speaker.endswith(f"/{NOBODY}")
+
+
 def ordered_labels(labels: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
     """Each label once: the common ones in their order, then others by name."""
     present = set(labels)
@@ -112,43 +119,51 @@ def ordered_labels(labels: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
 
 
 def with_labels(
-    corpora: Sequence[Corpus], wanted: Sequence[str] | None, mapping: Mapping[str, str], known: Sequence[str]
+    corpora: Sequence[Corpus],
+    wanted: Sequence[str] | None,
+    mapping: Mapping[str, str],
+    known: Sequence[str],
+    leave_out: bool = True,
 ) -> tuple[list[Corpus], tuple[str, ...], list[str]]:
     """The corpora with their labels mapped, the labels of the model, and notes on what is left out.
 
     `mapping` turns labels into others; into an empty text to leave their clips out. `wanted` are the labels
-    of the model: by default the common ones that occur. Corpora named in `known` have labels that their
-    publishers explain: those that are not wanted are left out with a note. Elsewhere such a label is an error.
+    of the model: by default the common ones that occur. Clips of other labels are left out with a note if
+    `leave_out` and if the label was to be expected: `wanted` is given, or the corpus is one of `known`.
 
     Raises:
-        CorpusError: a label of a corpus of the user's own is not wanted, or one that is wanted does not occur.
+        CorpusError: a label that nobody said what to do with, or no clip is left.
     """
-    mapped, notes = [], []
+    mapping = {common_label(label): to and common_label(to) for label, to in mapping.items()}
     present = {clip.label for corpus in corpora for clip in corpus.clips}
     strange = set(mapping) - present
     if strange:
         raise CorpusError(f"--map {sorted(strange)[0]}: no clip has that label; there are {', '.join(sorted(present))}")
+    mapped, notes = [], []
     for corpus in corpora:
-        clips = (replace(clip, label=mapping.get(clip.label, clip.label)) for clip in corpus.clips)
-        mapped.append(replace(corpus, clips=tuple(clip for clip in clips if clip.label)))
-        if n := len(corpus.clips) - len(mapped[-1].clips):
+        clips = [replace(clip, label=mapping.get(clip.label, clip.label)) for clip in corpus.clips]
+        kept = tuple(clip for clip in clips if clip.label)
+        if n := len(corpus.clips) - len(kept):
             notes.append(f"{corpus.title}: {n} clips left out, as --map says")
+        mapped.append(replace(corpus, clips=kept, vocabulary=corpus.vocabulary or corpus.labels))
     found = ordered_labels([clip.label for corpus in mapped for clip in corpus.clips])
     labels = tuple(wanted) if wanted else tuple(label for label in found if label in LABELS)
-    absent = [label for label in labels if label not in found]
-    if absent or not labels:
-        raise CorpusError(f"no clip is labelled {absent[0] if absent else LABELS[0]!r}; there are {', '.join(found)}")
-    kept = []
+    result = []
     for corpus in mapped:
         others = Counter(clip.label for clip in corpus.clips if clip.label not in labels)
-        if others and corpus.name not in known and not wanted:
-            label = next(iter(others))
+        if others and not (leave_out and (wanted or corpus.name in known)):
+            label, n = next(iter(others.items()))
+            has = f"; the model has {', '.join(labels)}" if wanted else ""
             raise CorpusError(
-                f"{corpus.title}: unknown label {label!r} ({others[label]} clips): say what it means with "
-                f"--map {label}=LABEL, leave it out with --map {label}=, or name all labels of the model with --labels"
+                f"{corpus.title}: unknown label {label!r} ({n} clips){has}: say what it means with --map "
+                f"{label}=LABEL, leave it out with --map {label}=, or train a model that has it with --labels"
             )
         notes += [
             f"{corpus.title}: {n} clips left out, {label!r} is no label of the model" for label, n in others.items()
         ]
-        kept.append(replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.label in labels)))
-    return kept, labels, notes
+        clips = [clip for clip in corpus.clips if clip.label in labels]
+        if clips:
+            result.append(replace(corpus, clips=tuple(clips)))
+    if not result:
+        raise CorpusError(f"no clip is left: the corpora have {', '.join(sorted(present))}")
+    return result, labels, notes

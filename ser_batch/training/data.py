@@ -17,7 +17,7 @@ from ser_batch.formats import named_as_audio
 from ser_batch.regions import speech_regions
 from ser_batch.timeline import samples
 from ser_batch.training.augmentation import AugmentationConfig, Line
-from ser_batch.training.corpora import Clip, meanings
+from ser_batch.training.corpora import Clip, is_nobody, meanings
 from ser_batch.training.recipe import DataConfig
 from ser_batch.vad import FRAME_S, SAMPLE_RATE, SileroVad
 
@@ -203,19 +203,23 @@ def epoch_calls(
     The draw depends on seed and epoch alone, so that a resumed training sees what an undisturbed one sees.
     """
     rng = np.random.default_rng([seed, epoch])
-    by_speaker: dict[str, list[int]] = {}
+    by_speaker: dict[tuple[str, str], list[int]] = {}
     for number, utterance in enumerate(utterances):
-        by_speaker.setdefault(utterance.clip.speaker, []).append(number)
+        by_speaker.setdefault((utterance.clip.corpus, utterance.clip.speaker), []).append(number)
     groups = []
-    for own in by_speaker.values():
-        share = config.corpus_shares.get(utterances[own[0]].clip.corpus, 1.0)
-        drawn = rng.permutation(own)[: max(1, round(share * len(own)))]
-        groups += [drawn[i : i + config.clips_per_call] for i in range(0, len(drawn), config.clips_per_call)]
+    for (corpus, speaker), own in by_speaker.items():
+        drawn = rng.permutation(own)[: max(1, round(config.corpus_shares.get(corpus, 1.0) * len(own)))]
+        # Clips of nobody knows whom are no context of each other.
+        size = 1 if is_nobody(speaker) else config.clips_per_call
+        groups += [drawn[i : i + size] for i in range(0, len(drawn), size)]
     calls = [
         Call(tuple(int(i) for i in groups[g]), (seed, epoch, n)) for n, g in enumerate(rng.permutation(len(groups)))
     ]
     size = batch_size if config.clips_per_call == 1 else CALLS_PER_CHUNK
-    return [calls[i : i + size] for i in range(0, len(calls), size)]
+    chunks = [calls[i : i + size] for i in range(0, len(calls), size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [chunks[-2] + chunks[-1]]  # batch normalisation needs more than one clip
+    return chunks
 
 
 def loader(dataset: Calls, chunks: list[list[Call]], workers: int, pin_memory: bool) -> DataLoader:

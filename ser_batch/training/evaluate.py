@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from ser_batch.errors import BundleError, UsageError
 from ser_batch.inference import resolve_device
 from ser_batch.training.conditions import check_condition, heard
 from ser_batch.training.corpora import Clip
-from ser_batch.training.fit import predict_logits
 from ser_batch.training.material import prepare
 from ser_batch.training.metrics import Predictions, figures
 from ser_batch.training.plots import draw_evaluation
+from ser_batch.training.predict import predict_logits
 
 
 def evaluate_bundle(
@@ -33,7 +32,7 @@ def evaluate_bundle(
 
     Raises:
         BundleError: there is no such bundle.
-        CorpusError: a corpus cannot be understood, or has no label of the bundle.
+        CorpusError: a corpus cannot be understood, or has a label that the bundle has not.
         UsageError: there is no such condition.
     """
     for condition in conditions:
@@ -44,17 +43,11 @@ def evaluate_bundle(
     features, network = features.to(target), network.to(target)
     trained = read_json(find_bundle(name) / "metrics.json")
     trim_silence = bool(trained.get("config", {}).get("data", {}).get("trim_silence", True))
-    prepared = prepare(specs, bundle.features.sample_rate, trim_silence, progress, None, None, label_map)
-    strange = [label for label in prepared.labels if label not in bundle.labels]
-    if strange:
-        known = ", ".join(bundle.labels)
-        raise UsageError(
-            f"{bundle.name} has no label {strange[0]!r}; it has {known}. Use --map {strange[0]}=LABEL, or "
-            f"--map {strange[0]}= to leave its clips out"
-        )
-    material = replace(prepared, labels=bundle.labels)
+    material = prepare(
+        specs, bundle.features.sample_rate, trim_silence, progress, None, bundle.labels, label_map, False
+    )
     speakers_of = trained.get("speakers", {})
-    seen = {speaker for part in ("train", "validation") for speaker in speakers_of.get(part, ())}
+    seen = {speaker for part in ("train", "validation", "before") for speaker in speakers_of.get(part, ())}
     test: dict[str, dict[str, Any]] = {}
     for corpus in material.corpora:
         clips, speakers = corpus.clips, [clip.speaker for clip in corpus.clips]
@@ -122,8 +115,7 @@ def read_metrics(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
                     f"{given}: neither a bundle nor a folder of bundles or evaluations is here"
                 ) from error
         for file in files:
-            name = file.parent.name
-            while name in found:
-                name = f"{file.parent.parent.name}/{name}"
+            place = file.resolve().parent
+            name = place.name if place.name not in found else f"{place.parent.name}/{place.name}"
             found[name] = read_json(file)
     return found

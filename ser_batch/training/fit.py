@@ -24,6 +24,10 @@ GRADIENT_NORM = 5.0
 ONE_CYCLE_UP = 0.15
 
 
+class DivergedError(UsageError):
+    """A training whose loss is no number any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Monitor:
     """Where a training tells how it goes: `batches` wraps an epoch's chunks, `epoch` gets each epoch's row."""
@@ -106,7 +110,7 @@ def fit_network(
             clock.lap("features_s")
             minibatches = torch.randperm(len(x)).split(fit.batch_size)
             for i, rows in enumerate(minibatches):
-                if len(rows) == 1 and len(x) > 1:
+                if len(rows) == 1:
                     continue  # batch normalisation needs two
                 # By the share of the training that is done, since chunks divide into batches unevenly.
                 done = (epoch + (number + i / len(minibatches)) / len(chunks)) / fit.epochs
@@ -123,8 +127,10 @@ def fit_network(
                     average.update_parameters(network)
                 losses.append(loss.item())
             clock.lap("network_s")
+        if not losses:
+            raise UsageError("one clip is too few to train on: batches need two")
         if not math.isfinite(sum(losses)):
-            raise UsageError(f"epoch {epoch + 1}: the loss is {sum(losses)}; choose a smaller fit.learning_rate")
+            raise DivergedError(f"epoch {epoch + 1}: the loss is {sum(losses)}; choose a smaller fit.learning_rate")
         kept: CnnBiLstm = average.module if average else network  # type: ignore[assignment]
         scores = validate(features, kept.eval())
         clock.lap("validation_s")
@@ -151,54 +157,6 @@ def cross_entropy(log_p: Tensor, right: Tensor, smoothing: float) -> Tensor:
     """
     hit = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1)
     return (1 - smoothing) * hit - smoothing * log_p.mean(-1)
-
-
-def predict_logits(
-    features: Features,
-    network: CnnBiLstm,
-    waves: Sequence[np.ndarray],
-    speakers: Sequence[str] | None = None,
-    batch_size: int = 64,
-) -> Tensor:
-    """Logits of waveforms in order, on the CPU; shape (clips, labels).
-
-    With `speakers`, each clip has the others of its speaker for context, as many as the features ask for.
-    """
-    device = network.feature_mean.device
-    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    with torch.inference_mode():
-        parts = []
-        for rows in batches:
-            waveforms, lengths = padded([waves[i] for i in rows])
-            parts.append(features.static(waveforms.to(device), lengths.to(device)))
-        context = None
-        if speakers is not None:
-            known = torch.zeros(len(waves), 1 + 2 * features.config.n_static, device=device)
-            for rows, (static, frames) in zip(batches, parts, strict=True):
-                known[rows] = sums(static, frames)
-            context = others(known, speakers, features.config.context_s * features.config.frame_rate)
-        logits = torch.zeros(len(waves), network.n_labels)
-        for rows, (static, frames) in zip(batches, parts, strict=True):
-            x, frames = features.normalised(static, frames, None if context is None else context[rows])
-            logits[rows] = network(x, frames).float().cpu()
-    return logits
-
-
-def others(known: Tensor, speakers: Sequence[str], n_frames: float) -> Tensor:
-    """For each clip the sums of its speaker's other clips, from the next one on, until `n_frames` are together."""
-    context = torch.zeros_like(known)
-    by_speaker: dict[str, list[int]] = {}
-    for i, speaker in enumerate(speakers):
-        by_speaker.setdefault(speaker, []).append(i)
-    rng = np.random.default_rng(0)
-    for own in by_speaker.values():
-        ring = rng.permutation(own)  # so that neighbours are no more alike than any two clips
-        for place, i in enumerate(ring):
-            after = torch.from_numpy(np.roll(ring, -place)[1:]).to(known.device)
-            enough = int((known[after, 0].cumsum(0) < n_frames).sum()) + 1
-            context[i] = known[after[:enough]].sum(0)
-    return context
 
 
 def load_matching(network: CnnBiLstm, weights: dict[str, Tensor]) -> None:

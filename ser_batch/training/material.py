@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class Material:
 
     def truth(self, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
         """See `right_labels`."""
-        return right_labels(clips, self.labels, {corpus.name: corpus.labels for corpus in self.corpora})
+        return right_labels(clips, self.labels, {c.name: c.vocabulary or c.labels for c in self.corpora})
 
     def calls(self, clips: Sequence[Clip], recipe: Recipe) -> Calls:
         """The clips, to be augmented on the fly."""
@@ -51,6 +51,7 @@ def prepare(
     noise: Path | None = None,
     labels: Sequence[str] | None = None,
     mapping: Mapping[str, str] | None = None,
+    leave_out: bool = True,
 ) -> Material:
     """Reads and decodes corpora given as `NAME=PATH`.
 
@@ -60,7 +61,7 @@ def prepare(
     Raises:
         CorpusError: a corpus cannot be understood, or nothing of it can be decoded.
     """
-    corpora, labels, notes = with_labels(read_corpora(specs), labels, mapping or {}, PUBLISHED)
+    corpora, labels, notes = with_labels(read_corpora(specs), labels, mapping or {}, PUBLISHED, leave_out)
     for corpus in corpora:
         for what, names in (
             ("missing", corpus.missing),
@@ -85,9 +86,7 @@ def prepare(
         if not same:
             # The same sound on both sides of a split would be a leak.
             del utterances[twin]
-    corpora = [
-        Corpus(c.name, c.title, c.licence, tuple(clip for clip in c.clips if clip in utterances), c.folds) for c in kept
-    ]
+    corpora = [replace(c, clips=tuple(clip for clip in c.clips if clip in utterances)) for c in kept]
     emptied = [corpus for corpus in corpora if not corpus.clips]
     if emptied:
         raise CorpusError(f"{emptied[0].title}: all its clips are those of another corpus; give it once")

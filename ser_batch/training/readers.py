@@ -161,8 +161,7 @@ def _crema_d_sexes(files: Sequence[SourceFile]) -> dict[str, str]:
     """From the publisher's table of actors, where it is there."""
     for file in files:
         if file.inner.name == "VideoDemographics.csv":
-            table = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig", "replace")))
-            return {row.get("ActorID", ""): row.get("Sex", "")[:1].lower() for row in table}
+            return {row["actorid"]: row["sex"][:1].lower() for row in _rows(file, None, ("actorid", "sex"))}
     return {}
 
 
@@ -197,13 +196,18 @@ OWN_LICENCE = "as its owner says"
 
 def _read_folders(root: Path) -> Corpus:
     """A folder for each label; folders inside it, if there are any, are speakers."""
-    name, clips = root.name or "folder", []
-    top = len(root.as_posix().split("/")) if root.is_dir() else 0
+    name, clips = root.resolve().stem, []
     foreign = []
-    for file in source_files(root):
-        if not file.is_audio:
-            continue
-        folders = file.inner.parts[0 if file.member else top : -1]
+    placed = [
+        (file, file.inner.parts[:-1] if file.member else file.path.relative_to(root).parts[:-1])
+        for file in source_files(root)
+        if file.is_audio
+    ]
+    tops = {folders[:1] for _, folders in placed}
+    # Archives often hold everything in one folder, which is no label then.
+    wrapped = root.is_file() and len(tops) == 1 and all(len(folders) > 1 for _, folders in placed)
+    for file, inner in placed:
+        folders = inner[1:] if wrapped else inner
         if not folders:
             foreign.append(str(file))
             continue
@@ -218,7 +222,8 @@ def _read_csv(table: Path) -> Corpus:
         raise CorpusError(
             f"{table}: there is no such file; a CSV names the clips: path,label[,speaker][,start_s,end_s]"
         )
-    name, clips, missing = table.stem, [], []
+    name, missing, repeated = table.stem, [], []
+    clips: dict[Clip, None] = {}
     for number, row in enumerate(_rows(SourceFile(table), None, ("path", "label")), 2):
         where = f"{table}, line {number}"
         path = table.parent / row["path"]
@@ -232,8 +237,11 @@ def _read_csv(table: Path) -> Corpus:
             continue
         speaker = f"{name}/{row.get('speaker') or NOBODY}"
         sex = (row.get("sex") or "")[:1].lower()
-        clips.append(Clip(SourceFile(path), name, speaker, sex, common_label(row["label"]), start_s or 0.0, end_s))
-    return Corpus(name, name, OWN_LICENCE, tuple(clips), missing=tuple(missing))
+        clip = Clip(SourceFile(path), name, speaker, sex, common_label(row["label"]), start_s or 0.0, end_s)
+        if clip in clips:
+            repeated.append(f"line {number}: {row['path']}")
+        clips[clip] = None
+    return Corpus(name, name, OWN_LICENCE, tuple(clips), missing=tuple(missing), repeated=tuple(repeated))
 
 
 def _rows(table: SourceFile, delimiter: str | None, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -249,12 +257,19 @@ def _rows(table: SourceFile, delimiter: str | None, columns: Sequence[str]) -> l
     header = text.partition("\n")[0]
     delimiter = delimiter or max(",;\t", key=header.count)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return _plain_rows(rows, table, columns)
+    except csv.Error as error:
+        raise CorpusError(f"{table}, line {rows.line_num}: {error}") from error
+
+
+def _plain_rows(rows: csv.DictReader, table: SourceFile, columns: Sequence[str]) -> list[dict[str, str]]:
     names = [name.strip().lower() for name in rows.fieldnames or ()]
     absent = [column for column in columns if column not in names]
     if absent:
         raise CorpusError(f"{table}: column {absent[0]!r} is missing; there are {', '.join(names) or 'none'}")
     rows.fieldnames = names
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(value, str)} for row in rows]
+    return [{name: (row[name] or "").strip() for name in names} for row in rows]
 
 
 def _seconds(text: str | None, where: str) -> float | None:

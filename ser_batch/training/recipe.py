@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ser_batch.bundles import read_json
 from ser_batch.errors import ConfigError
 from ser_batch.features import FeatureConfig
 from ser_batch.model import NetworkConfig
-from ser_batch.plain import read_toml
+from ser_batch.plain import from_plain, read_toml
 from ser_batch.training.augmentation import AugmentationConfig
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -30,12 +31,12 @@ class DataConfig:
     validation_share: float = 0.2
     """Of the speakers that are not tested on; of all clips with a random split."""
     test_share: float = 0.2
-    """Of the speakers of a corpus without published folds; of all clips with a random split. With 0, a random
-    split reports on the clips that it was validated on, as many publications do."""
+    """Of all clips, with a random split. With 0 it reports on the clips that it was validated on, as many
+    publications do. (Speakers are tested fold by fold.)"""
 
     def __post_init__(self) -> None:
-        if not (0 < self.validation_share < 1 and 0 <= self.test_share < 1):
-            raise ConfigError("data.validation_share and data.test_share must be shares below 1")
+        if not (self.validation_share > 0 and self.test_share >= 0 and self.validation_share + self.test_share < 1):
+            raise ConfigError("data.validation_share and data.test_share must be shares that leave some clips to train")
         if self.clips_per_call < 1 or any(not 0 < share <= 1 for share in self.corpus_shares.values()):
             raise ConfigError("data.clips_per_call must be 1 or more, data.corpus_shares above 0 and at most 1")
 
@@ -86,9 +87,13 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
+    def __post_init__(self) -> None:
+        if self.features.context_s and self.data.clips_per_call == 1:
+            raise ConfigError("features.context_s needs data.clips_per_call of 2 or more: else nobody has any context")
+
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """A shipped recipe by its name, or any by the path of its file.
+    """A shipped recipe by its name, any by the path of its file, or that of a bundle by the bundle's folder.
 
     Raises:
         ConfigError: there is none; or it holds an unknown option or a wrong value.
@@ -96,6 +101,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     path = SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
+    if (metrics := path / "metrics.json").is_file():
+        return from_plain(Recipe, read_json(metrics).get("config", {}))
     if not path.is_file():
         names = ", ".join(name for name, _ in shipped_recipes())
         raise ConfigError(f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}")

@@ -1,14 +1,26 @@
 """The files of a corpus, in folders and in zip archives alike."""
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from ser_batch.errors import CorpusError
 from ser_batch.formats import named_as_audio
+
+MEMBER_BYTES = 512 << 20
+"""No clip in an archive is larger."""
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path) -> zipfile.ZipFile:
+    # A corpus has thousands of clips in one archive, whose list of contents is long.
+    return zipfile.ZipFile(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +66,11 @@ class SourceFile:
         if self.member is None:
             return self.path.read_bytes()
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(self.member)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+            archive = _opened(self.path)
+            if archive.getinfo(self.member).file_size > MEMBER_BYTES:
+                raise OSError(f"claims to hold more than {MEMBER_BYTES >> 20} MiB")
+            return archive.read(self.member)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError, KeyError) as error:
             raise OSError(f"cannot be read from its archive: {error}") from error
 
 
@@ -67,7 +81,11 @@ def source_files(root: Path) -> list[SourceFile]:
         CorpusError: there is no such folder or archive, or an archive is damaged.
     """
     if root.is_dir():
-        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+        paths = sorted(
+            path
+            for path in root.rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        )
     elif root.is_file():
         paths = [root]
     else:
@@ -82,7 +100,7 @@ def _members(path: Path) -> list[SourceFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise CorpusError(f"{path}: the archive cannot be read ({error}); copy or download it again") from error
     kept = (name for name in names if not PurePosixPath(name).name.startswith(".") and "__MACOSX" not in name)
     return [SourceFile(path, name) for name in kept]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ser_batch.errors import CorpusError
-from ser_batch.training.corpora import NOBODY, Clip, Corpus
+from ser_batch.training.corpora import Clip, Corpus, is_nobody
 from ser_batch.training.recipe import DataConfig
 
 MIN_SPEAKERS = 5
@@ -44,8 +44,7 @@ def speaker_folds(corpora: Sequence[Corpus], seed: int) -> list[set[str]]:
     for corpus in corpora:
         groups.setdefault(corpus.speakers[0].partition("/")[0], []).append(corpus)
     known = {
-        name: sorted({s for corpus in own for s in corpus.speakers if not s.endswith(f"/{NOBODY}")})
-        for name, own in groups.items()
+        name: sorted({s for corpus in own for s in corpus.speakers if not is_nobody(s)}) for name, own in groups.items()
     }
     large = [name for name, speakers in known.items() if len(speakers) >= MIN_SPEAKERS]
     if not large:
@@ -91,7 +90,7 @@ def split_speakers(
             clip.speaker: clip.sex
             for corpus in corpora
             for clip in corpus.clips
-            if clip.speaker.startswith(f"{prefix}/") and clip.speaker not in test
+            if clip.speaker.startswith(f"{prefix}/") and clip.speaker not in test and not is_nobody(clip.speaker)
         }
         order = _alternating(_shuffled(sorted(sex), f"{seed}/{prefix}"), sex)
         validation |= set(order[: max(1, round(config.validation_share * len(order)))] if len(order) > 1 else ())
