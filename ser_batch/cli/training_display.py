@@ -156,7 +156,7 @@ def comparison_rows(metrics: Mapping[str, Mapping[str, Any]], condition: str) ->
                             "bundle": name, "corpus": corpus, "heard": heard,
                             "split": values.get("split", "evaluation"),
                             "clips": m["clips"], "uar": m["uar"], "uar_sd": m.get("uar_sd"),
-                            "uar_95": m["intervals_95"].get("uar"), "accuracy": m["accuracy"],
+                            "uar_95": m.get("intervals_95", {}).get("uar"), "accuracy": m["accuracy"],
                             "macro_f1": m["macro_f1"], "ece": m["ece"],
                             "parameters": values.get("parameters"), "mflop_per_s": values.get("mflop_per_s"),
                         }
@@ -192,11 +192,15 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
         lines = [names, tuple("---" if i < 4 else "---:" for i in range(len(names))), *cells]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
-    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    # How it was heard is the same in all rows, but for the context: the title says it.
+    heard = rows[0]["heard"].partition(",")[0]
+    table = Table(title=heard, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for i, name in enumerate(names):
-        table.add_column(name, justify="left" if i < 4 else "right", no_wrap=i >= 4)
-    for line in cells:
-        table.add_row(*line)
+        if name != "heard":
+            table.add_column(name.replace("accuracy", "acc."), justify="left" if i < 4 else "right", no_wrap=True)
+    for row, line in zip(rows, cells, strict=True):
+        corpus = f"{line[1]}+context" if "context" in row["heard"] else line[1]
+        table.add_row(line[0], corpus, *line[3:])
     console = Console()
     console.print(table)
     if any(row["split"] == "random" for row in rows):

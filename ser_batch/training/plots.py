@@ -25,6 +25,7 @@ def draw_training(folder: Path, metrics: Mapping[str, Any]) -> None:
         losses.set(title="training loss", xlabel="epoch")
         scores.set(title="validation, %", xlabel="epoch")
         rates.set(title="learning rate", xlabel="epoch")
+        rates.set_ylim(bottom=0)
         if len(histories) == 1 and scores.lines:
             scores.legend(fontsize="x-small")
         if not scores.lines:
