@@ -77,12 +77,14 @@ def prepare(
         if not loaded:
             clip, error = next(iter(broken.items()))
             raise CorpusError(f"{corpus.title}: no clip can be read; {clip.source}: {error}")
-        notes += [f"{clip.source}: left out: {error}" for clip, error in broken.items()]
+        notes += [f"{clip.source.shown}: left out: {error}" for clip, error in broken.items()]
         utterances |= {utterance.clip: utterance for utterance in loaded}
         kept.append(corpus)
     for twin, first in duplicates(list(utterances.values())):
         same = twin.speaker == first.speaker
-        notes.append(f"{twin.source}: the same recording as {first.source}" + ("" if same else ": left out"))
+        notes.append(
+            f"{twin.source.shown}: the same recording as {first.source.shown}" + ("" if same else ": left out")
+        )
         if not same:
             # The same sound on both sides of a split would be a leak.
             del utterances[twin]

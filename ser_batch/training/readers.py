@@ -138,12 +138,12 @@ def _read_layout(name: str, root: Path) -> Corpus:
         stem = f"{file.inner.parent.name}_{file.stem}" if file.inner.parent.name in _SAVEE_SPEAKERS else file.stem
         reading = layout.parse(stem) or layout.parse(file.stem)
         if reading is None:
-            foreign.append(str(file))
+            foreign.append(file.shown)
             continue
         speaker, sex, label = reading
         key = file.stem if layout.parse(file.stem) else stem
         if key in clips:
-            repeated.append(str(file))
+            repeated.append(file.shown)
         else:
             clips[key] = Clip(file, name, f"{layout.speakers_of or name}/{speaker}", sex, label)
     if name == "crema-d":
@@ -187,7 +187,7 @@ def _read_nemo(name: str, root: Path) -> Corpus:
             clips.append(Clip(file, name, f"nemo/{row['speaker_id']}", row["gender"][:1], _NEMO[row["emotion"]]))
         else:
             missing.append(row["file_id"])
-    foreign = tuple(str(file) for file in audio.values())
+    foreign = tuple(file.shown for file in audio.values())
     return Corpus(name, "nEMO", "CC BY-NC-SA 4.0", tuple(clips), (), 4481, tuple(missing), (), foreign)
 
 
@@ -209,7 +209,7 @@ def _read_folders(root: Path) -> Corpus:
     for file, inner in placed:
         folders = inner[1:] if wrapped else inner
         if not folders:
-            foreign.append(str(file))
+            foreign.append(file.shown)
             continue
         speaker = folders[1] if len(folders) > 1 else NOBODY
         clips.append(Clip(file, name, f"{name}/{speaker}", "", common_label(folders[0])))

@@ -43,6 +43,11 @@ class SourceFile:
     def is_audio(self) -> bool:
         return named_as_audio(self.inner.name)
 
+    @property
+    def shown(self) -> str:
+        """Its name and its folder's: notes travel with a bundle, and tell nothing of the machine."""
+        return "/".join(self.inner.parts[-2:])
+
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
