@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ser_batch.cli import app
 from tests.conftest import EXAMPLES, ROOT, ser, tables
 
-COMMANDS = ("analyze", "report", "predict", "train", "models", "doctor")
+COMMANDS = ("analyze", "report", "predict", "train", "evaluate", "compare", "corpus", "models", "doctor")
 
 
 def test_help_names_every_command_and_imports_no_torch():

@@ -583,7 +583,11 @@ def test_ctrl_c_in_an_epoch_leaves_no_bundle_and_the_same_command_goes_on(corpor
         sys.executable, "-m", "ser_batch", "train", f"ravdess={corpora / 'ravdess'}", "--recipe", str(recipe),
         "--out", str(tmp_path / "x"), "--device", "cpu", "--workers", "0",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     checkpoint = tmp_path / "x" / ".training" / "fold-1-seed-0.pt"
     deadline = time.time() + 120
     while not checkpoint.exists() and time.time() < deadline:
