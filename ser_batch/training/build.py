@@ -18,6 +18,7 @@ from ser_batch.inference import resolve_device
 from ser_batch.plain import to_plain
 from ser_batch.training.card import card_text
 from ser_batch.training.cost import mflop_per_s
+from ser_batch.training.fit import KINDS
 from ser_batch.training.material import Material
 from ser_batch.training.metrics import Predictions, figures
 from ser_batch.training.plots import draw_training
@@ -235,5 +236,4 @@ def _versions() -> dict[str, str]:
 def _seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Where the time of all trainings went."""
     rows = [row for outcome in outcomes for row in outcome.fitted.history]
-    kinds = ("data_s", "features_s", "network_s", "validation_s")
-    return {kind.removesuffix("_s"): round(sum(row[kind] for row in rows), 1) for kind in kinds}
+    return {kind.removesuffix("_s"): round(sum(row[kind] for row in rows), 1) for kind in KINDS}

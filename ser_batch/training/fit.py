@@ -22,6 +22,8 @@ from ser_batch.training.recipe import FitConfig, Recipe
 
 GRADIENT_NORM = 5.0
 ONE_CYCLE_UP = 0.15
+KINDS = ("data_s", "features_s", "network_s", "validation_s")
+"""Of work, in the rows of a history."""
 
 
 class DivergedError(UsageError):
@@ -38,7 +40,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What comes of a training: modules ready for inference, a row for each epoch, seconds by kind of work."""
+    """What comes of a training: modules ready for inference, and a row of figures for each epoch."""
 
     features: Features
     network: CnnBiLstm
@@ -60,7 +62,8 @@ def fit_network(
 ) -> Fitted:
     """Trains for the recipe's epochs, and returns the network of the epoch that it keeps.
 
-    `validate` gives the `validation_...` figures of a network; `initial` are weights to start from. After
+    `validate` gives the `validation_...` figures of a network; `initial` are weights to start from (what they
+    lack has its own start). After
     every epoch the whole state is written to `checkpoint`; a training that finds one there goes on from it,
     and ends (on the CPU) with the same weights as one that was never stopped. `identity` is what that
     training is told by: its recipe, seed, and fingerprints of its data.
@@ -75,7 +78,7 @@ def fit_network(
     if initial is None:
         set_statistics(network, features, [utterance.speech for utterance in train.utterances], device)
     else:
-        load_matching(network, initial)
+        network.load_state_dict(network.state_dict() | initial)
     decay = fit.average_decay
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
     optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[fit.optimizer](
@@ -159,16 +162,6 @@ def cross_entropy(log_p: Tensor, right: Tensor, smoothing: float) -> Tensor:
     return (1 - smoothing) * hit - smoothing * log_p.mean(-1)
 
 
-def load_matching(network: CnnBiLstm, weights: dict[str, Tensor]) -> None:
-    """Starts from other weights; what has another shape (the output for other labels) keeps its own start."""
-    own = network.state_dict()
-    network.load_state_dict({name: weights[name] if _fits(weights, name, t) else t for name, t in own.items()})
-
-
-def _fits(weights: dict[str, Tensor], name: str, own: Tensor) -> bool:
-    return name in weights and weights[name].shape == own.shape
-
-
 def _inputs(features: Features, chunk: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Features, frames and right labels of a chunk; where features have a context, every second clip gets some of
     the others of its call, so that the network learns to do with much, little and none."""
@@ -203,7 +196,7 @@ def _step_loss(network: CnnBiLstm, x: Tensor, frames: Tensor, right: Tensor, fit
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 for training where the device computes in it, about twice as fast; weights stay in float32."""
+    """bfloat16 for training where the device computes in it; weights stay in float32."""
     native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
 
@@ -251,7 +244,7 @@ class _Clock:
     """Seconds by kind of work."""
 
     def __init__(self) -> None:
-        self.laps: dict[str, float] = dict.fromkeys(("data_s", "features_s", "network_s", "validation_s"), 0.0)
+        self.laps: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:

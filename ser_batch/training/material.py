@@ -71,7 +71,6 @@ def prepare(
             if names:
                 notes.append(f"{corpus.title}: {len(names)} files are {what}, {names[0]} first")
     utterances: dict[Clip, Utterance] = {}
-    kept = []
     for corpus in corpora:
         loaded, broken = load_utterances(corpus.clips, sample_rate, trim_silence, progress)
         if not loaded:
@@ -79,7 +78,6 @@ def prepare(
             raise CorpusError(f"{corpus.title}: no clip can be read; {clip.source}: {error}")
         notes += [f"{clip.source.shown}: left out: {error}" for clip, error in broken.items()]
         utterances |= {utterance.clip: utterance for utterance in loaded}
-        kept.append(corpus)
     for twin, first in duplicates(list(utterances.values())):
         same = twin.speaker == first.speaker
         notes.append(
@@ -88,7 +86,7 @@ def prepare(
         if not same:
             # The same sound on both sides of a split would be a leak.
             del utterances[twin]
-    corpora = [replace(c, clips=tuple(clip for clip in c.clips if clip in utterances)) for c in kept]
+    corpora = [replace(c, clips=tuple(clip for clip in c.clips if clip in utterances)) for c in corpora]
     emptied = [corpus for corpus in corpora if not corpus.clips]
     if emptied:
         raise CorpusError(f"{emptied[0].title}: all its clips are those of another corpus; give it once")

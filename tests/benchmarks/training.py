@@ -17,10 +17,9 @@ import torch
 
 from ser_batch.inference import resolve_device
 from ser_batch.training.build import train_bundle
+from ser_batch.training.fit import KINDS
 from ser_batch.training.recipe import load_recipe
 from ser_batch.training.runs import TrainOptions
-
-KINDS = ("data_s", "features_s", "network_s", "validation_s")
 
 
 def made_up(root: Path) -> str:
