@@ -80,7 +80,7 @@ class ResultsWriter:
         write_durably(self.directory / "run.json", (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _file(self, table: str, part: str) -> Path:
-        return _part_file(self.directory, table, part)
+        return part_file(self.directory, table, part)
 
     def recover(self) -> None:
         """Removes what a crash has left: files that are not live, and waveforms that were being scored."""
@@ -261,7 +261,8 @@ def _check_identity(directory: Path, there: Identity, asked: Identity) -> None:
             )
 
 
-def _part_file(directory: Path, table: str, part: str) -> Path:
+def part_file(directory: Path, table: str, part: str) -> Path:
+    """Where a part of a table lies."""
     return directory / table / f"{part}.parquet"
 
 
@@ -319,7 +320,7 @@ def _read_parts(directory: Path, columns: Mapping[str, Sequence[str] | None]) ->
             return [
                 (
                     part,
-                    {name: pq.read_table(_part_file(directory, name, part), columns=c) for name, c in columns.items()},
+                    {name: pq.read_table(part_file(directory, name, part), columns=c) for name, c in columns.items()},
                 )
                 for part in manifest.parts
             ]

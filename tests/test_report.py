@@ -1,113 +1,362 @@
-"""The summary of results: known tables, known answers."""
+"""Reports: known calls, known figures, honest intervals, on every page that shows them."""
 
 import csv
 import io
 import json
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from ser_batch.errors import UsageError
 from ser_batch.manifest import Identity
-from ser_batch.report.summary import summarize
-from ser_batch.report.terminal import clock, page
-from ser_batch.results import Rows, open_results
+from ser_batch.metadata import Sources
+from ser_batch.report.markdown import to_markdown
+from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
+from ser_batch.report.palette import COLOURS
+from ser_batch.report.plots import draw_plots
+from ser_batch.report.portfolio import MIN_RECORDINGS, figures
+from ser_batch.report.records import to_dict
+from ser_batch.report.terminal import WIDTH, call_page, clock, page
 from tests.conftest import ser
-
-LABELS = ("neutral", "angry")
-
-
-def recording(name: str, spans: list[tuple[float, float, float]], status: str = "done") -> Rows:
-    """A recording whose customer speaks in `spans` of (start, end, probability of anger)."""
-    n = len(spans)
-    row = {
-        "recording_id": name, "path": f"{name}.wav", "status": status,
-        "duration_s": 100.0 if status == "done" else None,
-        "error": None if status == "done" else "the file is empty (0 bytes)",
-        "channel_talk_s": [sum(e - s for s, e, _ in spans)] if status == "done" else None, "segments": n,
-        "size_bytes": 1, "input_root": "/in", "content_hash": "x", "modified_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }  # fmt: skip
-    span = {"start_s": [s for s, _, _ in spans], "end_s": [e for _, e, _ in spans]}
-    who = {"recording_id": [name] * n, "channel": [1] * n, "role": ["customer"] * n}
-    angry = [p for _, _, p in spans]
-    scores = {
-        "path": [f"{name}.wav"] * n, "segment": list(range(n)), "confidence": [max(p, 1 - p) for p in angry],
-        "label": ["angry" if p > 0.6 else "neutral" if p < 0.4 else None for p in angry],
-        "p_neutral": [1 - p for p in angry], "p_angry": angry, "loudness_dbfs": [-20.0] * n,
-    }  # fmt: skip
-    return Rows(row, {**who, **span}, {**who, **span, **scores})
+from tests.results_fixture import LABELS, call, write_results
 
 
 @pytest.fixture
 def results(tmp_path) -> Path:
-    with open_results(tmp_path / "out", Identity("m@1", "c", LABELS)) as writer:
-        writer.add(recording("calm", [(0, 10, 0.1), (20, 30, 0.1)]))
-        writer.add(recording("storm", [(0, 10, 0.2), (60, 62, 0.9), (70, 72, 0.8), (80, 82, 0.5)]))
-        writer.add(recording("silent", []))
-        writer.add(recording("broken", [], "failed"))
-        writer.commit()
-    return tmp_path / "out"
+    return write_results(
+        tmp_path / "out",
+        call("billing/calm.wav", [(0, 8)], [(10, 20)], [(10, 15, {"angry": 0.1}), (15, 20, {"happy": 0.7})]),
+        call(
+            "billing/storm.wav", [(0, 5)], [(4, 30), (80, 95)],
+            [(5, 10, {"angry": 0.1}), (80, 85, {"angry": 0.9}), (85, 90, {"angry": 0.8}), (90, 95, {"angry": 0.35})],
+            day=1,
+        ),
+        call("delivery/silent.wav", day=1),
+        call("delivery/broken.wav", error="the file is empty (0 bytes)", day=2),
+    )  # fmt: skip
 
 
-def test_totals_and_shares_are_weighted_by_speech_time(results):
-    summary = summarize(results)
-    assert (summary.recordings, summary.done, summary.failed, summary.segments) == (4, 3, 1, 6)
-    assert summary.audio_h == pytest.approx(300 / 3600)
-    assert summary.talk_h == pytest.approx(36 / 3600)
-    angry_s = 20 * 0.1 + 10 * 0.2 + 2 * 0.9 + 2 * 0.8 + 2 * 0.5
-    assert summary.emotions["angry"] == pytest.approx(angry_s / 36)
-    assert sum(summary.emotions.values()) == pytest.approx(1)
-    assert summary.abstained == pytest.approx(2 / 36)
+def report_of(directory: Path, **options):
+    with make_report(directory, Options(**options)) as opened:
+        return opened.report
 
 
-def test_calls_are_ranked_by_their_strongest_moments(results):
-    storm, calm = summarize(results).ranked
-    assert (storm.path, calm.path) == ("storm.wav", "calm.wav")
-    assert [m.start_s for m in storm.moments] == [60, 70, 80]
-    assert [m.label for m in storm.moments] == ["angry", "angry", None]
-    assert storm.distress == pytest.approx((0.9 + 0.8 + 0.5) / 3)
-    assert len(summarize(results, top=1).ranked) == 1
+def text_of(renderable, width: int = WIDTH) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_timeline_shows_where_in_the_call_the_distress_is(results):
-    storm = summarize(results).ranked[0]
-    parts = [t * 24 // 100 for t in (60, 70, 80)]
-    assert [storm.timeline[part] for part in parts] == pytest.approx([0.9, 0.8, 0.5])
-    assert storm.timeline[0] == pytest.approx(0.2)
-    assert storm.timeline[4:14] == [None] * 10
-    assert len(storm.timeline) == 24
+def test_totals_add_up_and_shares_are_weighed_by_scored_time(results):
+    total = report_of(results).total
+    assert [total[name].value for name in ("recordings", "done", "failed")] == [4, 3, 1]
+    assert total["audio_h"].value == pytest.approx(300 / 3600)
+    assert total["scored_h"].value == pytest.approx(30 / 3600)
+    assert total["angry_share"].value == pytest.approx(5 * (0.1 + 0.1 + 0.9 + 0.8 + 0.35) / 30)
+    shares = report_of(results).shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert total["abstained_share"].value == pytest.approx(0)
+    assert total["failed_share"].value == pytest.approx(0.25)
 
 
-def test_the_page_names_where_to_listen_and_what_failed(results):
-    console = Console(width=100, file=io.StringIO())
-    console.print(page(summarize(results)))
-    text = console.file.getvalue()
-    assert "01:00" in text
-    assert "▂▂▂···········█·▇▇·▅····" in text
-    assert "broken.wav" in text
-    assert "empty" in text
-    assert max(map(len, text.splitlines())) <= 100
+def test_a_measure_of_what_nobody_measured_has_no_value_and_is_not_zero(tmp_path):
+    total = report_of(write_results(tmp_path / "out", call("a.wav", error="broken"))).total
+    assert total["failed_share"].value == 1
+    assert total["angry_share"].value is None
+    assert total["silence_share"].value is None
+    assert (total["audio_h"].value, total["scored_h"].value) == (0, 0)
 
 
-def test_machines_get_the_same_as_json_and_csv(results):
-    values = json.loads(ser("report", results, "--format", "json").stdout)
-    assert values == json.loads(json.dumps(summarize(results, 10).to_dict()))
-    assert values["failures"] == [{"path": "broken.wav", "error": "the file is empty (0 bytes)"}]
-    rows = list(csv.DictReader(io.StringIO(ser("report", results, "--format", "csv").stdout)))
-    assert [row["path"] for row in rows] == ["storm.wav"] * 3 + ["calm.wav"] * 2
-    assert float(rows[0]["start_s"]) == 60
+def test_quarters_are_of_the_call_and_sum_to_one(results):
+    first, second, third, last = report_of(results).quarters
+    assert (second, third) == (None, None)
+    assert first["angry"] == pytest.approx((0.1 + 0 + 0.1) / 3)
+    assert last["angry"] == pytest.approx((0.9 + 0.8 + 0.35) / 3)
+    assert sum(last[label] for label in LABELS) == pytest.approx(1)
 
 
-def test_results_without_a_segment_make_a_report(tmp_path):
-    with open_results(tmp_path, Identity("m@1", "c", LABELS)) as writer:
-        writer.add(recording("silent", []))
-        writer.commit()
-    summary = summarize(tmp_path)
-    assert (summary.emotions, summary.abstained, summary.ranked) == ({}, None, [])
-    Console(file=io.StringIO()).print(page(summary))
+def test_calls_are_ranked_by_their_strongest_moments_with_a_reason_in_words(results):
+    storm, calm = report_of(results).top
+    assert (storm.call["path"], calm.call["path"]) == ("billing/storm.wav", "billing/calm.wav")
+    reasons = [m.reason for m in storm.moments()]
+    assert any(reason.startswith("anger for 1") for reason in reasons)
+    assert any("begins calm and ends in distress: 0.10 to 0.68" in reason for reason in reasons)
+    assert storm.moments()[0].start_s == 80
+    assert len(report_of(results, top=1).top) == 1
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.9, "01:01"), (3600, "1:00:00"), (36061, "10:01:01")])
-def test_times_read_as_on_a_player(seconds, text):
-    assert clock(seconds) == text
+def test_few_recordings_have_no_interval_and_more_have_one_that_holds_the_truth(tmp_path):
+    rng = np.random.default_rng(0)
+    angry = rng.beta(2, 6, 60)
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": p})]) for i, p in enumerate(angry)]
+    few = report_of(write_results(tmp_path / "few", *calls[: MIN_RECORDINGS - 1])).total["angry_share"]
+    assert (few.low, few.high) == (None, None)
+    many = report_of(write_results(tmp_path / "many", *calls)).total["angry_share"]
+    error = angry.std(ddof=1) / np.sqrt(60)
+    assert many.value == pytest.approx(angry.mean(), abs=1e-6)
+    assert many.high - many.low == pytest.approx(2 * 1.96 * error, rel=0.2)
+
+
+def test_buckets_give_the_interval_that_single_recordings_give(tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": p})]) for i, p in enumerate(rng.beta(2, 6, 300))]
+    directory = write_results(tmp_path / "out", *calls)
+    widths = []
+    for buckets in (1000, 60):
+        monkeypatch.setattr("ser_batch.report.portfolio.BUCKETS", buckets)
+        figure = report_of(directory).total["angry_share"]
+        widths.append(figure.high - figure.low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.35)
+
+
+def test_groups_are_compared_by_the_same_measures(results):
+    groups = report_of(results, by="folder").groups
+    assert {key: group.recordings for key, group in groups.items()} == {"billing": 2, "delivery": 2}
+    assert groups["billing"]["angry_share"].value == pytest.approx(5 * 2.25 / 30)
+    assert groups["delivery"]["angry_share"].value is None
+    assert groups["delivery"]["failed_share"].value == pytest.approx(0.5)
+
+
+def test_metadata_join_and_group_and_what_is_unknown_has_a_group_of_its_own(results, tmp_path):
+    (tmp_path / "m.csv").write_text("path,queue\nbilling/storm.wav,vip\n")
+    groups = report_of(results, by="queue", sources=Sources(tmp_path / "m.csv")).groups
+    assert {key: group.recordings for key, group in groups.items()} == {"vip": 1, None: 3}
+
+
+def test_an_unknown_column_is_refused_and_the_known_ones_are_listed(results):
+    with pytest.raises(UsageError, match="--by team: there is no such column; there are folder, day"):
+        report_of(results, by="team")
+
+
+def test_a_period_takes_its_calls_alone(results):
+    report = report_of(results, since=parse_time("2026-03-03"), until=parse_time("2026-03-03", end=True))
+    assert report.total.recordings == 2
+    assert list(report.days) == ["2026-03-03"]
+    nothing = report_of(results, since=parse_time("2027-01-01"))
+    assert nothing.total.recordings == 0
+    assert "no recording lies in this period" in nothing.notes
+    with pytest.raises(UsageError, match="is not before"):
+        report_of(results, since=datetime(2026, 3, 2), until=datetime(2026, 3, 1))
+
+
+def test_periods_and_directories_are_compared_with_the_size_of_the_difference(tmp_path):
+    rng = np.random.default_rng(2)
+
+    def week(name: str, mean: float, day: int):
+        levels = np.clip(rng.normal(mean, 0.05, 40), 0, 1)
+        return [call(f"{name}{i}.wav", scored=[(0, 10, {"angry": p})], day=day) for i, p in enumerate(levels)]
+
+    now, then = week("now", 0.5, 7), week("then", 0.3, 0)
+    both = write_results(tmp_path / "both", *now, *then)
+    earlier = write_results(tmp_path / "then", *then)
+    later = write_results(tmp_path / "now", *now)
+    for directory, options in (
+        (later, {"compare": str(earlier)}),
+        (both, {"since": datetime(2026, 3, 9), "until": datetime(2026, 3, 16), "compare": "previous"}),
+        (both, {"since": datetime(2026, 3, 9), "compare": "2026-03-01..2026-03-05"}),
+    ):
+        comparison = report_of(directory, **options).comparison
+        assert comparison.recordings == 40
+        change = comparison.change["angry_share"]
+        assert change.value == pytest.approx(0.2, abs=0.04)
+        assert 0 < change.low < change.value < change.high
+    same = report_of(later, compare=str(later)).comparison.change["angry_share"]
+    assert same.value == 0
+    assert same.low < 0 < same.high
+
+
+def test_results_of_two_models_are_not_compared(tmp_path):
+    ours = write_results(tmp_path / "a", call("a.wav"))
+    theirs = write_results(tmp_path / "b", call("a.wav"), identity=Identity("other@2", "c", LABELS))
+    with pytest.raises(UsageError, match="a difference would be one of models, not of calls"):
+        report_of(ours, compare=str(theirs))
+
+
+@pytest.mark.parametrize(
+    ("condition", "crossed"),
+    [
+        ("angry_share > 0.3", True), ("angry_share>40 %", False), ("failed >= 1", True), ("valence < 0", True),
+        ("fearful_share > 0", False), ("customer_latency_s < 1", False),
+    ],
+)  # fmt: skip
+def test_thresholds_hold_or_do_not(results, condition, crossed):
+    assert bool(check_thresholds(report_of(results), [condition])) is crossed
+
+
+@pytest.mark.parametrize(
+    "condition", ["angry > 0.2", "angry_share = 0.2", "angry_share > much", "__import__('os') > 1"]
+)
+def test_a_threshold_that_cannot_be_meant_is_refused(results, condition):
+    with pytest.raises(UsageError, match="--fail-if"):
+        check_thresholds(report_of(results), [condition])
+
+
+def test_the_exit_code_tells_a_scheduler_that_a_threshold_is_crossed(results):
+    done = ser("report", results, "--fail-if", "angry_share > 0.3", "--format", "markdown")
+    assert done.returncode == 4
+    assert "threshold crossed: angry_share > 0.3: it is 0.375" in done.stderr
+    assert "# Calls" in done.stdout
+    assert ser("report", results, "--fail-if", "angry_share > 0.5").returncode == 0
+
+
+def test_the_page_tells_calls_moments_groups_and_failures_within_100_columns(results):
+    text = text_of(page(report_of(results, by="folder")))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    for part in (
+        "4 recordings: 3 done, 1 failed",
+        "billing/storm.wav",
+        "01:20",
+        "anger for",
+        "By folder",
+        "is empty (0 bytes)",
+    ):
+        assert part in text
+
+
+def test_the_page_of_a_call_draws_both_channels(results):
+    storm = report_of(results).top[0]
+    text = text_of(call_page(storm, LABELS))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    for part in ("agent", "customer", "distress", "sounds", "customer cuts in on agent (1.0 s)", "A angry"):
+        assert part in text
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
+    name = "[red]<script>alert(1)</script>|`x`.wav"
+    directory = write_results(
+        tmp_path / "out", call(name, scored=[(0, 9, {"angry": 0.9})]), call("[b]/broken.wav", error="[/]")
+    )
+    assert "[red]<script>" in text_of(page(report_of(directory)))
+    markdown = to_markdown(report_of(directory))
+    assert "<script>" not in markdown
+    assert "\\[red\\]\\<script\\>" in markdown
+
+
+def test_json_has_everything_that_the_page_has_and_no_nan(results):
+    report = report_of(results, by="folder", compare=str(results))
+    values = json.loads(ser("report", results, "--format", "json", "--by", "folder", "--compare", results).stdout)
+    assert values == json.loads(json.dumps(to_dict(report), default=str))
+    assert set(values["total"]) == set(values["measures"])
+    assert values["top"][0]["moments"][0]["start_s"] == 80
+    assert values["comparison"]["recordings"] == 4
+
+
+def test_csv_has_a_row_for_each_recording_and_no_formula(tmp_path):
+    directory = write_results(
+        tmp_path / "out", call("=1+1.wav", scored=[(0, 9, {"angry": 0.9})]), call("b.wav", error="@broken")
+    )
+    rows = list(csv.DictReader(io.StringIO(ser("report", directory, "--format", "csv").stdout)))
+    assert [row["path"] for row in rows] == ["'=1+1.wav", "b.wav"]
+    assert rows[1]["error"] == "'@broken"
+    assert float(rows[0]["angry_share"]) == pytest.approx(0.9)
+    assert rows[1]["angry_share"] == ""
+
+
+def test_plots_are_drawn_for_what_there_is(results, tmp_path):
+    names = {path.name for path in draw_plots(report_of(results, by="folder"), tmp_path / "plots")}
+    assert names == {f"{n}.{end}" for n in ("emotions", "quarters", "trend", "groups") for end in ("png", "svg")}
+    assert all((tmp_path / "plots" / name).stat().st_size > 1000 for name in names)
+    assert draw_plots(report_of(write_results(tmp_path / "none")), tmp_path / "empty") == []
+
+
+def test_an_unfinished_or_interrupted_run_is_told(results):
+    (results / "run.json").write_text(json.dumps({"finished_at": None}))
+    assert any("has not finished" in note for note in report_of(results).notes)
+    (results / "run.json").write_text(json.dumps({"finished_at": "x", "interrupted": True, "counts": {"pending": 3}}))
+    assert any("interrupted, 3 recordings were pending" in note for note in report_of(results).notes)
+
+
+@pytest.mark.parametrize("made", [[], [call("a.wav", error="x")], [call("a.wav")]])
+def test_results_without_segments_are_reported_in_every_format(tmp_path, made):
+    directory = write_results(tmp_path / "out", *made)
+    for format_ in ("table", "markdown", "json", "csv"):
+        done = ser("report", directory, "--format", format_)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(results, tmp_path):
+    done = ser("report", tmp_path)
+    assert done.returncode == 2
+    assert "holds no results" in done.stderr
+    (results / "segments" / "part-000001.parquet").write_bytes(b"PAR1 nothing PAR1")
+    done = ser("report", results)
+    assert done.returncode == 2
+    assert "is damaged or missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_asking_for_a_call_by_name(results):
+    assert "billing/storm.wav" in ser("report", results, "--call", "storm.wav").stdout
+    done = ser("report", results, "--call", "nobody.wav")
+    assert done.returncode == 2
+    assert "there is no such call here" in done.stderr
+    assert "failed: the file is empty" in ser("report", results, "--call", "delivery/broken.wav").stdout
+
+
+def test_reporting_loads_neither_torch_nor_librosa(results):
+    code = (
+        "import sys; from ser_batch.cli import app\n"
+        f"try: app(['report', {str(results)!r}, '--html', {str(results / 'r.html')!r}])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'librosa', 'torchaudio'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.count("Error") == 0
+
+
+def test_figures_do_not_depend_on_the_order_of_recordings(tmp_path):
+    from ser_batch.report.database import connect
+    from ser_batch.report.measures import measure
+
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": i / 40})]) for i in range(20)]
+    values = []
+    for name, order in (("a", calls), ("b", calls[::-1])):
+        with connect() as connection:
+            measure(connection, write_results(tmp_path / name, *order))
+            values.append(figures(connection, LABELS)[None]["angry_share"])
+    assert values[0].low == pytest.approx(values[1].low)
+    assert values[0].value == pytest.approx(values[1].value)
+
+
+def test_a_clock_reads_minutes_and_hours():
+    assert [clock(s) for s in (0, 61, 3600, 36061)] == ["00:00", "01:01", "1:00:00", "10:01:01"]
+
+
+# Machado, Oliveira & Fernandes (2009), severity 1: what a colour blind person sees, in linear RGB.
+_SEEN = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of linear RGB."""
+    xyz = np.clip(rgb, 0, 1) @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    t = xyz / (0.9505, 1.0, 1.089)
+    f = np.where(t > 0.008856, np.cbrt(t), 7.787 * t + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", _SEEN)
+def test_colours_of_emotions_are_told_apart_with_every_kind_of_sight(sight):
+    seen = {}
+    for label, colour in COLOURS.items():
+        srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        seen[label] = _lab(_SEEN[sight] @ linear)
+    names = list(seen)
+    distances = {(a, b): np.linalg.norm(seen[a] - seen[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
+    closest = min(distances, key=lambda pair: distances[pair])
+    assert distances[closest] > 10, closest

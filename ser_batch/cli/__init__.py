@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ser_batch import __version__
-from ser_batch.cli import _analyze, _compare, _corpus, _doctor, _evaluate, _models, _predict, _report, _train
+from ser_batch.cli import _analyze, _compare, _corpus, _doctor, _evaluate, _export, _models, _predict, _report, _train
 from ser_batch.errors import ExitCode, SerError, UsageError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("analyze")(_analyze.command)
 app.command("report")(_report.command)
+app.command("export")(_export.command)
 app.command("predict")(_predict.command)
 app.command("train")(_train.command)
 app.command("evaluate")(_evaluate.command)

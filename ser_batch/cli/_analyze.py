@@ -12,8 +12,9 @@ from ser_batch.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from ser_batch.config import Config
+    from ser_batch.metadata import Sources
 
-_RUN, _SCORE, _SPEECH = "Run", "What is scored", "Audio and speech"
+_RUN, _SCORE, _SPEECH, _KNOWN = "Run", "What is scored", "Audio and speech", "What is known of the calls"
 
 
 def command(
@@ -62,6 +63,18 @@ def command(
     raw_channels: Annotated[
         int | None, typer.Option(help="Channels of files without a header.  Default: 1.", rich_help_panel=_SPEECH)
     ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="A CSV with a row for each call, kept for reports.", rich_help_panel=_KNOWN)
+    ] = None,
+    name_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.", rich_help_panel=_KNOWN
+        ),
+    ] = None,
+    sidecars: Annotated[
+        bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  Default: auto.", rich_help_panel=_RUN)
     ] = None,
@@ -85,7 +98,10 @@ def command(
     crash. Exit codes: 0 all done, 2 wrong usage, 3 some recordings failed, 130 interrupted.
     """
     from ser_batch.config import Config
+    from ser_batch.metadata import Sources
 
+    sources = Sources(metadata, name_pattern, sidecars)
+    sources.check()
     settings = Config.from_toml(config) if config else Config()
     settings = settings.updated(_assignments(set_ or []))
     flags: dict[str, dict[str, Any]] = {
@@ -104,7 +120,7 @@ def command(
     if dry_run:
         _list(inputs, out, settings)
     else:
-        _run(inputs, out, settings, quiet)
+        _run(inputs, out, settings, sources, quiet)
 
 
 def _assignments(texts: list[str]) -> dict[str, dict[str, Any]]:
@@ -138,8 +154,9 @@ def _list(inputs: list[str], out: Path, settings: "Config") -> None:
     )
 
 
-def _run(inputs: list[str], out: Path, settings: "Config", quiet: bool) -> None:
+def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", quiet: bool) -> None:
     from ser_batch.cli.display import Display, print_summary
+    from ser_batch.metadata import keep_metadata
     from ser_batch.pipeline import run
 
     stop = threading.Event()
@@ -156,6 +173,9 @@ def _run(inputs: list[str], out: Path, settings: "Config", quiet: bool) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if sources:
+        for note in keep_metadata(out, sources):
+            typer.echo(f"note: {note}", err=True)
     print_summary(progress, out, settings, quiet)
     if progress.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)

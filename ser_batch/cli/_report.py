@@ -1,57 +1,157 @@
 """`ser report`: what the results say."""
 
-import csv
-import json
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_batch.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from ser_batch.report.overview import Opened
+
+_WHICH, _HOW, _KNOWN = "Which calls", "How it is shown", "What is known of the calls"
+
 
 class Format(StrEnum):
-    """How the report is written."""
+    """How the report is written to standard output."""
 
     table = "table"
+    markdown = "markdown"
     json = "json"
     csv = "csv"
 
 
 def command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.", show_default=False)],
+    since: Annotated[
+        str | None, typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.", rich_help_panel=_WHICH)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Until when; a day with all its hours.", rich_help_panel=_WHICH)
+    ] = None,
+    role: Annotated[
+        str,
+        typer.Option(help="Whose emotions, where agents were scored too: customer or agent.", rich_help_panel=_WHICH),
+    ] = "customer",
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Group by a column of the metadata, or folder, day, week, weekday, hour.", rich_help_panel=_WHICH
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Against another results directory, a period FROM..TO, or `previous`.", rich_help_panel=_WHICH
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="A CSV with a row for each call.", rich_help_panel=_KNOWN)
+    ] = None,
+    name_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.", rich_help_panel=_KNOWN
+        ),
+    ] = None,
+    sidecars: Annotated[
+        bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)
+    ] = False,
+    call: Annotated[
+        str | None, typer.Option(metavar="CALL", help="One call, by path or id: its timeline.", rich_help_panel=_HOW)
+    ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="A page, everything as JSON, or the moments worth listening to as CSV.")
+        Format,
+        typer.Option(
+            "--format",
+            help="A page, Markdown, everything as JSON, or a row for each call as CSV.",
+            rich_help_panel=_HOW,
+        ),
     ] = Format.table,
-    top: Annotated[int, typer.Option(min=1, help="How many recordings to list.")] = 10,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write an interactive page: a file, or for any number of calls DIR/.", rich_help_panel=_HOW),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw the charts, as PNG and SVG.", rich_help_panel=_HOW)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many calls to list.", rich_help_panel=_HOW)] = 20,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(metavar="'MEASURE > NUMBER'", help="Exit with 4 if this holds; may be repeated.")
+    ] = None,
 ) -> None:
-    """Tells what happened and where to listen."""
-    from ser_batch.report.summary import summarize
+    """Tells what happened, what changed, and where to listen."""
+    from ser_batch.metadata import Sources
+    from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
 
     # `ser report ... | head` ends as any other command does there.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    summary = summarize(directory, top)
+    if role not in ("customer", "agent"):
+        raise UsageError(f"--role {role}: is neither customer nor agent")
+    options = Options(
+        Sources(metadata, name_pattern, sidecars), parse_time(since) if since else None,
+        parse_time(until, end=True) if until else None, by, compare, role, top,
+    )  # fmt: skip
+    with make_report(directory, options) as opened:
+        crossed = check_thresholds(opened.report, fail_if or [])
+        if html:
+            from ser_batch.report.html import write_html
+
+            typer.echo(f"written: {write_html(opened, directory, html)}", err=True)
+        if plots:
+            from ser_batch.report.plots import draw_plots
+
+            for path in draw_plots(opened.report, plots):
+                typer.echo(f"written: {path}", err=True)
+        if call:
+            _print_call(opened, directory, call, role)
+        elif format_ is not Format.table or not (html or plots):
+            _print(opened, format_)
+    for line in crossed:
+        typer.secho(f"ser: threshold crossed: {line}", err=True, fg="red")
+    if crossed:
+        raise typer.Exit(ExitCode.THRESHOLD)
+
+
+def _print(opened: "Opened", format_: Format) -> None:
     if format_ is Format.json:
-        typer.echo(json.dumps(summary.to_dict(), indent=2, ensure_ascii=False))
+        from ser_batch.report.records import to_json
+
+        typer.echo(to_json(opened.report))
     elif format_ is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(
-            ["path", "duration_s", "recording_distress", "start_s", "end_s", "channel", "role", "label", "distress"]
-        )
-        for recording in summary.ranked:
-            for m in recording.moments:
-                row = [m.start_s, m.end_s, m.channel, m.role, m.label, m.distress]
-                writer.writerow([_plain_text(recording.path), recording.duration_s, recording.distress, *row])
+        from ser_batch.report.records import write_csv
+
+        write_csv(opened, sys.stdout)
+    elif format_ is Format.markdown:
+        from ser_batch.report.markdown import to_markdown
+
+        typer.echo(to_markdown(opened.report), nl=False)
     else:
-        from rich.console import Console
+        from ser_batch.report.terminal import WIDTH, page
 
-        from ser_batch.report.terminal import page
-
-        console = Console()
-        console.print(page(summary))
+        _console(WIDTH).print(page(opened.report))
 
 
-def _plain_text(name: str) -> str:
-    """A file name that no spreadsheet takes for a formula."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+def _print_call(opened: "Opened", directory: Path, call: str, role: str) -> None:
+    from ser_batch.report.terminal import WIDTH, call_page
+    from ser_batch.report.timelines import timelines
+
+    query = "SELECT recording_id FROM calls WHERE recording_id = $1 OR path = $1 OR ends_with(path, '/' || $1)"
+    found = [row[0] for row in opened.connection.execute(query, [call]).fetchall()]
+    if len(found) != 1:
+        which = "there is no such call here" if not found else f"{len(found)} calls have this name; give the whole path"
+        raise UsageError(f"--call {call}: {which}")
+    timeline = next(timelines(opened.connection, directory, found, role))
+    _console(WIDTH).print(call_page(timeline, opened.report.labels))
+
+
+def _console(width: int):  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    console = Console()
+    console.width = min(console.width, width) if console.is_terminal else width
+    return console

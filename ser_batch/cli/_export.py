@@ -1,0 +1,48 @@
+"""`ser export`: results in the formats of other tools."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class To(StrEnum):
+    """The formats."""
+
+    rttm = "rttm"
+    audformat = "audformat"
+    textgrid = "textgrid"
+    webvtt = "webvtt"
+    csv = "csv"
+    jsonl = "jsonl"
+    xlsx = "xlsx"
+    duckdb = "duckdb"
+
+
+def command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.", show_default=False)],
+    to: Annotated[To, typer.Option(help="The format.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A file for xlsx and duckdb, else a new folder.", show_default=False)
+    ],
+    since: Annotated[str | None, typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when; a day with all its hours.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="A CSV with a row for each call.")] = None,
+    name_pattern: Annotated[
+        str | None, typer.Option(help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.")
+    ] = None,
+    sidecars: Annotated[bool, typer.Option("--sidecars", help="Read call.json beside call.wav.")] = False,
+) -> None:
+    """Writes results for Praat, audformat, spreadsheets, players, databases."""
+    from ser_batch.metadata import Sources
+    from ser_batch.report.export import export_results
+    from ser_batch.report.overview import parse_time
+
+    found = export_results(
+        directory, to.value, out, Sources(metadata, name_pattern, sidecars), parse_time(since) if since else None,
+        parse_time(until, end=True) if until else None,
+    )  # fmt: skip
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"written: {out}", err=True)

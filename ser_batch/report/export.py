@@ -1,0 +1,343 @@
+"""Results in the formats of other tools: read `export_results` first."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import yaml
+
+from ser_batch import __version__
+from ser_batch.errors import UsageError
+from ser_batch.metadata import Metadata, Sources
+from ser_batch.report.database import connect, literal, parquet_files, quoted, read_manifest, rows_of
+from ser_batch.report.measures import measure
+from ser_batch.report.portfolio import measures
+from ser_batch.report.records import FACTS, call_rows
+from ser_batch.report.timelines import Timeline, timelines
+from ser_batch.schemas import table_schemas
+
+FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
+"""Formats that are a folder of files; the others are one file."""
+SHEET_ROWS = 1_048_575
+"""What a sheet holds below its header."""
+AT_ONCE = 500
+TIERS = 1e-3
+"""Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is exported: the live rows of a directory in DuckDB, measured."""
+
+    connection: duckdb.DuckDBPyConnection
+    directory: Path
+    labels: tuple[str, ...]
+    model_id: str
+    parts: tuple[str, ...]
+    metadata: Metadata
+
+    def rows(self, table: str) -> str:
+        """The selected rows of a table of the results, as SQL."""
+        files = ", ".join(map(literal, parquet_files(self.directory, table, self.parts)))
+        if not files:
+            return f"(SELECT * FROM _{table})"
+        return f"(SELECT * FROM read_parquet([{files}]) SEMI JOIN selected USING (recording_id))"
+
+    def timelines(self) -> Iterator[Timeline]:
+        """All recordings that are done, by path."""
+        query = "SELECT recording_id FROM calls WHERE status = 'done' ORDER BY path"
+        ids = [row[0] for row in self.connection.execute(query).fetchall()]
+        for i in range(0, len(ids), AT_ONCE):
+            yield from timelines(self.connection, self.directory, ids[i : i + AT_ONCE])
+
+
+def export_results(
+    directory: Path,
+    format_: str,
+    out: Path,
+    sources: Sources = Sources(),
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Metadata:
+    """Writes the live rows of a results directory to `out` in one of `FORMATS`; whole, or not at all.
+
+    Raises:
+        ResultsError: the directory holds no results, or they are damaged.
+        UsageError: `out` is there and no export of before, cannot be written, or the format cannot hold so much.
+    """
+    if out.is_dir() != (format_ in FOLDERS) and out.exists():
+        raise UsageError(
+            f"--out {out}: {format_} is written to a {'folder' if format_ in FOLDERS else 'file'}, and this is none"
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {out}: is not empty; choose a new folder")
+    with connect() as connection:
+        manifest = read_manifest(directory)
+        metadata = measure(connection, directory, sources, since, until)
+        source = Source(
+            connection, directory, manifest.identity.labels, manifest.identity.model_id, tuple(manifest.parts), metadata
+        )
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with _whole(out) as partial:
+                FORMATS[format_](source, partial)
+        except (OSError, duckdb.IOException) as error:
+            raise UsageError(f"--out {out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    return metadata
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A place beside `out` that takes its name when all is written."""
+    with tempfile.TemporaryDirectory(prefix=".ser-export-", dir=out.parent) as folder:
+        partial = Path(folder) / "partial"
+        yield partial
+        if out.is_dir():
+            out.rmdir()
+        shutil.move(partial, out)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _tables(source: Source, folder: Path, end: str, options: str, text: Callable[[str], str]) -> None:
+    folder.mkdir()
+    queries = {
+        **{name: source.rows(name) for name in ("recordings", "speech", "segments")},
+        "calls": "calls",
+        "episodes": "episodes",
+    }
+    for name, rows in queries.items():
+        columns = source.connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {rows})").fetchall()
+        chosen = ", ".join(
+            f"{text(quoted(column))} AS {quoted(column)}" if kind == "VARCHAR" else quoted(column)
+            for column, kind in columns
+        )
+        order = "recording_id" + (", start_s, channel" if name in ("speech", "segments", "episodes") else "")
+        target = literal(str(folder / f"{name}.{end}"))
+        source.connection.execute(f"COPY (SELECT {chosen} FROM {rows} ORDER BY {order}) TO {target} ({options})")
+
+
+def _csv(source: Source, folder: Path) -> None:
+    """A file for each table; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    _tables(source, folder, "csv", "HEADER", lambda column: (
+        f"CASE WHEN regexp_matches({column}, '^[=+\\-@\\t\\r]') THEN '''' || {column} ELSE {column} END"
+    ))  # fmt: skip
+
+
+def _jsonl(source: Source, folder: Path) -> None:
+    """A file for each table, one JSON object a line."""
+    _tables(source, folder, "jsonl", "FORMAT JSON", lambda column: column)
+
+
+def _duckdb(source: Source, path: Path) -> None:
+    """One database: the three tables, calls and episodes, and views of what is asked most."""
+    connection = source.connection
+    shares = ", ".join(f"{m.sql} AS {quoted(m.name)}" for m in measures(source.labels).values())
+    connection.execute(f"ATTACH {literal(str(path))} AS export")
+    try:
+        for name in ("recordings", "speech", "segments"):
+            connection.execute(f"CREATE TABLE export.{name} AS FROM {source.rows(name)}")
+        for name in ("calls", "episodes"):
+            connection.execute(f"CREATE TABLE export.{name} AS FROM {name}")
+        connection.execute(
+            "CREATE TABLE export.about AS SELECT * FROM (VALUES "
+            f"('made by', {literal(f'ser {__version__}')}), ('model', {literal(source.model_id)})) t(what, value)"
+        )
+        views = {
+            "portfolio": f"SELECT {shares} FROM calls",
+            "by_day": f"SELECT day, {shares} FROM calls GROUP BY day ORDER BY day",
+            "by_hour": f"SELECT hour, {shares} FROM calls GROUP BY hour ORDER BY hour",
+            "by_folder": f"SELECT folder, {shares} FROM calls GROUP BY folder ORDER BY folder",
+            "worth_listening": "SELECT path, peak_distress, peak_at_s, episodes, escalated FROM calls "
+            "WHERE peak_distress IS NOT NULL ORDER BY peak_distress DESC",
+            "failures": "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path",
+        }
+        connection.execute("USE export")
+        for name, query in views.items():
+            connection.execute(f"CREATE VIEW {name} AS {query}")
+    finally:
+        connection.execute("USE memory")
+        connection.execute("DETACH export")
+
+
+def _xlsx(source: Source, path: Path) -> None:
+    """Sheets: calls with their measures, moments worth listening to, segments, what the columns mean."""
+    import xlsxwriter
+
+    connection = source.connection
+    longest = f"greatest((SELECT count(*) FROM calls), (SELECT count(*) FROM {source.rows('segments')}))"
+    count = connection.execute(f"SELECT {longest}").fetchall()[0][0]
+    if count > SHEET_ROWS:
+        raise UsageError(
+            f"xlsx: {count:,} rows are more than a sheet holds ({SHEET_ROWS:,}); choose a period with --since, or csv "
+            "or duckdb"
+        )
+    # Text is text: no formula, no link, whatever it looks like.
+    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with xlsxwriter.Workbook(str(path), options) as book:
+        head, time = (
+            book.add_format({"bold": True, "bottom": 1}),
+            book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
+        )
+
+        def sheet(name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+            page = book.add_worksheet(name)
+            page.freeze_panes(1, 1)
+            page.set_column(0, len(columns) - 1, 16)
+            for i, column in enumerate(columns):
+                page.write_string(0, i, column, head)
+            at = 0
+            for at, row in enumerate(rows, 1):
+                for i, column in enumerate(columns):
+                    value = row[column]
+                    if isinstance(value, bool):
+                        page.write_boolean(at, i, value)
+                    elif isinstance(value, (int, float)):
+                        page.write_number(at, i, value)
+                    elif isinstance(value, datetime):
+                        page.write_datetime(at, i, value, time)
+                    elif value is not None:
+                        page.write_string(at, i, str(value)[:32_767])
+            page.autofilter(0, 0, at, len(columns) - 1)
+
+        order = "peak_distress DESC NULLS LAST, path"
+        calls = chain.from_iterable(call_rows(connection, source.labels, source.metadata, order))
+        first = next(calls, None)
+        sheet("calls", list(first or FACTS), chain([first] if first else [], calls))
+        moments = (
+            {"path": t.call["path"], "from_s": m.start_s, "to_s": m.end_s, "who": t.who(m.channel), "why": m.reason}
+            for t in source.timelines()
+            for m in t.moments()
+        )
+        sheet("moments", ["path", "from_s", "to_s", "who", "why"], moments)
+        schema = table_schemas(source.labels)["segments"]
+        query = f"FROM {source.rows('segments')} ORDER BY path, start_s, channel"
+        sheet("segments", schema.names, rows_of(connection, query))
+        meanings = [{"name": m.name, "unit": m.unit, "meaning": m.meaning} for m in measures(source.labels).values()]
+        made = {"name": "made by", "unit": f"ser {__version__}", "meaning": source.model_id}
+        sheet("about", ["name", "unit", "meaning"], [*meanings, made])
+
+
+# ---------------------------------------------------------------- annotations
+
+
+def _rttm(source: Source, folder: Path) -> None:
+    """`speech.rttm`: who speaks when; `emotions.rttm`: the label of each segment (NIST RT-09; times in seconds).
+
+    A recording is named by its path; white space in it becomes `_`, since RTTM separates its fields by that.
+    """
+    folder.mkdir()
+    with ExitStack() as stack:
+        speech, emotions = (
+            stack.enter_context((folder / f"{name}.rttm").open("w", encoding="utf-8"))
+            for name in ("speech", "emotions")
+        )
+        for t in source.timelines():
+            for channel, regions in t.speech.items():
+                for start_s, end_s in regions:
+                    speech.write(_rttm_line(t, channel, start_s, end_s, t.who(channel)))
+            for s in t.segments:
+                if s.label:
+                    emotions.write(_rttm_line(t, s.channel, s.start_s, s.end_s, s.label))
+
+
+def _rttm_line(t: Timeline, channel: int, start_s: float, end_s: float, name: str) -> str:
+    uri, name = ("_".join(text.split()) for text in (t.call["path"], name))
+    return f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {name} <NA> <NA>\n"
+
+
+def _audformat(source: Source, folder: Path) -> None:
+    """A database of audformat: a segmented table with emotion, confidence, channel, role and probabilities."""
+    folder.mkdir()
+    probabilities = [f"p_{label}" for label in source.labels]
+    columns = {name: {"scheme_id": name} for name in ("emotion", "channel", "role")}
+    columns |= {name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)}
+    header = {
+        "name": "ser", "source": f"ser {__version__}, model {source.model_id}", "usage": "other", "languages": [],
+        "description": "Emotions of call segments, predicted by a model and checked by nobody.",
+        "schemes": {
+            "emotion": {"dtype": "str", "labels": list(source.labels)},
+            "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
+            "channel": {"dtype": "int", "minimum": 0},
+            "role": {"dtype": "str", "labels": ["agent", "customer"]},
+        },
+        "tables": {"segments": {"type": "segmented", "columns": columns}},
+    }  # fmt: skip
+    (folder / "db.yaml").write_text(yaml.safe_dump(header, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    chosen = ", ".join(
+        [
+            "path AS file",
+            *map(_timedelta, ("start", "end")),
+            "label AS emotion",
+            *map(quoted, [n for n in columns if n != "emotion"]),
+        ]
+    )
+    rows = f"SELECT {chosen} FROM {source.rows('segments')} ORDER BY path, start_s, channel"
+    source.connection.execute(f"COPY ({rows}) TO {literal(str(folder / 'db.segments.csv'))} (HEADER)")
+
+
+def _timedelta(name: str) -> str:
+    """A time in seconds as pandas writes one, in SQL."""
+    clock = f"strftime(make_timestamp(round(({name}_s % 86400) * 1e6)::BIGINT), '%H:%M:%S.%f')"
+    return f"printf('%d days %s', floor({name}_s / 86400)::INT, {clock}) AS {quoted(name)}"
+
+
+def _textgrid(source: Source, folder: Path) -> None:
+    """A Praat TextGrid for each recording: for each channel a tier of speech, and one of emotion where it is scored."""
+    from praatio import textgrid
+    from praatio.utilities.constants import Interval
+
+    folder.mkdir()
+    for t in source.timelines():
+        duration_s = t.call["duration_s"]
+        grid = textgrid.Textgrid(0, duration_s)
+        for channel, regions in t.speech.items():
+            name = t.who(channel)
+            spoken = [Interval(a, min(b, duration_s), "speech") for a, b in regions if min(b, duration_s) - a > TIERS]
+            grid.addTier(textgrid.IntervalTier(f"{name}: speech", spoken, 0, duration_s))
+            scored = [s for s in t.segments if s.channel == channel and min(s.end_s, duration_s) - s.start_s > TIERS]
+            if scored:
+                told = [Interval(s.start_s, min(s.end_s, duration_s), s.label or "?") for s in scored]
+                grid.addTier(textgrid.IntervalTier(f"{name}: emotion", told, 0, duration_s))
+        if grid.tierNames:
+            path = _beside(folder, t, ".TextGrid")
+            grid.save(str(path), "long_textgrid", includeBlankSpaces=True, reportingMode="silence")
+
+
+def _webvtt(source: Source, folder: Path) -> None:
+    """Subtitles of the emotion over each recording (W3C WebVTT)."""
+    folder.mkdir()
+    for t in source.timelines():
+        cues = ["WEBVTT\n"]
+        for s in t.segments:
+            text = f"{t.who(s.channel)}: {s.label or 'unsure'} ({max(s.probabilities):.0%})"
+            escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            cues.append(f"{_vtt_time(s.start_s)} --> {_vtt_time(s.end_s)}\n{escaped}\n")
+        _beside(folder, t, ".vtt").write_text("\n".join(cues), encoding="utf-8")
+
+
+def _vtt_time(seconds: float) -> str:
+    ms = round(seconds * 1000)
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
+
+
+def _beside(folder: Path, t: Timeline, end: str) -> Path:
+    """Where the file of a recording goes: as its path below the input, with an end of its own."""
+    relative = PurePosixPath(t.call["path"].lstrip("/"))
+    path = folder.joinpath(*(part for part in relative.parts if part != "..")).with_name(relative.name + end)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+FORMATS: dict[str, Callable[[Source, Path], None]] = {
+    "rttm": _rttm, "audformat": _audformat, "textgrid": _textgrid, "webvtt": _webvtt,
+    "csv": _csv, "jsonl": _jsonl, "xlsx": _xlsx, "duckdb": _duckdb,
+}  # fmt: skip

@@ -1,0 +1,178 @@
+"""One row of figures for each recording: `calls`. Computed in SQL, a few parts at a time, so in bounded memory.
+
+Timing comes from the `speech` table, emotion from `segments`. With roles, emotion is that of one role, the
+customer unless asked otherwise: what agents sound like is never mixed into it.
+
+A *region* is a row of `speech`; those of one channel do not overlap. In the order of their starts:
+
+- the *floor* is held by the channel whose regions have reached furthest; a region that reaches further takes it;
+- a *turn* begins with a region that takes the floor from another channel, or is the first;
+- an *interruption* is a turn that begins `CUT_IN_S` or more before the other has ended (the other is cut short: a
+  region that ends before the other does takes no floor, and is a backchannel);
+- a *response latency* is the pause between the other's end and a turn that does not overlap it (floor transfer
+  offset, Heldner & Edlund 2010, where it is not negative).
+
+Emotions are weighed by seconds: `p_angry_s` is the sum of p_angry times the length of each segment.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from ser_batch.errors import UsageError
+from ser_batch.metadata import Metadata, Sources, read_metadata
+from ser_batch.report.database import arrow, literal, parquet_files, quoted, read_manifest
+from ser_batch.schemas import table_schemas
+
+DISTRESS = ("angry", "fearful", "disgust")
+"""The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
+CIRCUMPLEX = {
+    "neutral": (0.0, 0.0), "calm": (0.68, -0.46), "happy": (0.81, 0.51), "sad": (-0.63, -0.27),
+    "angry": (-0.51, 0.59), "fearful": (-0.64, 0.60), "disgust": (-0.60, 0.35), "surprised": (0.40, 0.67),
+}  # fmt: skip
+"""Valence and arousal, -1 to 1: mean ratings of Russell & Mehrabian (1977), Evidence for a three-factor theory of
+emotions, J. Research in Personality 11; calm is their "relaxed", and neutral the origin by definition."""
+
+CUT_IN_S = 0.5
+MIN_QUARTER_S = 3.0
+"""Scored speech that the first and the last quarter of a call need for `escalated`, `recovered`, `valence_change`."""
+ONSET, OFFSET = 0.5, 0.35
+"""An episode begins where the smoothed probability reaches ONSET, and ends where it falls below OFFSET."""
+EPISODE_S = 6.0
+"""Scored speech that an episode lasts at least."""
+EPISODE_GAP_S = 30.0
+"""After so long without scored speech, an episode is over."""
+HOLD_S = 30.0
+"""A silence of this length counts as a hold: waiting, music, or a line that nobody speaks on."""
+PARTS_AT_ONCE = 24
+SQL = (Path(__file__).parent / "measures.sql").read_text(encoding="utf-8")
+CONSTANTS = {
+    "cut_in_s": CUT_IN_S, "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
+    "onset_p": ONSET, "offset_p": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
+}  # fmt: skip
+
+COLUMNS = (
+    "recording_id", "path", "input_root", "started_at", "time_from", "duration_s", "channels", "status", "error",
+    "notes",
+    "day", "hour", "weekday", "week", "folder",
+    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "longest_silence_s", "holds", "hold_s",
+    "one_sided", "turns", "interruptions", "agent_interruptions", "customer_interruptions",
+    "latency_s", "responses", "agent_latency_s", "agent_responses", "customer_latency_s", "customer_responses",
+    "segments", "scored_s", "abstained_s", "distress_s", "valence_s", "arousal_s",
+    "q1_scored_s", "q2_scored_s", "q3_scored_s", "q4_scored_s",
+    "q1_distress_s", "q2_distress_s", "q3_distress_s", "q4_distress_s",
+    "q1_valence_s", "q2_valence_s", "q3_valence_s", "q4_valence_s",
+    "valence_change", "escalated", "recovered", "peak_distress", "peak_at_s", "episodes", "episode_s",
+    "angry_episodes", "fearful_episodes",
+)  # fmt: skip
+"""The columns of `calls`, before those of each label (`p_angry_s`) and the metadata."""
+
+
+def measure(
+    connection: duckdb.DuckDBPyConnection,
+    directory: Path,
+    sources: Sources = Sources(),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    role: str = "customer",
+) -> Metadata:
+    """Makes the tables `calls` (a row per recording), `quarters` (label by quarter of the call) and `episodes`.
+
+    Only recordings that began in [since, until) are taken: by `started_at` of the metadata, else by the time of
+    the file's last change, both in local time. `role` is whose emotions are measured where roles were named.
+
+    Raises:
+        ResultsError: the directory holds no results, or they are damaged.
+        UsageError: the metadata cannot be used, or `role` was not scored.
+    """
+    manifest = read_manifest(directory)
+    labels, parts = manifest.identity.labels, list(manifest.parts)
+    taken = {*COLUMNS, *(f"p_{label}_s" for label in labels)}
+    for table in ("calls", "quarters", "episodes", "selected"):
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    for name, value in CONSTANTS.items():
+        connection.execute(f"SET VARIABLE {name} = {value}")
+    metadata = _select(connection, directory, parts, sources, taken, since, until)
+    for i in range(0, max(1, len(parts)), PARTS_AT_ONCE):
+        _batch(connection, directory, parts[i : i + PARTS_AT_ONCE], labels, role)
+    if role != "customer":
+        roles, scored = connection.execute("SELECT count(customer_talk_s), sum(scored_s) FROM calls").fetchall()[0]
+        if not roles or not scored:
+            raise UsageError(f"{directory}: no {role} was scored; analyse with --roles and --score-agents for that")
+    return metadata
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection,
+    directory: Path,
+    parts: Sequence[str],
+    sources: Sources,
+    taken: set[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> Metadata:
+    """`selected`: which recordings count, when they began, and what the metadata say of them."""
+    files = parquet_files(directory, "recordings", parts)
+    query = "SELECT recording_id, path, input_root, modified_at FROM read_parquet($files)"
+    columns = ["recording_id", "path", "input_root", "modified_at"]
+    found = arrow(connection, query, {"files": files}).to_pandas() if parts else pd.DataFrame(columns=columns)
+    metadata = read_metadata(directory, found, sources, taken - {"started_at"})
+    changed = pd.to_datetime(found.modified_at, utc=True).dt.tz_convert(datetime.now().astimezone().tzinfo)
+    selected = pd.DataFrame({"recording_id": found.recording_id, "started_at": changed.dt.tz_localize(None)})
+    selected = selected.merge(metadata.table, on="recording_id", how="left", suffixes=("", "_given"))
+    given = selected.pop("started_at_given") if "started_at_given" in selected else None
+    selected["time_from"] = "file"
+    if given is not None:
+        selected["time_from"] = given.notna().map({True: "metadata", False: "file"})
+        selected["started_at"] = given.fillna(selected.started_at)
+    keep = pd.Series(True, index=selected.index)
+    if since:
+        keep &= selected.started_at >= since
+    if until:
+        keep &= selected.started_at < until
+    selected = selected[keep].astype({"recording_id": "str", "started_at": "datetime64[us]", "time_from": "str"})
+    connection.register("_selected", selected)
+    connection.execute("CREATE TEMP TABLE selected AS SELECT * FROM _selected")
+    connection.unregister("_selected")
+    return metadata
+
+
+def _batch(
+    connection: duckdb.DuckDBPyConnection, directory: Path, parts: Sequence[str], labels: Sequence[str], role: str
+) -> None:
+    """Adds the recordings of some parts to the tables, which it makes where there are none yet."""
+    for table, schema in table_schemas(labels).items():
+        if parts:
+            # A view cannot have parameters: the files' names become literals.
+            files = ", ".join(literal(file) for file in parquet_files(directory, table, parts))
+            rows = f"read_parquet([{files}])"
+        else:
+            connection.register(f"_no_{table}", schema.empty_table())
+            rows = f"_no_{table}"
+        connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} SEMI JOIN selected USING (recording_id)"
+        )
+    axes = {"distress": dict.fromkeys(DISTRESS, 1.0)}
+    axes |= {axis: {label: at[i] for label, at in CIRCUMPLEX.items()} for i, axis in enumerate(("valence", "arousal"))}
+    axes |= {label: {label: 1.0} for label in ("angry", "fearful")}
+
+    def weighed(weights: Mapping[str, float]) -> str:
+        return " + ".join(f"{w} * {quoted('p_' + label)}" for label, w in weights.items() if label in labels) or "0.0"
+
+    sums = ", ".join(f"{weighed(weights)} AS {axis}" for axis, weights in axes.items())
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP VIEW _scored AS
+        SELECT s.*, end_s - start_s AS d, {sums},
+            least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
+        FROM _segments s JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
+        WHERE role IS NULL OR role = {literal(role)}
+        """
+    )
+    connection.execute(SQL)
+    for table in ("calls", "quarters", "episodes"):
+        there = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", [table]).fetchall()
+        connection.execute(f"{f'INSERT INTO {table}' if there else f'CREATE TEMP TABLE {table} AS'} FROM _{table}")

@@ -1,0 +1,189 @@
+"""From one row for each recording to figures over many: totals, groups, trends, comparisons, with intervals.
+
+Every figure is a `Measure`: a sum over recordings divided by another. So totals, groups, days and replicates of the
+bootstrap are all made in the same way, and long calls count for more where time is what is measured.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from ser_batch.errors import UsageError
+from ser_batch.report.database import arrow, quoted
+from ser_batch.report.measures import COLUMNS
+
+BUCKETS = 400
+"""More recordings than this are dealt into so many groups, which are resampled in their place: the interval is as wide,
+and a million recordings take no longer."""
+SHIPPED = (Path(__file__).parent / "portfolio.toml").read_text(encoding="utf-8")
+REPLICATES = 1000
+MIN_RECORDINGS = 5
+"""Fewer give no interval: resampling so few says nothing of others."""
+MAX_GROUPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure over recordings: the sum of `over` divided by the sum of `by`; both are SQL over a row of `calls`.
+
+    Rows in which either is null do not count.
+    """
+
+    name: str
+    over: str
+    by: str
+    unit: str
+    meaning: str
+    kind: str = "share"
+    """How it is written: share (a percentage), rate, seconds, score, or count (a plain sum)."""
+
+    @property
+    def sql(self) -> str:
+        """The measure over a group of rows."""
+        over = f"sum(CASE WHEN ({self.by}) IS NOT NULL THEN {self.over} END)"
+        by = f"sum(CASE WHEN ({self.over}) IS NOT NULL THEN {self.by} END)"
+        return over if self.kind == "count" else f"{over} / nullif({by}, 0)"
+
+
+def measures(labels: Sequence[str]) -> dict[str, Measure]:
+    """Every measure by its name, for results with these labels: portfolio.toml, and each label's share."""
+    own = {name: Measure(name=name, **values) for name, values in tomllib.loads(SHIPPED).items()}
+    for label in labels:
+        name, meaning = f"{label}_share", f"mean probability of {label}, by scored time"
+        own.setdefault(name, Measure(name, quoted(f"p_{label}_s"), "scored_s", "1", meaning))
+    return own
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measure's value, and its 95 % interval: percentiles of a bootstrap over recordings.
+
+    None where nothing was measured, or too few recordings were (`MIN_RECORDINGS`).
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    recordings: int = 0
+    """How many recordings the figure rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The measures of one group of recordings, and the replicates that their intervals come from."""
+
+    values: dict[str, Figure]
+    recordings: int
+    replicates: dict[str, np.ndarray] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Figure:
+        return self.values[name]
+
+    def less(self, earlier: "Figures") -> dict[str, Figure]:
+        """The differences to an earlier period or another directory, with their intervals."""
+        result = {}
+        for name, now in self.values.items():
+            then = earlier.values.get(name)
+            if then is None or now.value is None or then.value is None:
+                continue
+            low = high = None
+            if now.low is not None and then.low is not None:
+                low, high = _interval(self.replicates[name] - earlier.replicates[name])
+            result[name] = Figure(now.value - then.value, low, high, min(now.recordings, then.recordings))
+        return result
+
+
+def figures(
+    connection: duckdb.DuckDBPyConnection, labels: Sequence[str], by: str | None = None, seed: int = 0
+) -> dict[Any, Figures]:
+    """The measures of all recordings (under the key None), or of each group of them.
+
+    Recordings are dealt at random, but always in the same way, into `BUCKETS`; a replicate draws as many buckets
+    as there are, with replacement (Efron 1979).
+
+    Args:
+        by: a column of `calls`, built-in or of the metadata.
+
+    Raises:
+        UsageError: `by` is no column, or has more than `MAX_GROUPS` values.
+    """
+    wanted = list(measures(labels).values())
+    group = "NULL" if by is None else quoted(_column(connection, by))
+    sums = ", ".join(
+        f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "
+        f"sum(CASE WHEN ({m.over}) IS NOT NULL THEN {m.by} END)::DOUBLE AS by_{i}, "
+        f"count(({m.over}) + ({m.by})) AS n_{i}"
+        for i, m in enumerate(wanted)
+    )
+    table = arrow(
+        connection,
+        f"""
+        SELECT key, bucket, count(*) AS recordings, {sums}
+        FROM (
+            SELECT
+                {group} AS key,
+                row_number() OVER (PARTITION BY {group} ORDER BY hash(recording_id, $seed)) % {BUCKETS} AS bucket,
+                *
+            FROM calls
+        )
+        GROUP BY key, bucket
+        ORDER BY key, bucket
+        """,
+        {"seed": seed},
+    ).to_pandas()
+    if by is None:
+        return {None: _of_group(table, wanted, np.random.default_rng(seed))}
+    groups = {None if pd.isna(key) else key: rows for key, rows in table.groupby("key", sort=False, dropna=False)}
+    if len(groups) > MAX_GROUPS:
+        raise UsageError(f"--by {by}: has {len(groups)} values, more than {MAX_GROUPS}; choose a coarser column")
+    return {key: _of_group(rows, wanted, np.random.default_rng(seed)) for key, rows in groups.items()}
+
+
+def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], rng: np.random.Generator) -> Figures:
+    n = len(rows)
+    # How often each bucket is drawn in each replicate, (replicate, bucket).
+    drawn = rng.multinomial(n, np.full(n, 1 / n), REPLICATES) if n else np.zeros((REPLICATES, 0))
+    values, replicates = {}, {}
+    for i, measure in enumerate(wanted):
+        over, by = (rows[f"{part}_{i}"].fillna(0).to_numpy(float) for part in ("over", "by"))
+        count = int(rows[f"n_{i}"].sum())
+        if measure.kind == "count":
+            values[measure.name] = Figure(float(over.sum()) if count or measure.by == "1" else None, recordings=count)
+            continue
+        if not by.sum():
+            values[measure.name] = Figure(None)
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            replicates[measure.name] = (drawn @ over) / (drawn @ by)
+        enough = count >= MIN_RECORDINGS
+        low, high = _interval(replicates[measure.name]) if enough else (None, None)
+        values[measure.name] = Figure(float(over.sum() / by.sum()), low, high, count)
+    return Figures(values, int(rows.recordings.sum()), replicates)
+
+
+def _interval(replicates: np.ndarray) -> tuple[float | None, float | None]:
+    finite = replicates[np.isfinite(replicates)]
+    if not len(finite):
+        return None, None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    columns = [row[0] for row in connection.execute("SELECT column_name FROM (DESCRIBE calls)").fetchall()]
+    if name not in columns:
+        raise UsageError(f"--by {name}: there is no such column; there are {', '.join(groupable(connection))}")
+    return name
+
+
+def groupable(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The columns that recordings may be grouped by: those of the metadata, and some that every recording has."""
+    columns = [row[0] for row in connection.execute("SELECT column_name FROM (DESCRIBE calls)").fetchall()]
+    own = [name for name in columns if name not in COLUMNS and not name.startswith("p_")]
+    return [*own, "folder", "day", "week", "weekday", "hour", "channels", "one_sided", "input_root"]

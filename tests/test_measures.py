@@ -1,0 +1,290 @@
+"""What is measured of a call: hand-made timelines with known answers, and a naive reading of them as the oracle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ser_batch.report.database import connect, rows_of
+from ser_batch.report.measures import (
+    CIRCUMPLEX,
+    CUT_IN_S,
+    EPISODE_GAP_S,
+    EPISODE_S,
+    HOLD_S,
+    OFFSET,
+    ONSET,
+    measure,
+)
+from ser_batch.report.timelines import interruptions, silences
+from tests.results_fixture import LABELS, call, write_results
+
+
+def measured(directory: Path, **options) -> list[dict]:
+    """The rows of `calls` by path."""
+    with connect() as connection:
+        measure(connection, directory, **options)
+        return rows_of(connection, "FROM calls ORDER BY path")
+
+
+def one(tmp_path, *args, **kwargs) -> dict:
+    """The row of a single call."""
+    return measured(write_results(tmp_path / "out", call("a.wav", *args, **kwargs)))[0]
+
+
+def episodes_of(directory: Path) -> list[dict]:
+    with connect() as connection:
+        measure(connection, directory)
+        return rows_of(connection, "FROM episodes ORDER BY emotion, start_s")
+
+
+def test_a_conversation_without_overlap_has_its_turns_its_latencies_and_no_interruption(tmp_path):
+    row = one(tmp_path, agent=[(1, 5), (5.5, 8), (20, 25)], customer=[(10, 15), (28, 30)])
+    assert row["turns"] == 4  # two regions of the agent in a row are one turn
+    assert (row["interruptions"], row["overtalk_s"]) == (0, 0)
+    assert (row["responses"], row["latency_s"]) == (3, pytest.approx(2 + 5 + 3))
+    assert (row["agent_responses"], row["agent_latency_s"]) == (1, pytest.approx(5))
+    assert (row["customer_responses"], row["customer_latency_s"]) == (2, pytest.approx(2 + 3))
+    assert row["longest_silence_s"] == pytest.approx(70)
+    assert (row["holds"], row["hold_s"]) == (1, pytest.approx(70))
+    assert row["silence_s"] == pytest.approx(100 - 4 - 2.5 - 5 - 5 - 2)
+
+
+def test_who_cuts_in_and_goes_on_interrupts_and_who_only_agrees_does_not(tmp_path):
+    row = one(
+        tmp_path,
+        agent=[(0, 10), (20, 30), (40, 50)],
+        customer=[(9, 12), (24, 26), (49.8, 60)],  # cuts in; says "yes" in between; comes in on the last word
+    )
+    assert (row["interruptions"], row["customer_interruptions"], row["agent_interruptions"]) == (1, 1, 0)
+    assert row["turns"] == 4  # the "yes" is none, and the agent goes on at 40
+    assert row["responses"] == 1  # the agent's at 20: the customer comes in on speech both times
+
+
+def test_silence_before_the_first_word_and_after_the_last_counts(tmp_path):
+    row = one(tmp_path, agent=[(40, 50)], customer=[(55, 60)])
+    assert row["longest_silence_s"] == pytest.approx(40)
+    assert (row["holds"], row["hold_s"]) == (2, pytest.approx(80))
+
+
+def test_a_call_in_which_one_channel_is_silent_is_one_sided(tmp_path):
+    directory = write_results(
+        tmp_path / "out",
+        call("a.wav", agent=[(0, 50)]),
+        call("b.wav", agent=[(0, 5)], customer=[(6, 9)]),
+        call("c.wav"),
+    )
+    assert [row["one_sided"] for row in measured(directory)] == [True, False, False]
+
+
+def test_one_channel_alone_has_no_turns_and_is_timed_all_the_same(tmp_path):
+    row = one(tmp_path, agent=[(0, 10), (20, 30)], roles=(None,))
+    assert row["talk_s"] == pytest.approx(20)
+    assert row["silence_s"] == pytest.approx(80)
+    assert [row[k] for k in ("turns", "interruptions", "responses", "one_sided")] == [None] * 4
+
+
+def test_shares_weigh_probabilities_by_time_and_not_labels(tmp_path):
+    row = one(tmp_path, customer=[(0, 12)], scored=[(0, 2, {"angry": 0.9}), (2, 12, {"angry": 0.3, "happy": 0.35})])
+    assert row["scored_s"] == pytest.approx(12)
+    assert row["p_angry_s"] == pytest.approx(2 * 0.9 + 10 * 0.3)
+    assert row["p_happy_s"] == pytest.approx(3.5)
+    assert row["abstained_s"] == pytest.approx(10)
+    assert row["distress_s"] == pytest.approx(row["p_angry_s"])
+    valence = 2 * 0.9 * CIRCUMPLEX["angry"][0] + 10 * (0.3 * CIRCUMPLEX["angry"][0] + 0.35 * CIRCUMPLEX["happy"][0])
+    assert row["valence_s"] == pytest.approx(valence)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "escalated", "recovered"),
+    [(0.1, 0.8, True, False), (0.8, 0.1, False, True), (0.4, 0.8, False, False), (0.1, 0.4, False, False)],
+)
+def test_a_call_escalates_from_calm_to_distress_and_recovers_the_other_way(tmp_path, first, last, escalated, recovered):
+    row = one(tmp_path, scored=[(5, 10, {"angry": first}), (50, 55, {}), (90, 95, {"fearful": last})])
+    assert (row["escalated"], row["recovered"]) == (escalated, recovered)
+    change = last * CIRCUMPLEX["fearful"][0] - first * CIRCUMPLEX["angry"][0]
+    assert row["valence_change"] == pytest.approx(change)
+
+
+def test_too_little_speech_at_either_end_says_nothing_of_a_change(tmp_path):
+    row = one(tmp_path, scored=[(5, 6, {"angry": 0.1}), (90, 95, {"angry": 0.9})])
+    assert [row[k] for k in ("escalated", "recovered", "valence_change")] == [None] * 3
+
+
+def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_path):
+    levels = [0.1, 0.1, 0.9, 0.9, 0.45, 0.45, 0.1, 0.1, 0.9, 0.1, 0.1]
+    directory = write_results(
+        tmp_path / "out", call("a.wav", scored=[(4 * i, 4 * i + 4, {"angry": p}) for i, p in enumerate(levels)])
+    )
+    (angry,) = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
+    # Smoothed: .10 .37 .63 .75 .60 .33 ...: the single 0.9 at the end is .37, no episode.
+    assert (angry["start_s"], angry["end_s"]) == (8, 20)
+    assert angry["scored_s"] == pytest.approx(12)
+    assert angry["peak"] == pytest.approx(0.75)
+    assert angry["mean"] == pytest.approx((0.9 + 0.9 + 0.45) / 3)
+    assert measured(directory)[0]["angry_episodes"] == 1
+
+
+def test_a_long_pause_ends_an_episode_and_a_short_burst_is_none(tmp_path):
+    hot = {"angry": 0.9}
+    directory = write_results(
+        tmp_path / "out",
+        call("gap.wav", scored=[(0, 4, hot), (4, 8, hot), (50, 54, hot), (54, 58, hot)]),
+        call("burst.wav", scored=[(0, 2, hot), (2, 4, hot)]),
+    )
+    assert [(e["start_s"], e["end_s"]) for e in episodes_of(directory) if e["emotion"] == "distress"] == [
+        (0, 8),
+        (50, 58),
+    ]
+    assert {row["path"]: row["episodes"] for row in measured(directory)} == {"gap.wav": 2, "burst.wav": 0}
+
+
+def test_the_agents_emotions_are_never_mixed_with_the_customers(tmp_path):
+    directory = write_results(
+        tmp_path / "out",
+        call("a.wav", scored=[(0, 10, {"angry": 0.9})], scored_role="agent"),
+        call("b.wav", scored=[(0, 10, {"angry": 0.2})]),
+    )
+    agents, customers = (
+        {row["path"]: row["p_angry_s"] for row in measured(directory, role=role)} for role in ("agent", "customer")
+    )
+    assert customers == {"a.wav": None, "b.wav": pytest.approx(2)}
+    assert agents == {"a.wav": pytest.approx(9), "b.wav": None}
+
+
+def test_asking_for_agents_who_were_not_scored_is_an_error(tmp_path):
+    directory = write_results(tmp_path / "out", call("a.wav", scored=[(0, 10, {"angry": 0.9})]))
+    with pytest.raises(ValueError, match="no agent was scored; analyse with --roles and --score-agents"):
+        measured(directory, role="agent")
+
+
+def test_failed_recordings_are_there_and_measure_nothing(tmp_path):
+    row = one(tmp_path, error="is empty")
+    assert (row["status"], row["error"]) == ("failed", "is empty")
+    assert [row[k] for k in ("talk_s", "turns", "scored_s", "longest_silence_s", "episodes")] == [None] * 5
+
+
+def test_results_without_any_recording_give_no_row(tmp_path):
+    assert measured(write_results(tmp_path / "out")) == []
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 100)), max_size=8)
+
+
+def _track(draws: list[tuple[int, int]]) -> list[tuple[float, float]]:
+    """Disjoint regions in tenths of a second."""
+    spans, at = [], 0
+    for gap, length in draws:
+        spans.append(((at + gap) / 10, (at + gap + length) / 10))
+        at += gap + length + 1
+    return spans
+
+
+def _naive_timing(agent, customer, duration_s) -> dict:
+    """The definitions, read off step by step."""
+    regions = sorted([(*r, 0) for r in agent] + [(*r, 1) for r in customer])
+    held, reach = None, 0.0
+    out = {"turns": 0, "responses": 0, "latency_s": 0.0, "interruptions": 0, "longest_silence_s": 0.0, "holds": 0}
+    for start, end, channel in regions:
+        pause = start - reach
+        out["longest_silence_s"] = max(out["longest_silence_s"], pause)
+        out["holds"] += pause >= HOLD_S
+        if held is None or end > reach:
+            if held != channel:
+                out["turns"] += 1
+                if held is not None and pause >= 0:
+                    out["responses"] += 1
+                    out["latency_s"] += pause
+                if held is not None and -pause >= CUT_IN_S:
+                    out["interruptions"] += 1
+            held, reach = channel, end
+    out["longest_silence_s"] = max(out["longest_silence_s"], duration_s - reach)
+    out["holds"] += duration_s - reach >= HOLD_S
+    return out
+
+
+def _naive_episodes(scored) -> list[tuple[float, float]]:
+    """Hysteresis, one segment after the other."""
+    d = np.array([b - a for a, b, _ in scored])
+    p = np.array([q["angry"] for _, _, q in scored])
+    found, inside, before = [], [], None
+    for i, (start, end, _) in enumerate(scored):
+        near = slice(max(0, i - 1), i + 2)
+        smooth = float((d[near] * p[near]).sum() / d[near].sum())
+        if before is not None and start - before >= EPISODE_GAP_S:
+            found.append(inside)
+            inside = []
+        if smooth >= ONSET or (inside and smooth >= OFFSET):
+            inside.append((start, end))
+        else:
+            found.append(inside)
+            inside = []
+        before = end
+    found.append(inside)
+    return [(e[0][0], e[-1][1]) for e in found if e and sum(b - a for a, b in e) >= EPISODE_S]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=8))
+def test_timing_is_that_of_a_naive_reading(tmp_path_factory, drawn):
+    made = [(_track(a), _track(b)) for a, b in drawn]
+    calls = [call(f"{i}.wav", a, b, duration_s=500) for i, (a, b) in enumerate(made)]
+    rows = measured(write_results(tmp_path_factory.mktemp("out") / "r", *calls, parts=2))
+    for row in rows:
+        agent, customer = made[int(row["path"].removesuffix(".wav"))]
+        for key, value in _naive_timing(agent, customer, 500.0).items():
+            assert row[key] == pytest.approx(value), key
+        regions = sorted([(*r, 0) for r in agent] + [(*r, 1) for r in customer])
+        assert len(interruptions(regions)) == row["interruptions"]
+        assert len(silences(regions, 500.0)) == row["holds"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 400), st.integers(8, 60), st.integers(0, 20)), max_size=14),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_episodes_are_those_of_a_naive_reading(tmp_path_factory, drawn):
+    made = []
+    for rows in drawn:
+        at, scored = 0, []
+        for gap, length, level in rows:
+            # Levels off the thresholds, so that rounding decides nothing.
+            scored.append(((at + gap) / 10, (at + gap + length) / 10, {"angry": min(1.0, level / 20 + 0.0123)}))
+            at += gap + length
+        made.append(scored)
+    calls = [call(f"{i}.wav", scored=s, duration_s=1000) for i, s in enumerate(made)]
+    directory = write_results(tmp_path_factory.mktemp("out") / "r", *calls)
+    with connect() as connection:
+        measure(connection, directory)
+        found = rows_of(connection, "SELECT * FROM episodes JOIN calls USING (recording_id) ORDER BY start_s")
+    for i, scored in enumerate(made):
+        own = [(e["start_s"], e["end_s"]) for e in found if e["path"] == f"{i}.wav" and e["emotion"] == "angry"]
+        assert own == _naive_episodes(scored)
+
+
+def test_more_parts_than_one_batch_give_every_recording_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("ser_batch.report.measures.PARTS_AT_ONCE", 1)
+    monkeypatch.setattr("ser_batch.results.PART_RECORDINGS", 2)
+    calls = [call(f"{i}.wav", agent=[(0, 1 + i)], scored=[(0, 4, {"angry": i / 10})]) for i in range(7)]
+    directory = write_results(tmp_path / "out", *calls, parts=4)
+    rows = measured(directory)
+    assert [row["path"] for row in rows] == [f"{i}.wav" for i in range(7)]
+    assert [row["p_angry_s"] for row in rows] == pytest.approx([4 * i / 10 for i in range(7)], abs=1e-6)
+    assert [row["talk_s"] for row in rows] == pytest.approx([1 + i for i in range(7)])
+
+
+def test_a_directory_whose_name_looks_like_a_pattern_is_read(tmp_path):
+    directory = write_results(tmp_path / "out[1]*'x", call("a.wav", agent=[(0, 5)]))
+    assert measured(directory)[0]["talk_s"] == pytest.approx(5)
+
+
+def test_labels_have_coordinates_on_the_circumplex():
+    assert set(LABELS) <= set(CIRCUMPLEX)
+    assert all(-1 <= v <= 1 for at in CIRCUMPLEX.values() for v in at)
+    assert CIRCUMPLEX["angry"][0] < 0 < CIRCUMPLEX["happy"][0]
