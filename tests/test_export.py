@@ -32,8 +32,9 @@ def results(tmp_path) -> Path:
 
 
 def exported(results: Path, format_: str, tmp_path: Path) -> Path:
-    export_results(results, format_, tmp_path / f"export-{format_}")
-    return tmp_path / f"export-{format_}"
+    out = tmp_path / f"export.{format_}"
+    export_results(results, format_, out)
+    return out
 
 
 def segments_of(results: Path) -> list[dict]:
@@ -105,7 +106,7 @@ def test_jsonl_and_csv_hold_the_tables_and_csv_no_formula(results, tmp_path):
     assert set(calls.path) == {"billing/my call.wav", "'=evil()&<b>.wav", "broken.wav"}
     assert "'-empty" in set(pd.read_csv(folder / "recordings.csv").error.dropna())
     assert len(pd.read_csv(folder / "speech.csv")) == 5
-    assert len(pd.read_csv(folder / "episodes.csv")) == 0
+    assert set(pd.read_csv(folder / "episodes.csv").emotion) == {"distress", "angry"}
 
 
 def test_xlsx_is_read_by_openpyxl_and_holds_no_formula(results, tmp_path):
