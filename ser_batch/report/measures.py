@@ -15,7 +15,9 @@ A *region* is a row of `speech`; those of one channel do not overlap. In the ord
 Emotions are weighed by seconds: `p_angry_s` is the sum of p_angry times the length of each segment.
 """
 
+import string
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -47,11 +49,22 @@ EPISODE_GAP_S = 30.0
 """After so long without scored speech, an episode is over."""
 HOLD_S = 30.0
 """A silence of this length counts as a hold: waiting, music, or a line that nobody speaks on."""
-PARTS_AT_ONCE = 24
-SQL = (Path(__file__).parent / "measures.sql").read_text(encoding="utf-8")
+PARTS_AT_ONCE, BATCHES_AT_ONCE = 24, 2
+SQL = string.Template((Path(__file__).parent / "measures.sql").read_text(encoding="utf-8"))
+CALLS = """
+CREATE VIEW calls AS
+SELECT
+    *,
+    strftime(started_at, '%Y-%m-%d') AS day,
+    hour(started_at) AS hour,
+    strftime(started_at, '%u %a') AS weekday,
+    strftime(started_at, '%G-W%V') AS week,
+    CASE WHEN contains(path, '/') THEN split_part(path, '/', 1) ELSE '.' END AS folder
+FROM measured
+"""
 CONSTANTS = {
     "cut_in_s": CUT_IN_S, "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
-    "onset_p": ONSET, "offset_p": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
+    "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
 }  # fmt: skip
 
 COLUMNS = (
@@ -79,7 +92,7 @@ def measure(
     until: datetime | None = None,
     role: str = "customer",
 ) -> Metadata:
-    """Makes the tables `calls` (a row per recording), `quarters` (label by quarter of the call) and `episodes`.
+    """Makes the view `calls` (a row per recording), and the tables `quarters` (label by quarter of the call) and `episodes`.
 
     Only recordings that began in [since, until) are taken: by `started_at` of the metadata, else by the time of
     the file's last change, both in local time. `role` is whose emotions are measured where roles were named.
@@ -91,13 +104,22 @@ def measure(
     manifest = read_manifest(directory)
     labels, parts = manifest.identity.labels, list(manifest.parts)
     taken = {*COLUMNS, *(f"p_{label}_s" for label in labels)}
-    for table in ("calls", "quarters", "episodes", "selected"):
+    connection.execute("DROP VIEW IF EXISTS calls")
+    for table in ("measured", "quarters", "episodes", "selected"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    for name, value in CONSTANTS.items():
-        connection.execute(f"SET VARIABLE {name} = {value}")
     metadata = _select(connection, directory, parts, sources, taken, since, until)
-    for i in range(0, max(1, len(parts)), PARTS_AT_ONCE):
-        _batch(connection, directory, parts[i : i + PARTS_AT_ONCE], labels, role)
+    everything = since is None and until is None
+    _batch(connection, directory, [], labels, role, everything, make=True)
+    connection.execute(CALLS)
+
+    def add(batch: Sequence[str]) -> None:
+        with connection.cursor() as own:  # with views and temporary tables of its own
+            _batch(own, directory, batch, labels, role, everything)
+
+    # A batch does not keep all cores busy: two do.
+    with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+        for _ in pool.map(add, [parts[i : i + PARTS_AT_ONCE] for i in range(0, len(parts), PARTS_AT_ONCE)]):
+            pass
     if role != "customer":
         roles, scored = connection.execute("SELECT count(customer_talk_s), sum(scored_s) FROM calls").fetchall()[0]
         if not roles or not scored:
@@ -135,15 +157,21 @@ def _select(
         keep &= selected.started_at < until
     selected = selected[keep].astype({"recording_id": "str", "started_at": "datetime64[us]", "time_from": "str"})
     connection.register("_selected", selected)
-    connection.execute("CREATE TEMP TABLE selected AS SELECT * FROM _selected")
+    connection.execute("CREATE TABLE selected AS SELECT * FROM _selected")
     connection.unregister("_selected")
     return metadata
 
 
 def _batch(
-    connection: duckdb.DuckDBPyConnection, directory: Path, parts: Sequence[str], labels: Sequence[str], role: str
+    connection: duckdb.DuckDBPyConnection,
+    directory: Path,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    role: str,
+    everything: bool,
+    make: bool = False,
 ) -> None:
-    """Adds the recordings of some parts to the tables, which it makes where there are none yet."""
+    """Adds the recordings of some parts to the tables, or makes the tables."""
     for table, schema in table_schemas(labels).items():
         if parts:
             # A view cannot have parameters: the files' names become literals.
@@ -152,27 +180,21 @@ def _batch(
         else:
             connection.register(f"_no_{table}", schema.empty_table())
             rows = f"_no_{table}"
-        connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} SEMI JOIN selected USING (recording_id)"
-        )
-    axes = {"distress": dict.fromkeys(DISTRESS, 1.0)}
-    axes |= {axis: {label: at[i] for label, at in CIRCUMPLEX.items()} for i, axis in enumerate(("valence", "arousal"))}
-    axes |= {label: {label: 1.0} for label in ("angry", "fearful")}
+        only = "" if everything else "SEMI JOIN selected USING (recording_id)"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} {only}")
+    connection.execute(SQL.substitute(CONSTANTS, **_label_sums(labels), role=literal(role)))
+    for table, rows in (("measured", "_calls"), ("quarters", "_quarters"), ("episodes", "_episodes")):
+        connection.execute(f"{f'CREATE TABLE {table} AS' if make else f'INSERT INTO {table}'} FROM {rows}")
 
-    def weighed(weights: Mapping[str, float]) -> str:
-        return " + ".join(f"{w} * {quoted('p_' + label)}" for label, w in weights.items() if label in labels) or "0.0"
 
-    sums = ", ".join(f"{weighed(weights)} AS {axis}" for axis, weights in axes.items())
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP VIEW _scored AS
-        SELECT s.*, end_s - start_s AS d, {sums},
-            least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
-        FROM _segments s JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
-        WHERE role IS NULL OR role = {literal(role)}
-        """
-    )
-    connection.execute(SQL)
-    for table in ("calls", "quarters", "episodes"):
-        there = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", [table]).fetchall()
-        connection.execute(f"{f'INSERT INTO {table}' if there else f'CREATE TEMP TABLE {table} AS'} FROM _{table}")
+def _label_sums(labels: Sequence[str]) -> dict[str, str]:
+    """The sums over labels that measures.sql asks for: of probabilities, and (`_s`) of seconds."""
+    weights = {"distress": dict.fromkeys(DISTRESS, 1.0), "angry": {"angry": 1.0}, "fearful": {"fearful": 1.0}}
+    weights |= {
+        axis: {label: at[i] for label, at in CIRCUMPLEX.items()} for i, axis in enumerate(("valence", "arousal"))
+    }
+
+    def weighed(of: Mapping[str, float], end: str) -> str:
+        return " + ".join(f"{w} * {quoted(f'p_{label}{end}')}" for label, w in of.items() if label in labels) or "0.0"
+
+    return {f"{name}{end}": weighed(of, end) for name, of in weights.items() for end in ("", "_s")}

@@ -1,30 +1,42 @@
 -- From the rows of some parts to one row of figures for each recording; measures.py says what the words mean.
 --
 -- In:  _recordings, _speech, _segments   the rows of the recordings that were selected
---      _scored                           the segments of one role, with their length d, and distress, valence and
---                                        arousal computed from their probabilities, and the quarter of the call, 0 to 3
 --      selected                          when each recording began, and its metadata
+--      $$role, $$distress, ...           whose emotions, and sums over the labels, which differ from model to model
+--      $$onset, ...                      the constants of measures.py
 -- Out: _calls, _quarters, _episodes
+
+-- The segments of one role, with their length d and the quarter of the call that they lie in, 0 to 3.
+CREATE OR REPLACE TEMP VIEW _scored AS
+SELECT
+    s.*,
+    end_s - start_s AS d,
+    $distress AS distress, $angry AS angry, $fearful AS fearful,
+    least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
+FROM _segments s
+JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
+WHERE role IS NULL OR role = $role;
 
 -- When who speaks. `until_s` is how far speech has reached before a region, and `holder` the channel that got there.
 CREATE OR REPLACE TEMP TABLE _timing AS
 WITH regions AS (
     SELECT
         *,
-        max(end_s) OVER earlier AS until_s,
-        arg_max(channel, end_s) OVER earlier AS holder
+        -- Microseconds and channel in one number: one running maximum instead of two, one key instead of two.
+        max((end_s * 1e6)::BIGINT * 256 + channel) OVER (
+            PARTITION BY recording_id ORDER BY (start_s * 1e6)::BIGINT * 256 + channel
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS furthest,
+        furthest // 256 / 1e6 AS until_s,
+        furthest % 256 AS holder
     FROM _speech
-    WINDOW earlier AS (
-        PARTITION BY recording_id ORDER BY start_s, end_s, channel
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    )
 ),
 turns AS (
     SELECT
         *,
         start_s - coalesce(until_s, 0) AS pause_s,
         holder IS NULL OR (holder != channel AND end_s > until_s) AS is_turn,
-        holder IS NOT NULL AND is_turn AND pause_s <= -getvariable('cut_in_s') AS is_interruption,
+        holder IS NOT NULL AND is_turn AND pause_s <= -$cut_in_s AS is_interruption,
         holder IS NOT NULL AND is_turn AND pause_s >= 0 AS is_response
     FROM regions
 )
@@ -33,8 +45,8 @@ SELECT
     sum(end_s - start_s) AS talk_s,
     max(end_s) AS last_s,
     max(pause_s) AS longest_pause_s,
-    count(*) FILTER (pause_s >= getvariable('hold_s')) AS holds,
-    coalesce(sum(pause_s) FILTER (pause_s >= getvariable('hold_s')), 0) AS hold_s,
+    count(*) FILTER (pause_s >= $hold_s) AS holds,
+    coalesce(sum(pause_s) FILTER (pause_s >= $hold_s), 0) AS hold_s,
     count(*) FILTER (is_turn) AS turns,
     count(*) FILTER (is_interruption) AS interruptions,
     count(*) FILTER (is_interruption AND role = 'agent') AS agent_interruptions,
@@ -49,31 +61,35 @@ FROM turns
 GROUP BY recording_id;
 
 -- How it sounds, in seconds: probabilities weighed by the length of their segments.
-CREATE OR REPLACE TEMP TABLE _by_quarter AS
+CREATE OR REPLACE TEMP TABLE _sums AS
 SELECT
     recording_id,
     quarter,
     sum(d) AS scored_s,
     coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
-    sum(d * COLUMNS('^(distress|valence|arousal)$')) AS '\1_s',
-    sum(d * COLUMNS('^p_.*$')) AS '\0_s',
+    sum(d * COLUMNS('^p_.*$$')) AS '\0_s',
+    max(greatest(distress, angry, fearful)) AS hottest,
     arg_max({'distress': distress, 'd': d, 'start_s': start_s}, distress, 3) AS strongest
 FROM _scored
 GROUP BY recording_id, quarter;
 
-CREATE OR REPLACE TEMP TABLE _quarters AS
-SELECT quarter, sum(COLUMNS('^.*_s$')) AS '\0'
+CREATE OR REPLACE TEMP VIEW _by_quarter AS
+SELECT *, $distress_s AS distress_s, $valence_s AS valence_s, $arousal_s AS arousal_s
+FROM _sums;
+
+CREATE OR REPLACE TEMP VIEW _quarters AS
+SELECT quarter, sum(COLUMNS('^.*_s$$')) AS '\0'
 FROM _by_quarter
 GROUP BY quarter;
 
 CREATE OR REPLACE TEMP TABLE _emotion AS
 SELECT
     recording_id,
-    sum(COLUMNS('^.*_s$')) AS '\0',
-    sum(COLUMNS('^(scored|distress|valence)_s$')) FILTER (quarter = 0) AS 'q1_\0',
-    sum(COLUMNS('^(scored|distress|valence)_s$')) FILTER (quarter = 1) AS 'q2_\0',
-    sum(COLUMNS('^(scored|distress|valence)_s$')) FILTER (quarter = 2) AS 'q3_\0',
-    sum(COLUMNS('^(scored|distress|valence)_s$')) FILTER (quarter = 3) AS 'q4_\0',
+    sum(COLUMNS('^.*_s$$')) AS '\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 0) AS 'q1_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 1) AS 'q2_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 2) AS 'q3_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 3) AS 'q4_\0',
     list_reverse_sort(flatten(list(strongest)))[:3] AS strongest
 FROM _by_quarter
 GROUP BY recording_id;
@@ -87,14 +103,11 @@ WITH smooth AS (
     SELECT
         recording_id, channel, role, start_s, end_s, d,
         {'distress': d * distress, 'angry': d * angry, 'fearful': d * fearful} AS p_s,
-        start_s - lag(end_s) OVER track >= getvariable('episode_gap_s') AS after_gap,
-        sum(d * COLUMNS('^(distress|angry|fearful)$')) OVER near / sum(d) OVER near AS '\1'
+        start_s - lag(end_s) OVER track >= $episode_gap_s AS after_gap,
+        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near / sum(d) OVER near AS '\1'
     FROM _scored
     -- A mean reaches the threshold only where one of its parts does: most calls need no more than this.
-    SEMI JOIN (
-        SELECT recording_id, channel FROM _scored
-        GROUP BY recording_id, channel HAVING max(greatest(distress, angry, fearful)) >= getvariable('onset_p')
-    ) USING (recording_id, channel)
+    SEMI JOIN (SELECT recording_id FROM _by_quarter WHERE hottest >= $onset) USING (recording_id)
     WINDOW
         track AS (PARTITION BY recording_id, channel ORDER BY start_s),
         near AS (PARTITION BY recording_id, channel ORDER BY start_s ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)
@@ -105,8 +118,8 @@ inside AS (
         recording_id, channel, role, start_s, end_s, d, p_s, after_gap,
         {'distress': distress, 'angry': angry, 'fearful': fearful} AS smoothed,
         last_value(CASE
-            WHEN COLUMNS('^(distress|angry|fearful)$') >= getvariable('onset_p') THEN 1
-            WHEN COLUMNS('^(distress|angry|fearful)$') < getvariable('offset_p') OR coalesce(after_gap, true) THEN 0
+            WHEN COLUMNS('^(distress|angry|fearful)$$') >= $onset THEN 1
+            WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset OR coalesce(after_gap, true) THEN 0
         END IGNORE NULLS) OVER (PARTITION BY recording_id, channel ORDER BY start_s) AS '\1'
     FROM smooth
 ),
@@ -114,8 +127,8 @@ inside AS (
 numbered AS (
     SELECT
         recording_id, channel, role, start_s, end_s, d, p_s, smoothed,
-        CASE WHEN COLUMNS('^(distress|angry|fearful)$') = 1 THEN
-            sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$') = 0 OR after_gap THEN 1 ELSE 0 END)
+        CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 1 THEN
+            sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 0 OR after_gap THEN 1 ELSE 0 END)
             OVER (PARTITION BY recording_id, channel ORDER BY start_s)
         END AS '\1'
     FROM inside
@@ -126,16 +139,11 @@ SELECT
     max(of_emotion(emotion, smoothed)) AS peak, sum(of_emotion(emotion, p_s)) / sum(d) AS mean
 FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
 GROUP BY recording_id, channel, role, emotion, episode
-HAVING sum(d) >= getvariable('episode_s');
+HAVING sum(d) >= $episode_s;
 
-CREATE OR REPLACE TEMP TABLE _calls AS
+CREATE OR REPLACE TEMP VIEW _calls AS
 SELECT
     r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
-    strftime(s.started_at, '%Y-%m-%d') AS day,
-    hour(s.started_at) AS hour,
-    strftime(s.started_at, '%u %a') AS weekday,
-    strftime(s.started_at, '%G-W%V') AS week,
-    CASE WHEN contains(r.path, '/') THEN split_part(r.path, '/', 1) ELSE '.' END AS folder,
     CASE WHEN done THEN coalesce(t.talk_s, 0) END AS talk_s,
     r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
     CASE WHEN done THEN greatest(coalesce(t.longest_pause_s, 0), r.duration_s - coalesce(t.last_s, 0)) END AS longest_silence_s,
@@ -156,10 +164,10 @@ SELECT
     e.* EXCLUDE (recording_id, strongest, ends_scored),
     CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
     CASE WHEN ends_scored THEN
-        q1_distress_s / q1_scored_s < getvariable('offset_p') AND q4_distress_s / q4_scored_s >= getvariable('onset_p')
+        q1_distress_s / q1_scored_s < $offset AND q4_distress_s / q4_scored_s >= $onset
     END AS escalated,
     CASE WHEN ends_scored THEN
-        q1_distress_s / q1_scored_s >= getvariable('onset_p') AND q4_distress_s / q4_scored_s < getvariable('offset_p')
+        q1_distress_s / q1_scored_s >= $onset AND q4_distress_s / q4_scored_s < $offset
     END AS recovered,
     list_sum(list_transform(e.strongest, lambda x: x.d * x.distress)) / list_sum(list_transform(e.strongest, lambda x: x.d))
         AS peak_distress,
@@ -185,7 +193,7 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT
         *,
-        q1_scored_s >= getvariable('min_quarter_s') AND q4_scored_s >= getvariable('min_quarter_s') AS ends_scored
+        q1_scored_s >= $min_quarter_s AND q4_scored_s >= $min_quarter_s AS ends_scored
     FROM _emotion
 ) e ON e.recording_id = r.recording_id
 LEFT JOIN (
@@ -198,4 +206,4 @@ LEFT JOIN (
     FROM _episodes
     GROUP BY recording_id
 ) p ON p.recording_id = r.recording_id,
-LATERAL (SELECT r.duration_s - coalesce(t.last_s, 0) AS tail_s, tail_s >= getvariable('hold_s') AS tail_is_hold);
+LATERAL (SELECT r.duration_s - coalesce(t.last_s, 0) AS tail_s, tail_s >= $hold_s AS tail_is_hold);

@@ -7,6 +7,7 @@ bootstrap are all made in the same way, and long calls count for more where time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,32 +139,42 @@ def figures(
         {"seed": seed},
     ).to_pandas()
     if by is None:
-        return {None: _of_group(table, wanted, np.random.default_rng(seed))}
+        return {None: _of_group(table, wanted, seed)}
     groups = {None if pd.isna(key) else key: rows for key, rows in table.groupby("key", sort=False, dropna=False)}
     if len(groups) > MAX_GROUPS:
         raise UsageError(f"--by {by}: has {len(groups)} values, more than {MAX_GROUPS}; choose a coarser column")
-    return {key: _of_group(rows, wanted, np.random.default_rng(seed)) for key, rows in groups.items()}
+    return {key: _of_group(rows, wanted, seed) for key, rows in groups.items()}
 
 
-def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], rng: np.random.Generator) -> Figures:
-    n = len(rows)
-    # How often each bucket is drawn in each replicate, (replicate, bucket).
-    drawn = rng.multinomial(n, np.full(n, 1 / n), REPLICATES) if n else np.zeros((REPLICATES, 0))
+@lru_cache(maxsize=8)
+def _draws(n: int, seed: int) -> np.ndarray:
+    """How often each of `n` buckets is drawn in each replicate, (replicate, bucket)."""
+    if not n:
+        return np.zeros((REPLICATES, 0))
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), REPLICATES).astype(float)
+
+
+def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], seed: int) -> Figures:
+    over, by, counts = (
+        rows[[f"{part}_{i}" for i in range(len(wanted))]].fillna(0).to_numpy(float) for part in ("over", "by", "n")
+    )
+    drawn = _draws(len(rows), seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn_over, drawn_by = drawn @ over, drawn @ by
+        ratios = drawn_over / drawn_by
+    low, high = np.percentile(np.nan_to_num(ratios, nan=0.0, posinf=0.0, neginf=0.0), [2.5, 97.5], axis=0)
     values, replicates = {}, {}
     for i, measure in enumerate(wanted):
-        over, by = (rows[f"{part}_{i}"].fillna(0).to_numpy(float) for part in ("over", "by"))
-        count = int(rows[f"n_{i}"].sum())
+        count = int(counts[:, i].sum())
         if measure.kind == "count":
-            values[measure.name] = Figure(float(over.sum()) if count or measure.by == "1" else None, recordings=count)
-            continue
-        if not by.sum():
+            values[measure.name] = Figure(float(over[:, i].sum()), recordings=count)
+        elif not by[:, i].sum():
             values[measure.name] = Figure(None)
-            continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            replicates[measure.name] = (drawn @ over) / (drawn @ by)
-        enough = count >= MIN_RECORDINGS
-        low, high = _interval(replicates[measure.name]) if enough else (None, None)
-        values[measure.name] = Figure(float(over.sum() / by.sum()), low, high, count)
+        else:
+            replicates[measure.name] = ratios[:, i]
+            enough = count >= MIN_RECORDINGS
+            limits = (float(low[i]), float(high[i])) if enough else (None, None)
+            values[measure.name] = Figure(float(over[:, i].sum() / by[:, i].sum()), *limits, count)
     return Figures(values, int(rows.recordings.sum()), replicates)
 
 
