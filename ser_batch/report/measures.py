@@ -92,7 +92,7 @@ def measure(
     until: datetime | None = None,
     role: str = "customer",
 ) -> Metadata:
-    """Makes the view `calls` (a row per recording), and the tables `quarters` (label by quarter of the call) and `episodes`.
+    """Makes `calls` (a row per recording), `quarters` (sums by quarter of the call) and `episodes`.
 
     Only recordings that began in [since, until) are taken: by `started_at` of the metadata, else by the time of
     the file's last change, both in local time. `role` is whose emotions are measured where roles were named.

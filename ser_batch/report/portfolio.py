@@ -172,9 +172,10 @@ def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], seed: int) -> Figur
             values[measure.name] = Figure(None)
         else:
             replicates[measure.name] = ratios[:, i]
-            enough = count >= MIN_RECORDINGS
-            limits = (float(low[i]), float(high[i])) if enough else (None, None)
-            values[measure.name] = Figure(float(over[:, i].sum() / by[:, i].sum()), *limits, count)
+            value, enough = float(over[:, i].sum() / by[:, i].sum()), count >= MIN_RECORDINGS
+            values[measure.name] = Figure(
+                value, float(low[i]) if enough else None, float(high[i]) if enough else None, count
+            )
     return Figures(values, int(rows.recordings.sum()), replicates)
 
 

@@ -40,7 +40,8 @@ from ser_batch.report.database import connect, literal
 began = time.perf_counter()
 with connect() as connection:
     files = ", ".join(literal(str(p)) for p in sorted((Path(sys.argv[1]) / "segments").iterdir()))
-    connection.execute(f"CREATE TEMP TABLE t AS SELECT recording_id, avg(COLUMNS('^p_.*')) FROM read_parquet([{files}]) GROUP BY 1")
+    means = f"SELECT recording_id, avg(COLUMNS('^p_.*')) FROM read_parquet([{files}]) GROUP BY recording_id"
+    connection.execute(f"CREATE TEMP TABLE t AS {means}")
 print(time.perf_counter() - began)
 """
 
