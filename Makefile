@@ -6,8 +6,9 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	rm -rf results
-	$(BIN)/ser analyze examples/calls --roles agent,customer --out results || test $$? -eq 3
-	$(BIN)/ser report results
+	$(BIN)/ser analyze examples/calls --roles agent,customer --metadata examples/calls.csv --out results || test $$? -eq 3
+	$(BIN)/ser report results --by queue --html results/report.html
+	$(BIN)/ser report results --by queue
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
@@ -21,6 +22,7 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/report.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

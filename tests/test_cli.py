@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ser_batch.cli import app
 from tests.conftest import EXAMPLES, ROOT, ser, tables
 
-COMMANDS = ("analyze", "report", "predict", "train", "evaluate", "compare", "corpus", "models", "doctor")
+COMMANDS = ("analyze", "report", "export", "predict", "train", "evaluate", "compare", "corpus", "models", "doctor")
 
 
 def test_help_names_every_command_and_imports_no_torch():
@@ -54,6 +54,27 @@ def test_a_run_ends_with_a_summary_and_with_what_to_type_next(calls, tmp_path, t
     again = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert again.returncode == 0
     assert "5 already there" in again.stdout
+
+
+def test_metadata_given_to_a_run_are_kept_for_every_report(calls, tmp_path, tiny_bundle):
+    options = (
+        "--bundle",
+        tiny_bundle,
+        "--quiet",
+        "--metadata",
+        EXAMPLES.parent / "calls.csv",
+        "--out",
+        tmp_path / "out",
+    )
+    assert ser("analyze", calls, *options).returncode == 3
+    report = json.loads(ser("report", tmp_path / "out", "--by", "queue", "--format", "json").stdout)
+    assert {group["group"]: group["figures"]["recordings"]["value"] for group in report["groups"]} == {
+        "billing": 3,
+        "delivery": 2,
+    }
+    assert report["first"] == "2026-11-02T09:14:00"
+    assert ser("analyze", calls, *options[:4], tmp_path / "none.csv", "--out", tmp_path / "new").returncode == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):

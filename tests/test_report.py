@@ -19,10 +19,10 @@ from ser_batch.report.markdown import to_markdown
 from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
 from ser_batch.report.palette import COLOURS
 from ser_batch.report.plots import draw_plots
-from ser_batch.report.portfolio import MIN_RECORDINGS, figures
+from ser_batch.report.portfolio import MIN_RECORDINGS, figures, measures_of
 from ser_batch.report.records import to_dict
 from ser_batch.report.terminal import WIDTH, call_page, clock, page
-from tests.conftest import ser
+from tests.conftest import ROOT, ser
 from tests.results_fixture import LABELS, call, write_results
 
 
@@ -306,6 +306,13 @@ def test_reporting_loads_neither_torch_nor_librosa(results):
         "assert not {'torch', 'librosa', 'torchaudio'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.count("Error") == 0
+
+
+def test_the_docs_explain_every_measure_as_it_is_computed():
+    text = (ROOT / "docs" / "reports.md").read_text()
+    for name, measure in measures_of(()).items():
+        by = "–" if measure.kind == "count" else f"`{measure.by}`"
+        assert f"| `{name}` | {measure.meaning} | {measure.unit} | `{measure.over}` | {by} |" in text
 
 
 def test_figures_do_not_depend_on_the_order_of_recordings(tmp_path):

@@ -18,7 +18,7 @@ from ser_batch.errors import UsageError
 from ser_batch.metadata import Metadata, Sources
 from ser_batch.report.database import connect, literal, parquet_files, quoted, read_manifest, rows_of
 from ser_batch.report.measures import measure
-from ser_batch.report.portfolio import measures
+from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows
 from ser_batch.report.timelines import Timeline, timelines
 from ser_batch.schemas import table_schemas
@@ -140,7 +140,7 @@ def _jsonl(source: Source, folder: Path) -> None:
 def _duckdb(source: Source, path: Path) -> None:
     """One database: the three tables, calls and episodes, and views of what is asked most."""
     connection = source.connection
-    shares = ", ".join(f"{m.sql} AS {quoted(m.name)}" for m in measures(source.labels).values())
+    shares = ", ".join(f"{m.sql} AS {quoted(m.name)}" for m in measures_of(source.labels).values())
     connection.execute(f"ATTACH {literal(str(path))} AS export")
     try:
         for name in ("recordings", "speech", "segments"):
@@ -221,7 +221,7 @@ def _xlsx(source: Source, path: Path) -> None:
         schema = table_schemas(source.labels)["segments"]
         query = f"FROM {source.rows('segments')} ORDER BY path, start_s, channel"
         sheet("segments", schema.names, rows_of(connection, query))
-        meanings = [{"name": m.name, "unit": m.unit, "meaning": m.meaning} for m in measures(source.labels).values()]
+        meanings = [{"name": m.name, "unit": m.unit, "meaning": m.meaning} for m in measures_of(source.labels).values()]
         made = {"name": "made by", "unit": f"ser {__version__}", "meaning": source.model_id}
         sheet("about", ["name", "unit", "meaning"], [*meanings, made])
 

@@ -25,7 +25,7 @@ from ser_batch.report.database import quoted, rows_of
 from ser_batch.report.measures import DISTRESS
 from ser_batch.report.overview import Opened, Report
 from ser_batch.report.palette import CHANNELS, colours
-from ser_batch.report.portfolio import measures
+from ser_batch.report.portfolio import measures_of
 from ser_batch.report.terminal import COMPARED, clock, interval, is_clear, label_of, number
 from ser_batch.report.timelines import Timeline, timelines
 
@@ -108,7 +108,7 @@ def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) ->
 def _data(opened: Opened, folder: Path) -> dict[str, Any]:
     """What the page knows of all calls; of each measure it gets both sums, so that it can add up any choice of them."""
     report, connection = opened.report, opened.connection
-    every = measures(report.labels)
+    every = measures_of(report.labels)
     names = [*(f"{label}_share" for label in report.labels), *SHOWN]
     names = [name for name in names if report.total[name].value is not None]
     pairs = ", ".join(f"round(({every[n].over})::DOUBLE, 4), round(({every[n].by})::DOUBLE, 4)" for n in names)

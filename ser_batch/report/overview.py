@@ -15,7 +15,7 @@ from ser_batch.errors import ResultsError, UsageError
 from ser_batch.metadata import Metadata, Sources
 from ser_batch.report.database import connect, read_manifest, rows_of
 from ser_batch.report.measures import measure
-from ser_batch.report.portfolio import Figure, Figures, Measure, figures, measures
+from ser_batch.report.portfolio import Figure, Figures, Measure, figures, measures_of
 from ser_batch.report.timelines import Timeline, timelines
 
 TRIES = 5
@@ -139,7 +139,7 @@ def _sum_up(
         role=options.role if by_roles else "everyone",
         first=first,
         last=last,
-        measures=measures(labels),
+        measures=measures_of(labels),
         total=total,
         days=days or weeks,
         hours=figures(connection, labels, "hour") if total.recordings else {},

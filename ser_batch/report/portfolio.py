@@ -52,7 +52,7 @@ class Measure:
         return over if self.kind == "count" else f"{over} / nullif({by}, 0)"
 
 
-def measures(labels: Sequence[str]) -> dict[str, Measure]:
+def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
     """Every measure by its name, for results with these labels: portfolio.toml, and each label's share."""
     own = {name: Measure(name=name, **values) for name, values in tomllib.loads(SHIPPED).items()}
     for label in labels:
@@ -114,7 +114,7 @@ def figures(
     Raises:
         UsageError: `by` is no column, or has more than `MAX_GROUPS` values.
     """
-    wanted = list(measures(labels).values())
+    wanted = list(measures_of(labels).values())
     group = "NULL" if by is None else quoted(_column(connection, by))
     sums = ", ".join(
         f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "

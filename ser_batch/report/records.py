@@ -11,7 +11,7 @@ import duckdb
 from ser_batch.metadata import Metadata
 from ser_batch.report.database import quoted
 from ser_batch.report.overview import Opened, Report
-from ser_batch.report.portfolio import Figure, Figures, measures
+from ser_batch.report.portfolio import Figure, Figures, measures_of
 from ser_batch.report.timelines import Timeline
 
 ROWS_AT_ONCE = 20_000
@@ -27,14 +27,14 @@ ONE = ("recordings", "done", "failed", "failed_share", "episodes", "episode_shar
 
 def call_columns(labels: Sequence[str]) -> list[str]:
     """The measures that a single recording has a value of: those of `portfolio`, over its row alone."""
-    return [name for name in measures(labels) if name not in ONE]
+    return [name for name in measures_of(labels) if name not in ONE]
 
 
 def call_rows(
     connection: duckdb.DuckDBPyConnection, labels: Sequence[str], metadata: Metadata, order: str = "path"
 ) -> Iterator[list[dict[str, Any]]]:
     """The recordings, some thousand at a time: facts, metadata, and each measure's value for that one recording."""
-    every = measures(labels)
+    every = measures_of(labels)
     values = [
         f"({every[name].over})::DOUBLE / nullif(({every[name].by})::DOUBLE, 0) AS {quoted(name)}"
         for name in call_columns(labels)

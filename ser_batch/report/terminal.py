@@ -206,8 +206,8 @@ def _timing(report: Report) -> Table | None:
         return None
     table = Table(title="Conversation", title_justify="left", box=None, show_header=False, padding=(0, 1))
     cells = [(label_of(report.measures[n]), number(report.total[n].value, report.measures[n])) for n in names]
-    for i in range(0, len(cells), 3):
-        table.add_row(*[cell for pair in cells[i : i + 3] for cell in (Text(pair[0]), Text(pair[1], "bold"))])
+    for i in range(0, len(cells), 2):
+        table.add_row(*[cell for pair in cells[i : i + 2] for cell in (Text(pair[0]), Text(pair[1], "bold"))])
     return table
 
 
