@@ -80,6 +80,13 @@ def test_quarters_are_of_the_call_and_sum_to_one(results):
     assert sum(last[label] for label in LABELS) == pytest.approx(1)
 
 
+def test_distributions_are_quantiles_over_single_calls(tmp_path):
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": i / 100})]) for i in range(101)]
+    spread = report_of(write_results(tmp_path / "out", *calls)).distributions
+    assert spread["angry_share"] == pytest.approx([0.05, 0.25, 0.5, 0.75, 0.95], abs=1e-6)
+    assert "customer_latency_s" not in spread  # nobody answers
+
+
 def test_calls_are_ranked_by_their_strongest_moments_with_a_reason_in_words(results):
     storm, calm = report_of(results).top
     assert (storm.call["path"], calm.call["path"]) == ("billing/storm.wav", "billing/calm.wav")

@@ -138,14 +138,14 @@ def _print(opened: "Opened", format_: Format) -> None:
 
 def _print_call(opened: "Opened", directory: Path, call: str, role: str) -> None:
     from ser_batch.report.terminal import WIDTH, call_page
-    from ser_batch.report.timelines import timelines
+    from ser_batch.report.timelines import read_timelines
 
     query = "SELECT recording_id FROM calls WHERE recording_id = $1 OR path = $1 OR ends_with(path, '/' || $1)"
     found = [row[0] for row in opened.connection.execute(query, [call]).fetchall()]
     if len(found) != 1:
         which = "there is no such call here" if not found else f"{len(found)} calls have this name; give the whole path"
         raise UsageError(f"--call {call}: {which}")
-    timeline = next(timelines(opened.connection, directory, found, role))
+    timeline = next(read_timelines(opened.connection, directory, found, role))
     _console(WIDTH).print(call_page(timeline, opened.report.labels))
 
 

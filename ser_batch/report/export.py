@@ -20,7 +20,7 @@ from ser_batch.report.database import connect, literal, parquet_files, quoted, r
 from ser_batch.report.measures import measure
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows
-from ser_batch.report.timelines import Timeline, timelines
+from ser_batch.report.timelines import Timeline, read_timelines
 from ser_batch.schemas import table_schemas
 
 FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
@@ -55,7 +55,7 @@ class Source:
         query = "SELECT recording_id FROM calls WHERE status = 'done' ORDER BY path"
         ids = [row[0] for row in self.connection.execute(query).fetchall()]
         for i in range(0, len(ids), AT_ONCE):
-            yield from timelines(self.connection, self.directory, ids[i : i + AT_ONCE])
+            yield from read_timelines(self.connection, self.directory, ids[i : i + AT_ONCE])
 
 
 def export_results(

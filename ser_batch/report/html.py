@@ -27,7 +27,7 @@ from ser_batch.report.overview import Opened, Report
 from ser_batch.report.palette import CHANNELS, colours
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.terminal import COMPARED, clock, interval, is_clear, label_of, number
-from ser_batch.report.timelines import Timeline, timelines
+from ser_batch.report.timelines import Timeline, read_timelines
 
 MAX_CALLS = 2000
 """What one file holds; a folder holds any number."""
@@ -181,7 +181,7 @@ def _chunks(opened: Opened, directory: Path) -> Iterator[str]:
     role = opened.report.role if opened.report.role != "everyone" else "customer"
     at_once = 20 * CHUNK
     for start in range(0, len(ids), at_once):
-        made = [_details(t) for t in timelines(opened.connection, directory, ids[start : start + at_once], role)]
+        made = [_details(t) for t in read_timelines(opened.connection, directory, ids[start : start + at_once], role)]
         for i in range(0, len(made), CHUNK):
             packed = gzip.compress(json.dumps(made[i : i + CHUNK], separators=(",", ":")).encode(), mtime=0)
             yield base64.b64encode(packed).decode()

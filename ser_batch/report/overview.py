@@ -15,8 +15,8 @@ from ser_batch.errors import ResultsError, UsageError
 from ser_batch.metadata import Metadata, Sources
 from ser_batch.report.database import connect, read_manifest, rows_of
 from ser_batch.report.measures import measure
-from ser_batch.report.portfolio import Figure, Figures, Measure, figures, measures_of
-from ser_batch.report.timelines import Timeline, timelines
+from ser_batch.report.portfolio import Figure, Figures, Measure, distributions, figures, measures_of
+from ser_batch.report.timelines import Timeline, read_timelines
 
 TRIES = 5
 FAILURES = 1000
@@ -68,6 +68,8 @@ class Report:
     hours: dict[int, Figures]
     by: str | None
     groups: dict[Any, Figures]
+    distributions: dict[str, list[float]]
+    """Quantiles (`QUANTILES`) of each measure over single recordings."""
     quarters: list[dict[str, float] | None]
     top: list[Timeline]
     failures: list[dict[str, Any]]
@@ -145,8 +147,9 @@ def _sum_up(
         hours=figures(connection, labels, "hour") if total.recordings else {},
         by=options.by,
         groups=figures(connection, labels, options.by) if options.by else {},
+        distributions=distributions(connection, labels),
         quarters=_quarters(connection, labels),
-        top=list(timelines(connection, directory, top, options.role)),
+        top=list(read_timelines(connection, directory, top, options.role)),
         failures=rows_of(connection, failed, {"n": FAILURES}),
         comparison=comparison,
         notes=[*_notes(directory, total, from_file, by_roles, options), *metadata.notes],

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ser_batch.errors import UsageError
-from ser_batch.report.database import arrow, quoted
+from ser_batch.report.database import arrow, quoted, rows_of
 from ser_batch.report.measures import COLUMNS
 
 BUCKETS = 400
@@ -24,6 +24,12 @@ BUCKETS = 400
 and a million recordings take no longer."""
 SHIPPED = (Path(__file__).parent / "portfolio.toml").read_text(encoding="utf-8")
 REPLICATES = 1000
+OF_MANY = frozenset(
+    ("recordings", "done", "failed", "failed_share", "episodes", "episode_share", "angry_episode_share",
+     "fearful_episode_share", "escalated_share", "recovered_share", "one_sided_share", "audio_h", "talk_h", "scored_h")
+)  # fmt: skip
+"""Measures that say nothing new of a single recording."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MIN_RECORDINGS = 5
 """Fewer give no interval: resampling so few says nothing of others."""
 MAX_GROUPS = 200
@@ -45,6 +51,11 @@ class Measure:
     """How it is written: share (a percentage), rate, seconds, score, or count (a plain sum)."""
 
     @property
+    def of_one(self) -> str:
+        """The measure of a single row, in SQL."""
+        return f"(({self.over})::DOUBLE / nullif(({self.by})::DOUBLE, 0))"
+
+    @property
     def sql(self) -> str:
         """The measure over a group of rows."""
         over = f"sum(CASE WHEN ({self.by}) IS NOT NULL THEN {self.over} END)"
@@ -59,6 +70,11 @@ def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
         name, meaning = f"{label}_share", f"mean probability of {label}, by scored time"
         own.setdefault(name, Measure(name, quoted(f"p_{label}_s"), "scored_s", "1", meaning))
     return own
+
+
+def single_measures(labels: Sequence[str]) -> dict[str, Measure]:
+    """The measures that say something of a single recording."""
+    return {name: measure for name, measure in measures_of(labels).items() if name not in OF_MANY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +208,14 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     if name not in columns:
         raise UsageError(f"--by {name}: there is no such column; there are {', '.join(groupable(connection))}")
     return name
+
+
+def distributions(connection: duckdb.DuckDBPyConnection, labels: Sequence[str]) -> dict[str, list[float]]:
+    """How each measure is spread over single recordings, as `QUANTILES`; one that no recording has is left out."""
+    wanted = single_measures(labels)
+    chosen = ", ".join(f"quantile_cont({m.of_one}, {list(QUANTILES)}) AS {quoted(m.name)}" for m in wanted.values())
+    (row,) = rows_of(connection, f"SELECT {chosen} FROM calls")
+    return {name: values for name, values in row.items() if values is not None}
 
 
 def groupable(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -11,7 +11,7 @@ import duckdb
 from ser_batch.metadata import Metadata
 from ser_batch.report.database import quoted
 from ser_batch.report.overview import Opened, Report
-from ser_batch.report.portfolio import Figure, Figures, measures_of
+from ser_batch.report.portfolio import QUANTILES, Figure, Figures, single_measures
 from ser_batch.report.timelines import Timeline
 
 ROWS_AT_ONCE = 20_000
@@ -19,26 +19,13 @@ FACTS = ("recording_id", "path", "input_root", "started_at", "time_from", "chann
 EVENTS = ("escalated", "recovered", "one_sided", "peak_distress", "peak_at_s", "episodes", "angry_episodes",
           "fearful_episodes", "turns", "interruptions", "agent_interruptions", "customer_interruptions", "holds",
           "agent_talk_s", "customer_talk_s")  # fmt: skip
-ONE = ("recordings", "done", "failed", "failed_share", "episodes", "episode_share", "angry_episode_share",
-       "fearful_episode_share", "escalated_share", "recovered_share", "one_sided_share", "audio_h", "talk_h",
-       "scored_h")  # fmt: skip
-"""Measures that say nothing new of a single recording."""
-
-
-def call_columns(labels: Sequence[str]) -> list[str]:
-    """The measures that a single recording has a value of: those of `portfolio`, over its row alone."""
-    return [name for name in measures_of(labels) if name not in ONE]
 
 
 def call_rows(
     connection: duckdb.DuckDBPyConnection, labels: Sequence[str], metadata: Metadata, order: str = "path"
 ) -> Iterator[list[dict[str, Any]]]:
     """The recordings, some thousand at a time: facts, metadata, and each measure's value for that one recording."""
-    every = measures_of(labels)
-    values = [
-        f"({every[name].over})::DOUBLE / nullif(({every[name].by})::DOUBLE, 0) AS {quoted(name)}"
-        for name in call_columns(labels)
-    ]
+    values = [f"{m.of_one} AS {quoted(m.name)}" for m in single_measures(labels).values()]
     own = [quoted(name) for name in metadata.columns if name != "started_at"]
     chosen = ", ".join([*FACTS, *EVENTS, *own, "talk_s", "scored_s", *values])
     for batch in connection.sql(f"SELECT {chosen} FROM calls ORDER BY {order}").to_arrow_reader(ROWS_AT_ONCE):
@@ -92,6 +79,10 @@ def to_dict(report: Report) -> dict[str, Any]:
             "recordings": comparison.recordings,
             "then": {name: _figure(figure) for name, figure in comparison.then.items()},
             "change": {name: _figure(figure) for name, figure in comparison.change.items()},
+        },
+        "distributions": {
+            name: {f"p{q * 100:.0f}": value for q, value in zip(QUANTILES, values, strict=True)}
+            for name, values in report.distributions.items()
         },
         "quarters": report.quarters,
         "days": {key: _figures(group) for key, group in report.days.items()},

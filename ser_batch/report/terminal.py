@@ -204,10 +204,20 @@ def _timing(report: Report) -> Table | None:
     )  # fmt: skip
     if not names:
         return None
-    table = Table(title="Conversation", title_justify="left", box=None, show_header=False, padding=(0, 1))
-    cells = [(label_of(report.measures[n]), number(report.total[n].value, report.measures[n])) for n in names]
-    for i in range(0, len(cells), 2):
-        table.add_row(*[cell for pair in cells[i : i + 2] for cell in (Text(pair[0]), Text(pair[1], "bold"))])
+    table = Table(title="Conversation", title_justify="left", box=None, padding=(0, 2, 0, 1))
+    table.add_column()
+    table.add_column("all", justify="right")
+    table.add_column("half of the calls", justify="right")
+    table.add_column("nine in ten", justify="right")
+    for name in names:
+        measure = report.measures[name]
+        spread = report.distributions.get(name)
+        ranges = (
+            [f"{number(spread[a], measure)} to {number(spread[b], measure)}" for a, b in ((1, 3), (0, 4))]
+            if spread
+            else []
+        )
+        table.add_row(label_of(measure), Text(number(report.total[name].value, measure), "bold"), *ranges)
     return table
 
 

@@ -135,7 +135,7 @@ class Timeline:
         return [Moment(late[0].start_s, late[-1].end_s, late[0].channel, late[0].role, None, last, weight, reason)]
 
 
-def timelines(
+def read_timelines(
     connection: duckdb.DuckDBPyConnection, directory: Path, recording_ids: Sequence[str], role: str = "customer"
 ) -> Iterator[Timeline]:
     """The timelines of some recordings that `measure` has put into `calls`, in the order given."""

@@ -147,6 +147,13 @@
     (point) => toggle(state.group, groups[point.pointIndex].key));
   };
 
+  const drawSpread = () => {
+    const m = data.measures[state.measure], values = shown.map((call) => one(call, state.measure)).filter((v) => v !== null);
+    $("spread-title").textContent = `${m.label}, call by call`;
+    plot("spread", [{ type: "histogram", x: values, nbinsx: 30, marker: { color: style("--accent") }, hovertemplate: "%{x}: %{y} calls<extra></extra>" }],
+      { bargap: 0.05, xaxis: axis(m.kind === "share" ? { tickformat: ".0%" } : {}), yaxis: axis({ title: { text: "calls" }, rangemode: "tozero" }) });
+  };
+
   const drawEmotions = () => {
     const rows = data.labels.map((label) => ({ label, f: figure(shown, data.measures.findIndex((m) => m.name === label + "_share")) })).filter((r) => r.f.value !== null).sort((a, b) => a.f.value - b.f.value);
     plot("emotions", [{
@@ -338,7 +345,7 @@
   });
 
   // ---------------------------------------------------------------- beginning
-  const draw = () => { shown = apply(); drawChips(); drawCards(); drawTrend(); drawGroups(); drawEmotions(); drawQuarters(); drawTable(); };
+  const draw = () => { shown = apply(); drawChips(); drawCards(); drawTrend(); drawGroups(); drawSpread(); drawEmotions(); drawQuarters(); drawTable(); };
   const theme = (dark) => {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     $("theme").textContent = dark ? "Light" : "Dark";
@@ -359,7 +366,7 @@
     choose($("measure"), data.measures.map((m) => m.label), data.measures.findIndex((m) => m.name === "distress_share"), (i) => { state.measure = i; });
     choose($("group"), data.columns, data.by ? data.columns.indexOf(data.by) : Math.min(1, data.columns.length - 1), (i) => { state.group = i; });
     $("search").oninput = () => { state.search = $("search").value; state.page = 0; draw(); };
-    if (!data.measures.length) { for (const id of ["trend", "groups", "emotions", "quarters"]) $(id).closest("figure").hidden = true; shown = apply(); drawCards(); drawTable(); } else theme(matchMedia("(prefers-color-scheme: dark)").matches);
+    if (!data.measures.length) { for (const id of ["trend", "groups", "spread", "emotions", "quarters"]) $(id).closest("figure").hidden = true; shown = apply(); drawCards(); drawTable(); } else theme(matchMedia("(prefers-color-scheme: dark)").matches);
     const linked = /^#call=(.+)$/.exec(location.hash);
     const call = linked && data.calls.find((c) => c.id === decodeURIComponent(linked[1]));
     if (call) open(call);
