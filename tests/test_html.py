@@ -71,9 +71,9 @@ class Page:
         return self.page.locator("#table tbody tr td:first-child").all_inner_texts()
 
 
-def write(results: Path, target: Path, **options) -> Path:
+def write(results: Path, target: Path | str, **options) -> Path:
     with make_report(results, Options(**options)) as opened:
-        return write_html(opened, results, target)
+        return write_html(opened, results, str(target))
 
 
 @browser_needed
@@ -195,7 +195,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(results, tmp_path, chromium
 
 @browser_needed
 def test_a_folder_loads_what_it_shows(results, tmp_path, chromium):
-    index = write(results, _folder(tmp_path / "pages"))
+    index = write(results, f"{tmp_path / 'pages'}/")
     assert index.name == "index.html"
     assert len(list((index.parent / "calls").iterdir())) == 3
     made = Page(chromium, index)
@@ -205,9 +205,13 @@ def test_a_folder_loads_what_it_shows(results, tmp_path, chromium):
     assert made.complaints == []
 
 
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path
+def test_only_changes_beyond_chance_stand_out(results, tmp_path):
+    text = write(results, tmp_path / "same.html", compare=str(results)).read_text("utf-8")
+    assert "by more than chance:\nnothing." in text
+    assert "<strong>" not in text.split("<main>")[1].split("</main>")[0]
+    calm = write_results(tmp_path / "calm", *(call(f"{i}.wav", scored=[(6, 9, {"angry": i / 900})]) for i in range(90)))
+    text = write(results, tmp_path / "more.html", compare=str(calm)).read_text("utf-8")
+    assert "angry share <strong>+" in text
 
 
 @browser_needed

@@ -73,7 +73,7 @@ def command(
         ),
     ] = Format.table,
     html: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Write an interactive page: a file, or for any number of calls DIR/.", rich_help_panel=_HOW),
     ] = None,
     plots: Annotated[

@@ -20,14 +20,13 @@ from ser_batch.report.database import connect, literal, parquet_files, quoted, r
 from ser_batch.report.measures import measure
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows
-from ser_batch.report.timelines import Timeline, read_timelines
+from ser_batch.report.timelines import Timeline, all_timelines
 from ser_batch.schemas import table_schemas
 
 FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
 """Formats that are a folder of files; the others are one file."""
 SHEET_ROWS = 1_048_575
 """What a sheet holds below its header."""
-AT_ONCE = 500
 TIERS = 1e-3
 """Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
 
@@ -51,11 +50,9 @@ class Source:
         return f"(SELECT * FROM read_parquet([{files}]) SEMI JOIN selected USING (recording_id))"
 
     def timelines(self) -> Iterator[Timeline]:
-        """All recordings that are done, by path."""
-        query = "SELECT recording_id FROM calls WHERE status = 'done' ORDER BY path"
-        ids = [row[0] for row in self.connection.execute(query).fetchall()]
-        for i in range(0, len(ids), AT_ONCE):
-            yield from read_timelines(self.connection, self.directory, ids[i : i + AT_ONCE])
+        """All recordings that are done."""
+        found = all_timelines(self.connection, self.directory)
+        return (timeline for timeline in found if timeline.call["status"] == "done")
 
 
 def export_results(

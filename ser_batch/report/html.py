@@ -27,7 +27,7 @@ from ser_batch.report.overview import Opened, Report
 from ser_batch.report.palette import CHANNELS, colours
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.terminal import COMPARED, clock, interval, is_clear, label_of, number
-from ser_batch.report.timelines import Timeline, read_timelines
+from ser_batch.report.timelines import Timeline, all_timelines
 
 MAX_CALLS = 2000
 """What one file holds; a folder holds any number."""
@@ -44,7 +44,7 @@ SHOWN = (
 """The measures that the page can draw; to them come the shares of each emotion."""
 
 
-def write_html(opened: Opened, directory: Path, target: Path) -> Path:
+def write_html(opened: Opened, directory: Path, target: str) -> Path:
     """Writes the page: to a file, or to `DIR/index.html` with what it loads beside it.
 
     Returns the page's path. `target` is a folder if it ends with `/` or is one already.
@@ -52,22 +52,25 @@ def write_html(opened: Opened, directory: Path, target: Path) -> Path:
     Raises:
         UsageError: it cannot be written, or one file would be too large.
     """
-    folder = str(target).endswith(os.sep) or target.is_dir()
+    folder = target.endswith(os.sep) or Path(target).is_dir()
     count = opened.connection.execute("SELECT count(*) FROM calls").fetchall()[0][0]
     if not folder and count > MAX_CALLS:
         raise UsageError(f"--html {target}: {count:,} calls are more than one file holds ({MAX_CALLS:,}); {INSTEAD}")
-    page = target / "index.html" if folder else target
+    page = Path(target) / "index.html" if folder else Path(target)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        data = _data(opened, page.parent)
+        where: dict[str, int] = {}
+        chunks = _chunks(opened, directory, where)
         if folder:
-            (target / "calls").mkdir(exist_ok=True)
-            for i, chunk in enumerate(_chunks(opened, directory)):
-                write_durably(target / "calls" / f"{i}.js", f'serChunk({i}, "{chunk}");\n'.encode())
-            write_durably(target / "data.js", f"serData({_json(data)});\n".encode())
+            (page.parent / "calls").mkdir(exist_ok=True)
+            for i, chunk in enumerate(chunks):
+                write_durably(page.parent / "calls" / f"{i}.js", f'serChunk({i}, "{chunk}");\n'.encode())
+            data = _data(opened, page.parent, where)
+            write_durably(page.parent / "data.js", f"serData({_json(data)});\n".encode())
             write_durably(page, _page(opened.report, None, []))
             return page
-        made = _page(opened.report, data, _chunks(opened, directory))
+        packed = list(chunks)
+        made = _page(opened.report, _data(opened, page.parent, where), packed)
         if len(made) > MAX_BYTES:
             raise UsageError(f"--html {target}: would be {len(made) / 1e6:.0f} MB; {INSTEAD}")
         write_durably(page, made)
@@ -96,7 +99,7 @@ def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) ->
                     "now": number(report.total[name].value, measure),
                     "then": number(report.comparison.then[name].value, measure),  # type: ignore[union-attr]
                     "change": number(figure.value, measure, True), "interval": interval(figure, measure, True),
-                    "clear": is_clear(figure),
+                    "is_clear": is_clear(figure),
                 }
             )  # fmt: skip
     return template.render(
@@ -105,7 +108,7 @@ def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) ->
     ).encode()  # fmt: skip
 
 
-def _data(opened: Opened, folder: Path) -> dict[str, Any]:
+def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]:
     """What the page knows of all calls; of each measure it gets both sums, so that it can add up any choice of them."""
     report, connection = opened.report, opened.connection
     every = measures_of(report.labels)
@@ -121,8 +124,8 @@ def _data(opened: Opened, folder: Path) -> dict[str, Any]:
         audio = os.path.join(row["input_root"], row["path"])
         calls.append(
             {
-                "id": row["recording_id"], "path": row["path"], "at": row["started_at"].isoformat(timespec="minutes"),
-                "s": row["duration_s"], "notes": row["notes"],
+                "id": row["recording_id"], "place": where[row["recording_id"]], "path": row["path"],
+                "at": row["started_at"].isoformat(timespec="minutes"), "s": row["duration_s"], "notes": row["notes"],
                 "error": row["error"] if row["status"] != "done" else None,
                 "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
                 "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
@@ -175,16 +178,22 @@ def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, (int, float, str)) else str(value)
 
 
-def _chunks(opened: Opened, directory: Path) -> Iterator[str]:
-    """The details of all calls in the page's order, packed: JSON, gzip, base64."""
-    ids = [row[0] for row in opened.connection.execute(f"SELECT recording_id FROM calls ORDER BY {ORDER}").fetchall()]
+def _chunks(opened: Opened, directory: Path, where: dict[str, int]) -> Iterator[str]:
+    """The details of all calls, packed: JSON, gzip, base64. `where` is told the place of each recording in them."""
     role = opened.report.role if opened.report.role != "everyone" else "customer"
-    at_once = 20 * CHUNK
-    for start in range(0, len(ids), at_once):
-        made = [_details(t) for t in read_timelines(opened.connection, directory, ids[start : start + at_once], role)]
-        for i in range(0, len(made), CHUNK):
-            packed = gzip.compress(json.dumps(made[i : i + CHUNK], separators=(",", ":")).encode(), mtime=0)
-            yield base64.b64encode(packed).decode()
+    waiting: list[dict[str, Any]] = []
+    for timeline in all_timelines(opened.connection, directory, role):
+        where[timeline.call["recording_id"]] = len(where)
+        waiting.append(_details(timeline))
+        if len(waiting) == CHUNK:
+            yield _packed(waiting)
+            waiting = []
+    if waiting:
+        yield _packed(waiting)
+
+
+def _packed(details: list[dict[str, Any]]) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(details, separators=(",", ":")).encode(), mtime=0)).decode()
 
 
 def _details(timeline: Timeline) -> dict[str, Any]:

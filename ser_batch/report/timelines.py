@@ -10,6 +10,7 @@ import duckdb
 from ser_batch.report.database import parquet_files, read_manifest, rows_of
 from ser_batch.report.measures import CUT_IN_S, DISTRESS, HOLD_S
 
+PARTS_AT_ONCE = 4
 MOMENTS = 3
 """How many moments a call is listed with."""
 
@@ -135,12 +136,27 @@ class Timeline:
         return [Moment(late[0].start_s, late[-1].end_s, late[0].channel, late[0].role, None, last, weight, reason)]
 
 
+def all_timelines(connection: duckdb.DuckDBPyConnection, directory: Path, role: str = "customer") -> Iterator[Timeline]:
+    """The timelines of all recordings in `calls`, some parts at a time: memory is bounded, each file is read once."""
+    parts = list(read_manifest(directory).parts)
+    for i in range(0, len(parts), PARTS_AT_ONCE):
+        some = parts[i : i + PARTS_AT_ONCE]
+        query = "SELECT recording_id FROM read_parquet($files) SEMI JOIN calls USING (recording_id) ORDER BY path"
+        files = parquet_files(directory, "recordings", some)
+        ids = [row[0] for row in connection.execute(query, {"files": files}).fetchall()]
+        yield from read_timelines(connection, directory, ids, role, some)
+
+
 def read_timelines(
-    connection: duckdb.DuckDBPyConnection, directory: Path, recording_ids: Sequence[str], role: str = "customer"
+    connection: duckdb.DuckDBPyConnection,
+    directory: Path,
+    recording_ids: Sequence[str],
+    role: str = "customer",
+    parts: Sequence[str] | None = None,
 ) -> Iterator[Timeline]:
-    """The timelines of some recordings that `measure` has put into `calls`, in the order given."""
+    """The timelines of some recordings in `calls`, in the order given; `parts` are those that hold them, if known."""
     manifest = read_manifest(directory)
-    labels, parts = manifest.identity.labels, list(manifest.parts)
+    labels, parts = manifest.identity.labels, list(manifest.parts) if parts is None else parts
     ids = list(recording_ids)
     if not ids:
         return

@@ -147,6 +147,18 @@
     (point) => toggle(state.group, groups[point.pointIndex].key));
   };
 
+  const drawHours = () => {
+    const m = data.measures[state.measure];
+    const hours = [...grouped(shown, (call) => call.at.slice(11, 13))].sort((a, b) => (a[0] < b[0] ? -1 : 1));
+    const figures = hours.map(([, calls]) => figure(calls, state.measure));
+    $("hours-title").textContent = `${m.label} by hour of the day`;
+    plot("hours", [{
+      type: "scatter", mode: "lines+markers", x: hours.map((h) => Number(h[0])), y: figures.map((f) => f.value), line: { color: style("--accent"), width: 2 }, marker: { size: 7 },
+      error_y: { array: figures.map((f) => f.half || 0), color: style("--soft"), thickness: 1, width: 2 },
+      text: figures.map((f, i) => `${hours[i][0]}:00: ${written(f.value, m.kind)}, ${hours[i][1].length} calls`), hovertemplate: "%{text}<extra></extra>",
+    }], { xaxis: axis({ range: [-0.5, 23.5], dtick: 3, ticksuffix: ":00" }), yaxis: axis(format(m)) });
+  };
+
   const drawSpread = () => {
     const m = data.measures[state.measure], values = shown.map((call) => one(call, state.measure)).filter((v) => v !== null);
     $("spread-title").textContent = `${m.label}, call by call`;
@@ -247,7 +259,7 @@
     return JSON.parse(await new Response(stream).text());
   };
   const details = async (call) => {
-    const i = data.calls.indexOf(call), number = Math.floor(i / data.chunk);
+    const number = Math.floor(call.place / data.chunk);
     if (!chunks.has(number)) {
       const inline = $("chunk-" + number);
       const text = inline ? inline.textContent : await new Promise((resolve, reject) => {
@@ -258,7 +270,7 @@
       });
       chunks.set(number, await unpack(text));
     }
-    return chunks.get(number)[i % data.chunk];
+    return chunks.get(number)[call.place % data.chunk];
   };
   window.serChunk = (number, text) => { const resolve = waiting.get(number); waiting.delete(number); if (resolve) resolve(text); };
 
@@ -345,7 +357,7 @@
   });
 
   // ---------------------------------------------------------------- beginning
-  const draw = () => { shown = apply(); drawChips(); drawCards(); drawTrend(); drawGroups(); drawSpread(); drawEmotions(); drawQuarters(); drawTable(); };
+  const draw = () => { shown = apply(); drawChips(); drawCards(); drawTrend(); drawGroups(); drawHours(); drawSpread(); drawEmotions(); drawQuarters(); drawTable(); };
   const theme = (dark) => {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     $("theme").textContent = dark ? "Light" : "Dark";
@@ -366,7 +378,7 @@
     choose($("measure"), data.measures.map((m) => m.label), data.measures.findIndex((m) => m.name === "distress_share"), (i) => { state.measure = i; });
     choose($("group"), data.columns, data.by ? data.columns.indexOf(data.by) : Math.min(1, data.columns.length - 1), (i) => { state.group = i; });
     $("search").oninput = () => { state.search = $("search").value; state.page = 0; draw(); };
-    if (!data.measures.length) { for (const id of ["trend", "groups", "spread", "emotions", "quarters"]) $(id).closest("figure").hidden = true; shown = apply(); drawCards(); drawTable(); } else theme(matchMedia("(prefers-color-scheme: dark)").matches);
+    if (!data.measures.length) { for (const id of ["trend", "groups", "hours", "spread", "emotions", "quarters"]) $(id).closest("figure").hidden = true; shown = apply(); drawCards(); drawTable(); } else theme(matchMedia("(prefers-color-scheme: dark)").matches);
     const linked = /^#call=(.+)$/.exec(location.hash);
     const call = linked && data.calls.find((c) => c.id === decodeURIComponent(linked[1]));
     if (call) open(call);
@@ -375,5 +387,9 @@
   window.serData = start;
   const inline = $("data");
   if (inline) start(JSON.parse(inline.textContent));
-  window.addEventListener("beforeprint", () => theme(false));
+  // Paper has a width of its own, and is white.
+  const charts = (change) => { for (const chart of document.querySelectorAll("main .chart.js-plotly-plot")) Plotly.relayout(chart, change); };
+  let dark = false;
+  window.addEventListener("beforeprint", () => { dark = document.documentElement.dataset.theme === "dark"; theme(false); charts({ autosize: false, width: 640 }); });
+  window.addEventListener("afterprint", () => { charts({ autosize: true, width: null }); theme(dark); });
 })();
