@@ -66,14 +66,14 @@ class ResultsWriter:
     Rows wait in memory until `commit`, which `add` calls when `COMMIT_S` have passed or a part is full.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
         self.directory = directory
         self.work = directory / WORK
         self._manifest = manifest
         self._schemas = table_schemas(manifest.identity.labels)
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
-        self.known = read_known(directory, manifest.identity)
+        self.known = read_known(directory, manifest.identity) if read else {}
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Writes `run.json`."""
@@ -125,14 +125,54 @@ class ResultsWriter:
         tail = next(reversed(live), None)
         if tail and (live[tail]["recordings"] >= PART_RECORDINGS or live[tail]["bytes"] >= PART_BYTES):
             tail = None
-        parts, next_part = {p: v for p, v in live.items() if p not in replaced and p != tail}, self._manifest.next_part
+
+        def made() -> Iterator[dict[str, pa.Table]]:
+            for old in sorted(replaced - {tail}):
+                yield self._kept(old)
+            kept = self._kept(tail) if tail else {name: s.empty_table() for name, s in self._schemas.items()}
+            yield {name: pa.concat_tables([kept[name], self._new(name)]) for name in TABLES}
+
+        try:
+            where = self._replace({*replaced, tail}, made())
+        finally:
+            # After an error this writer is done for: the next run begins with what is live.
+            committed, self._waiting = self._waiting, {}
+        for rows in committed.values():
+            r = rows.recording
+            self.known[r["recording_id"]] = Known(
+                r["input_root"], r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
+            )
+        for part, recording_ids in where.items():
+            for recording_id in recording_ids:
+                self.known[recording_id] = replace(self.known[recording_id], part=part)
+
+    def merge(self, groups: Iterable[Sequence[str]]) -> None:
+        """Makes one part of each group of live parts, all at once.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays so.
+        """
+        groups = list(groups)
+        tables = (
+            {name: pa.concat_tables([self._read(name, part) for part in group]) for name in TABLES} for group in groups
+        )
+        self._replace({part for group in groups for part in group}, tables)
+
+    def drop(self, parts: Iterable[str]) -> None:
+        """Makes parts live no more, and leaves their files where they are: the caller sees to them."""
+        gone = set(parts)
+        kept = {part: size for part, size in self._manifest.parts.items() if part not in gone}
+        self._manifest = Manifest(self._manifest.identity, self._manifest.next_part, kept)
+        self._manifest.write(self.directory)
+
+    def _replace(self, old: set[str | None], made: Iterable[dict[str, pa.Table]]) -> dict[str, list[str]]:
+        """Puts new parts in the place of old ones, in one step; gives the recordings of each new part."""
+        live = self._manifest.parts
+        parts, next_part = {p: v for p, v in live.items() if p not in old}, self._manifest.next_part
         written: list[str] = []
         where: dict[str, list[str]] = {}
         try:
-            for old in [*sorted(replaced - {tail}), tail or ""]:
-                tables = self._kept(old) if old else {name: s.empty_table() for name, s in self._schemas.items()}
-                if old == (tail or ""):
-                    tables = {name: pa.concat_tables([tables[name], self._new(name)]) for name in TABLES}
+            for tables in made:
                 if not tables["recordings"].num_rows:
                     continue
                 part = f"part-{next_part:06}"
@@ -143,23 +183,15 @@ class ResultsWriter:
             manifest = Manifest(self._manifest.identity, next_part, parts)
             manifest.write(self.directory)
         except (OSError, pa.ArrowException) as error:
-            self._waiting = {}  # this writer is done for: the next run begins with what is live
             self._remove(set(written) - set(self._live_on_disk()))
             reason = getattr(error, "strerror", None) or error
             raise ResultsError(
                 f"{self.directory}: cannot be written: {reason}. What was committed is safe; "
                 "make room (or mend the disk) and run the same command again"
             ) from error
-        committed, self._waiting, self._manifest = self._waiting, {}, manifest
+        self._manifest = manifest
         self._remove(set(live) - set(parts))
-        for rows in committed.values():
-            r = rows.recording
-            self.known[r["recording_id"]] = Known(
-                r["input_root"], r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
-            )
-        for part, recording_ids in where.items():
-            for recording_id in recording_ids:
-                self.known[recording_id] = replace(self.known[recording_id], part=part)
+        return where
 
     def _live_on_disk(self) -> Iterable[str]:
         """The parts that the manifest names now: an error may have come just after it was replaced."""
@@ -178,9 +210,12 @@ class ResultsWriter:
         gone = pa.array(list(self._waiting), pa.string())
         kept = {}
         for name in TABLES:
-            table = pq.read_table(self._file(name, part), schema=self._schemas[name])
+            table = self._read(name, part)
             kept[name] = table.filter(pc.invert(pc.is_in(table["recording_id"], gone)))
         return kept
+
+    def _read(self, name: str, part: str) -> pa.Table:
+        return pq.read_table(self._file(name, part), schema=self._schemas[name])
 
     def _new(self, name: str) -> pa.Table:
         schema = self._schemas[name]
@@ -196,7 +231,7 @@ class ResultsWriter:
             partial = path.with_name(f".{part}.partial")
             try:
                 with partial.open("wb") as file:
-                    pq.write_table(table, file, compression="zstd")
+                    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
                     file.flush()
                     os.fsync(file.fileno())
                     size += file.tell()
@@ -208,8 +243,10 @@ class ResultsWriter:
 
 
 @contextmanager
-def open_results(directory: Path, identity: Identity) -> Iterator[ResultsWriter]:
-    """Opens a results directory for writing, makes it where there is none, and locks it.
+def open_results(directory: Path, identity: Identity, read: bool = True) -> Iterator[ResultsWriter]:
+    """Opens a results directory for writing, makes it where there is none, locks it, and removes what a crash left.
+
+    Without `read`, what it holds is not looked at: for repair, where that may be damaged.
 
     Raises:
         ResultsError: it cannot be written, another run writes to it, it belongs to another model or
@@ -233,7 +270,7 @@ def open_results(directory: Path, identity: Identity) -> Iterator[ResultsWriter]
             manifest = Manifest(identity)
             manifest.write(directory)
         _check_identity(directory, manifest.identity, identity)
-        writer = ResultsWriter(directory, manifest)
+        writer = ResultsWriter(directory, manifest, read)
         writer.recover()
         try:
             yield writer

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from ser_batch import __version__
-from ser_batch.cli import _analyze, _compare, _corpus, _doctor, _evaluate, _export, _models, _predict, _report, _train
+from ser_batch.cli import (
+    _analyze,
+    _compare,
+    _corpus,
+    _doctor,
+    _evaluate,
+    _export,
+    _maintain,
+    _models,
+    _predict,
+    _report,
+    _train,
+)
 from ser_batch.errors import ExitCode, SerError, UsageError
 
 app = typer.Typer(
@@ -23,6 +35,8 @@ app = typer.Typer(
 app.command("analyze")(_analyze.command)
 app.command("report")(_report.command)
 app.command("export")(_export.command)
+app.command("verify")(_maintain.verify_command)
+app.command("compact")(_maintain.compact_command)
 app.command("predict")(_predict.command)
 app.command("train")(_train.command)
 app.command("evaluate")(_evaluate.command)

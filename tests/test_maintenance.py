@@ -1,0 +1,182 @@
+"""Between runs: what is broken is found and named, put aside and made again; fewer files hold the same rows."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ser_batch import results as module
+from ser_batch.errors import ResultsError
+from ser_batch.maintenance import compact, repair, verify
+from ser_batch.results import open_results, read_known, read_table
+from tests.conftest import ser, tables
+from tests.results_fixture import IDENTITY, call, write_results
+from tests.test_results import Crash, count_and_crash
+
+SCORED = [(1, 5, {"angry": 0.5}), (6, 9, {"happy": 0.2})]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(module, "PART_RECORDINGS", 2)
+    calls = [call(f"{i}.wav", [(0, 5)], [(5, 9)], SCORED) for i in range(5)]
+    return write_results(tmp_path / "out", *calls, call("broken.wav", error="is empty"), parts=3)
+
+
+def parts(directory: Path) -> list[str]:
+    return list(json.loads((directory / "manifest.json").read_text())["parts"])
+
+
+def rewrite(directory: Path, table: str, change) -> str:
+    """Replaces the first part of a table by what `change` makes of it, with the size that the manifest expects."""
+    part = parts(directory)[0]
+    path = directory / table / f"{part}.parquet"
+    pq.write_table(change(pq.read_table(path)), path, compression="zstd")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    sizes = [(directory / t / f"{part}.parquet").stat().st_size for t in ("recordings", "speech", "segments")]
+    manifest["parts"][part]["bytes"] = sum(sizes)
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return part
+
+
+def with_column(name: str, values: list):
+    def change(table: pa.Table) -> pa.Table:
+        i = table.schema.get_field_index(name)
+        return table.set_column(i, table.schema.field(i), pa.array(values, table.schema.field(i).type))
+
+    return change
+
+
+def test_sound_results_are_sound(results):
+    findings = verify(results)
+    assert findings.sound
+    assert (findings.parts, findings.recordings, findings.segments) == (3, 6, 10)
+
+
+@pytest.mark.parametrize("table", ["recordings", "speech", "segments"])
+def test_one_flipped_byte_anywhere_in_the_data_is_found(results, table):
+    part = parts(results)[1]
+    path = results / table / f"{part}.parquet"
+    whole = path.read_bytes()
+    for at in range(4, len(whole) - 8, max(1, len(whole) // 25)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        assert list(verify(results).problems) in ([part], []), at
+    damaged = whole[:60] + bytes(b ^ 0x55 for b in whole[60:70]) + whole[70:]
+    path.write_bytes(damaged)
+    assert list(verify(results).problems) == [part]
+
+
+def test_missing_and_cut_files_are_named(results):
+    first, second, _ = parts(results)
+    (results / "speech" / f"{first}.parquet").unlink()
+    path = results / "segments" / f"{second}.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    problems = verify(results).problems
+    assert problems[first] == ["speech is missing"]
+    assert problems[second][0].startswith("segments cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "said"),
+    [
+        ("segments", with_column("end_s", [5.0, 500.0, 5.0, 9.0]), "is not within its recording"),
+        ("segments", with_column("p_angry", [0.9] * 4), "probabilities do not sum to 1"),
+        ("segments", with_column("label", ["bored", None, None, None]), "a label is none of the model's"),
+        ("segments", lambda t: t.slice(1), "should have 2 segments and has 1"),
+        ("speech", with_column("recording_id", ["nobody"] * 4), "belongs to a recording that is not here"),
+        ("recordings", lambda t: pa.concat_tables([t, t]), "a recording is there twice"),
+        ("recordings", with_column("status", ["done", "lost"]), "neither done nor failed"),
+        ("segments", lambda t: t.drop_columns(["loudness_dbfs"]), "another schema"),
+    ],
+)
+def test_rows_that_cannot_be_are_found(results, table, change, said):
+    part = rewrite(results, table, change)
+    assert any(said in problem for problem in verify(results).problems[part])
+
+
+def test_a_recording_in_two_parts_is_found(results):
+    manifest = json.loads((results / "manifest.json").read_text())
+    first, second, _ = manifest["parts"]
+    for table in ("recordings", "speech", "segments"):
+        (results / table / f"{second}.parquet").write_bytes((results / table / f"{first}.parquet").read_bytes())
+    manifest["parts"][second] = manifest["parts"][first]
+    (results / "manifest.json").write_text(json.dumps(manifest))
+    assert any("is in part-" in problem for problem in verify(results).problems[second])
+
+
+def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_recordings(results):
+    part = parts(results)[1]
+    path = results / "segments" / f"{part}.parquet"
+    path.write_bytes(b"rubbish")
+    assert ser("verify", results).returncode == 3
+    done = ser("verify", results, "--repair")
+    assert done.returncode == 0
+    assert f"{part}: segments cannot be read" in done.stderr
+    assert (results / "broken" / "segments" / f"{part}.parquet").read_bytes() == b"rubbish"
+    assert verify(results).sound
+    assert len(read_known(results, IDENTITY)) == 4
+    assert len(list((results / "recordings").iterdir())) == 2
+
+
+def test_repair_leaves_sound_results_alone(results):
+    before = tables(results)
+    assert repair(results).sound
+    assert tables(results) == before
+    assert not (results / "broken").exists()
+
+
+def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
+    before = tables(results)
+    monkeypatch.setattr(module, "PART_RECORDINGS", 4)
+    assert compact(results) == (3, 2)
+    assert tables(results) == before
+    assert verify(results).sound
+    assert {p.stem for p in (results / "segments").iterdir()} == set(parts(results))
+    assert compact(results) == (2, 2)
+
+
+@pytest.mark.parametrize("error", [Crash, OSError])
+def test_a_crash_or_fault_at_any_operation_of_compacting_loses_nothing(tmp_path, monkeypatch, error):
+    calls = [call(f"{i}.wav", [(0, 5)], [(5, 9)], SCORED) for i in range(4)]
+
+    def fresh(name: str) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "PART_RECORDINGS", 2)
+            return write_results(tmp_path / name, *calls, parts=2)
+
+    directory = fresh("counted")
+    rows = tables(directory)
+    with monkeypatch.context() as patch:
+        seen = count_and_crash(patch, None, error)
+        compact(directory)
+    for at in range(1, seen[0] + 1):
+        directory = fresh(str(at))
+        with monkeypatch.context() as patch:
+            count_and_crash(patch, at, error)
+            with pytest.raises((Crash, ResultsError)):
+                compact(directory)
+        assert tables(directory) == rows
+        compact(directory)
+        assert tables(directory) == rows
+        assert verify(directory).sound
+
+
+def test_nothing_is_maintained_while_a_run_writes(results):
+    with open_results(results, IDENTITY):
+        for command in (("compact", results), ("verify", results, "--repair")):
+            done = ser(*command)
+            assert done.returncode == 2
+            assert "another run is writing here" in done.stderr
+        assert ser("verify", results).returncode == 0  # reading is allowed
+
+
+def test_results_are_read_as_before_after_repair_and_compact(results, monkeypatch):
+    monkeypatch.setattr(module, "PART_RECORDINGS", 100)
+    compact(results)
+    with open_results(results, IDENTITY) as writer:
+        writer.add(call("new.wav", [(0, 5)], [(5, 9)], SCORED))
+        writer.commit()
+    assert len(read_table(results, "recordings")) == 7
+    assert verify(results).sound
