@@ -113,6 +113,10 @@ class RunConfig:
     deadline_s: float = 1800.0
     """A recording that takes longer to decode is given up."""
     retry_failed: bool = False
+    strict: bool = False
+    """Stop at the first recording that fails; what is done stays done."""
+    log_file: str | None = None
+    """Where events are appended, as JSON lines."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.batch_size <= 4096, "batch_size", "1 to 4096")

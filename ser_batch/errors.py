@@ -6,7 +6,8 @@
     │   ├── BundleError       a model on disk is missing, damaged or does not fit
     │   ├── ResultsError      the results directory cannot be used as asked
     │   └── CorpusError       a training corpus is not what its reader expects
-    └── AudioError            one recording cannot be read: it becomes a `failed` row   exit 3
+    ├── AudioError            one recording cannot be read: it becomes a `failed` row   exit 3
+    └── AccountingError       the counts of a run do not add up: a bug of ours          exit 1
 
 A message says what is wrong, where, and what to do about it.
 """
@@ -51,3 +52,7 @@ class CorpusError(UsageError):
 
 class AudioError(SerError, OSError):
     """One recording cannot be read as audio."""
+
+
+class AccountingError(SerError, RuntimeError):
+    """The counts of a run do not add up."""

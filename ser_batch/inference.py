@@ -43,6 +43,16 @@ class Batch:
     lengths: Tensor
     context: Tensor | None
 
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The first and the second half of it."""
+        n = len(self.keys) // 2
+
+        def part(rows: slice) -> Batch:
+            context = self.context if self.context is None else self.context[rows]
+            return Batch(self.keys[rows], self.waveforms[rows], self.lengths[rows], context)
+
+        return part(slice(None, n)), part(slice(n, None))
+
     def pin_memory(self) -> "Batch":
         context = self.context if self.context is None else self.context.pin_memory()
         return Batch(self.keys, self.waveforms.pin_memory(), self.lengths.pin_memory(), context)
@@ -112,7 +122,19 @@ class Scorer:
             return sums(*self._features.static(torch.from_numpy(wave)[None].to(self.device), lengths))[0].cpu()
 
     def probabilities(self, batch: Batch) -> Float[Tensor, "batch labels"]:
-        """Calibrated probabilities of a batch, on the CPU."""
+        """Calibrated probabilities of a batch, on the CPU; one that the device has no memory for is halved."""
+        try:
+            return self._probabilities(batch)
+        except torch.OutOfMemoryError:
+            if len(batch.keys) == 1:
+                raise UsageError(
+                    f"{self.device}: has no memory for a single segment; free it, or use --device cpu"
+                ) from None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return torch.cat([self.probabilities(half) for half in batch.halves()])
+
+    def _probabilities(self, batch: Batch) -> Float[Tensor, "batch labels"]:
         precision = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
         with torch.inference_mode():
             waveforms = batch.waveforms.to(self.device, non_blocking=True)

@@ -7,6 +7,7 @@
 
 import os
 import platform
+import resource
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ from ser_batch.planning import failed_before, to_do
 from ser_batch.progress import Progress
 from ser_batch.recordings import Found, find_recordings, shown
 from ser_batch.results import open_results, read_known
+from ser_batch.runlog import RunLog
 from ser_batch.workers import decode_all
 
 
@@ -70,7 +72,7 @@ def run(
     scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
     bundle = scorer.bundle
     identity = Identity(bundle.model_id, config.hash(), bundle.labels)
-    with open_results(out, identity) as results:
+    with RunLog(config.run.log_file) as log, open_results(out, identity) as results:
         tasks = to_do(found, results.known, config.run.retry_failed)
         progress = Progress(len(found.recordings), found.ignored, found.unreadable)
         progress.skipped = progress.found - len(tasks)
@@ -79,21 +81,51 @@ def run(
         progress.total_bytes = sum(progress.sizes.values())
         record = _record(inputs, config, scorer)
         results.write_record(record | {"finished_at": None, "counts": progress.counts()})
+        log.write("run started", out=shown(os.path.abspath(out)), to_do=len(tasks), **record)
         try:
             for outcome in _outcomes(tasks, config, scorer, results.work, stop):
                 if outcome is not None:
                     progress.count(outcome)
+                    log.write("recording", **_event(outcome))
                 if isinstance(outcome, Analysis):
                     results.add(rows(outcome, identity))
+                if config.run.strict and progress.failed:
+                    stop.set()
                 results.commit_if_due()
                 on_progress(progress)
         finally:
             # What is done stays done, whatever ended the loop.
             results.commit()
+            log.write("committed", recordings=len(results.known))
         progress.interrupted = stop.is_set() and progress.pending > 0
         finished = {"finished_at": datetime.now(UTC).isoformat(), "interrupted": progress.interrupted}
+        finished["peak_memory_bytes"] = peak_memory_bytes()
         results.write_record(record | finished | {"counts": progress.counts()})
+        log.write("run finished", **finished, **progress.counts())
+        progress.check(found.recordings, results.known)
     return progress
+
+
+def _event(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
+    """What a log says of a recording."""
+    recording = outcome.outcome.recording if isinstance(outcome, Analysis) else outcome.recording
+    said: dict[str, Any] = {"recording_id": recording.recording_id, "path": shown(recording.path)}
+    match outcome:
+        case Unchanged():
+            return said | {"status": "skipped"}
+        case Growing():
+            return said | {"status": "growing"}
+        case Analysis(outcome=Failed() as failed):
+            return said | {"status": "failed", "error": failed.error}
+        case _:
+            decoded = outcome.outcome
+            assert isinstance(decoded, Decoded)
+            return said | {"status": "done", "duration_s": decoded.duration_s, "segments": len(outcome.segments)}
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held, and the largest of those that it has waited for."""
+    return 1024 * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[Task]]:

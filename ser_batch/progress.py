@@ -1,10 +1,12 @@
 """What a run has done so far. It must add up: found = skipped + done + failed + growing + pending."""
 
 import time
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from ser_batch.analysis import Analysis
 from ser_batch.decoding import Decoded, Failed, Growing, Unchanged
+from ser_batch.errors import AccountingError
 from ser_batch.recordings import Recording, shown
 
 MAX_FAILURES = 100
@@ -78,6 +80,21 @@ class Progress:
                 self.without_roles += nameless and scored and len(decoded.channels) > 1
                 self.unscored += not scored and any(channel.speech for channel in decoded.channels)
         self.finished_bytes += self.sizes[outcome.recording]
+
+    def check(self, found: Iterable[Recording], known: Container[str]) -> None:
+        """That the counts add up, and that the results hold every recording but those still to be done.
+
+        Raises:
+            AccountingError: they do not: a recording was lost on the way.
+        """
+        missing = sum(1 for recording in found if recording.recording_id not in known)
+        excuse = self.pending + self.growing
+        if self.pending < 0 or missing > excuse or (self.pending and not self.interrupted):
+            raise AccountingError(
+                f"the counts do not add up: {self.found} found, {self.done} done, {self.failed} failed, "
+                f"{self.skipped} skipped, {self.growing} growing, {self.pending} pending, {missing} without a row. "
+                "Please report this; running the same command again analyses what is missing"
+            )
 
     def counts(self) -> dict[str, float]:
         """The counts as plain values."""

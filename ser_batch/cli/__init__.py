@@ -22,7 +22,7 @@ from ser_batch.cli import (
     _report,
     _train,
 )
-from ser_batch.errors import ExitCode, SerError, UsageError
+from ser_batch.errors import AccountingError, ExitCode, SerError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,6 +69,8 @@ def main() -> None:
         app()
     except UsageError as error:
         _leave(str(error), ExitCode.USAGE)
+    except AccountingError as error:
+        _leave(str(error), ExitCode.BUG)
     except SerError as error:
         _leave(str(error), ExitCode.SOME_FAILED)
 

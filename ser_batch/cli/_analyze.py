@@ -87,6 +87,12 @@ def command(
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Try failed recordings again.", rich_help_panel=_RUN)
     ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Stop at the first recording that fails.", rich_help_panel=_RUN)
+    ] = None,
+    log_file: Annotated[
+        str | None, typer.Option(help="Append an event for each recording, as JSON lines.", rich_help_panel=_RUN)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be analysed, and leave.", rich_help_panel=_RUN)
     ] = False,
@@ -113,7 +119,14 @@ def command(
             "score_agents": score_agents,
             "abstain_below": abstain_below,
         },
-        "run": {"device": device, "batch_size": batch_size, "workers": workers, "retry_failed": retry_failed},
+        "run": {
+            "device": device,
+            "batch_size": batch_size,
+            "workers": workers,
+            "retry_failed": retry_failed,
+            "strict": strict,
+            "log_file": log_file,
+        },
     }
     given = {group: {k: v for k, v in values.items() if v is not None} for group, values in flags.items()}
     settings = settings.updated(given)
@@ -177,7 +190,7 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
         for note in keep_metadata(out, sources):
             typer.echo(f"note: {note}", err=True)
     print_summary(progress, out, settings, quiet)
-    if progress.interrupted:
+    if progress.interrupted and not (settings.run.strict and progress.failed):
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable:
         raise typer.Exit(ExitCode.SOME_FAILED)

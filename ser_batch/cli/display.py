@@ -118,7 +118,9 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         )
     licence = read_json(find_bundle(config.score.bundle) / "config.json")["licence"]
     say(f"Model {escape(config.score.bundle)}: {escape(licence)}", "dim")
-    if progress.interrupted:
+    if progress.interrupted and config.run.strict and progress.failed:
+        say("Stopped at the first recording that failed (--strict); run without it to go on.", "yellow")
+    elif progress.interrupted:
         say("Interrupted: run the same command again to go on.", "yellow")
     else:
         say(f"Next: ser report {escape(str(out))}")
