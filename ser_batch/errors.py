@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3
     THRESHOLD = 4
     INTERRUPTED = 130
+    PIPE = 141
 
 
 class SerError(Exception):

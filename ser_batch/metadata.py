@@ -5,11 +5,13 @@ recordings are analysed or at any time later, and changes no other row.
 """
 
 import csv
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,14 @@ NAME_PATTERNS = {
 """Patterns for the file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
 KEYS = ("recording_id", "path", "file", "filename", "file_name", "recording", "name")
 """Columns of a CSV that can say which recording a row is about; the first of them that is there does."""
-TIMES = ("%Y%m%d-%H%M%S", "%Y%m%d_%H%M%S", "%Y%m%d%H%M%S", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?")
+_FORMS = (
+    (r"\d{8}-\d{6}", "%Y%m%d-%H%M%S"),
+    (r"\d{8}_\d{6}", "%Y%m%d_%H%M%S"),
+    (r"\d{14}", "%Y%m%d%H%M%S"),
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d", "%d.%m.%Y %H:%M"),
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", "%d.%m.%Y %H:%M:%S"),
+)
 EXAMPLES = 3
 """How many names a note gives."""
 
@@ -81,7 +90,7 @@ def read_metadata(directory: Path, recordings: pd.DataFrame, sources: Sources, t
     is renamed to `meta_...`.
 
     Raises:
-        UsageError: a source cannot be read, or names no recording.
+        UsageError: a source cannot be read.
         ResultsError: what was kept is damaged.
     """
     result = Metadata(pd.DataFrame({"recording_id": pd.Series(dtype="str")}))
@@ -95,15 +104,33 @@ def read_metadata(directory: Path, recordings: pd.DataFrame, sources: Sources, t
         layers.append(_from_csv(recordings, sources.csv, result.notes))
     if not layers:
         return result
-    merged = layers[0].set_index("recording_id")
-    for layer in layers[1:]:
-        merged = layer.set_index("recording_id").combine_first(merged)
-    clash = {name: f"meta_{name}" for name in merged.columns if name.lower() in set(taken)}
-    if clash:
-        names = ", ".join(f"{old} is {new}" for old, new in clash.items())
-        result.notes.append(f"metadata columns that are named as ours were renamed: {names}")
-    result.table = infer_types(merged.rename(columns=clash).reset_index())
+    spelled = _spellings(layers, set(taken), result.notes)
+    merged = pd.DataFrame()
+    for layer in layers:
+        layer = layer.rename(columns=lambda name: spelled[name.lower()]).set_index("recording_id").astype("object")
+        if "started_at" in layer:
+            layer["started_at"] = _times_of(layer.started_at, result.notes)
+        merged = layer.where(layer.notna(), None).combine_first(merged)
+    result.table = infer_types(merged.rename_axis("recording_id").reset_index())
     return result
+
+
+def _spellings(layers: Sequence[pd.DataFrame], taken: set[str], notes: list[str]) -> dict[str, str]:
+    """One name for each column, whatever case the sources write it in; one of ours is renamed to `meta_...`."""
+    spelled = {"recording_id": "recording_id", "started_at": "started_at"}
+    for layer in layers:
+        for name in layer.columns:
+            spelled.setdefault(name.lower(), name)
+    clash = {}
+    for lower, name in spelled.items():
+        if lower in taken and lower != "recording_id":
+            clash[lower] = f"meta_{name}"
+            while clash[lower].lower() in spelled or clash[lower].lower() in taken:
+                clash[lower] += "_"
+    if clash:
+        names = ", ".join(f"{spelled[old]} is {new}" for old, new in clash.items())
+        notes.append(f"metadata columns that are named as ours were renamed: {names}")
+    return spelled | clash
 
 
 def keep_metadata(directory: Path, sources: Sources) -> list[str]:
@@ -125,53 +152,71 @@ def keep_metadata(directory: Path, sources: Sources) -> list[str]:
 def infer_types(table: pd.DataFrame) -> pd.DataFrame:
     """The same table, its columns of text turned into numbers, booleans and times where every value is one.
 
-    What would not be written the same again stays text: telephone numbers with a leading zero or plus, and
-    numbers of more than 15 digits.
-
-    Raises:
-        UsageError: `started_at` holds something that is no time.
+    What would not be written the same again stays text: telephone numbers with a leading zero or plus, versions such
+    as 1.10, and numbers of more than 15 digits. `started_at` holds times already.
     """
-    return pd.DataFrame({name: _typed(name, table[name]) for name in table.columns})
+    columns: dict[str, pd.Series] = {}
+    for name in table.columns:
+        if name == "started_at":
+            columns[name] = pd.to_datetime(table[name].map(_time, na_action="ignore")).astype("datetime64[us]")
+        else:
+            columns[name] = table[name].astype("str") if name == "recording_id" else _typed(table[name])
+    return pd.DataFrame(columns)
 
 
-def _typed(name: str, values: pd.Series) -> pd.Series:
-    if name == "recording_id" or pd.api.types.is_datetime64_any_dtype(values):
-        return values
-    text = values.map(lambda v: None if pd.isna(v) or not str(v).strip() else str(v).strip()).astype("object")
+def _typed(values: pd.Series) -> pd.Series:
+    text = values.map(_as_text).astype("object")
     there = text.dropna()
     if there.empty:
         return text.astype("string")
-    if name == "started_at":
-        return _times(name, text)
-    if there.str.fullmatch(r"-?(0|[1-9]\d{0,14})").all():
+    whole, fraction = r"-?(0|[1-9]\d{0,14})", r"-?(0|[1-9]\d{0,11})\.(\d{0,8}[1-9]|0)"
+    if there.str.fullmatch(whole).all():
         return pd.to_numeric(text).astype("Int64")
-    if there.str.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d+)?").all():
+    if there.str.fullmatch(f"{whole}|{fraction}").all():
         return pd.to_numeric(text).astype("float64")
     if there.str.lower().isin(["true", "false"]).all():
         return text.str.lower().map({"true": True, "false": False}).astype("boolean")
-    if there.str.match(r"\d{4}-\d\d-\d\d").all():
-        try:
-            return _times(name, text)
-        except UsageError:
-            pass
+    if there.str.match(r"\d{4}-\d\d-\d\d").all() and there.map(_time).notna().all():
+        return pd.to_datetime(text.map(_time, na_action="ignore")).astype("datetime64[us]")
     return text.astype("string")
 
 
-def _times(name: str, text: pd.Series) -> pd.Series:
-    """Local times without a zone, in microseconds; times with a zone are brought to that of this machine."""
-    zoned = bool(text.dropna().str.contains(r":\d\d.*(?:Z|[+-]\d\d:?\d\d)$").any())
-    for how in ("ISO8601", *TIMES):
-        try:
-            times = pd.to_datetime(text, format=how, utc=zoned)
-        except (ValueError, OverflowError):
-            continue
-        if getattr(times.dtype, "tz", None) is not None:
-            times = times.map(lambda t: t.to_pydatetime().astimezone().replace(tzinfo=None), na_action="ignore")
-        return pd.to_datetime(times).astype("datetime64[us]")
-    bad = next((value for value in text.dropna()), "")
-    raise UsageError(
-        f"metadata: {name} holds {bad!r} or its like, which is no time that is understood: write 2026-01-31T14:05:00"
-    )
+def _as_text(value: Any) -> str | None:
+    """A value as it would stand in a CSV; None for nothing."""
+    if value is None or value is pd.NaT or value != value:
+        return None
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode().strip() or None
+
+
+def _time(value: Any) -> datetime | None:
+    """A local time without a zone; one with a zone is brought to that of this machine. None if it is no time."""
+    if isinstance(value, datetime):
+        return value
+    text = str(value).strip()
+    try:
+        if _ISO.fullmatch(text):
+            moment = datetime.fromisoformat(text)
+            moment = moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+        else:
+            form = next((form for pattern, form in _FORMS if re.fullmatch(pattern, text)), None)
+            moment = datetime.strptime(text, form) if form else None  # type: ignore[assignment]
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment and 1678 <= moment.year <= 2261 else None
+
+
+def _times_of(values: pd.Series, notes: list[str]) -> pd.Series:
+    """When calls began; what is no time is told, and left out."""
+    text = values.map(lambda value: value if isinstance(value, datetime) and value is not pd.NaT else _as_text(value))
+    times = text.map(_time, na_action="ignore")
+    wrong = text[times.isna() & text.notna()]
+    if len(wrong):
+        notes.append(
+            f"started_at is no time for {_some([str(v) for v in wrong.unique()], 'value')}: write 2026-01-31T14:05:00; "
+            "left out"
+        )
+    return times.astype("object").where(times.notna(), None)
 
 
 def _kept(directory: Path) -> pd.DataFrame | None:
@@ -179,9 +224,12 @@ def _kept(directory: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        return pq.read_table(path).to_pandas()
+        table = pq.read_table(path).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{path}: is damaged ({error}); remove it, and give the metadata again") from error
+    if "recording_id" not in table:
+        raise ResultsError(f"{path}: is none of ours, it has no recording_id; remove it, and give the metadata again")
+    return table
 
 
 def _compiled(given: str) -> re.Pattern[str]:
@@ -219,15 +267,16 @@ def _from_sidecars(recordings: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         for name in (f"{os.path.splitext(audio)[0]}.json", f"{audio}.json"):
             try:
                 values = json.loads(Path(name).read_bytes())
-            except FileNotFoundError:
+                flat = dict(_flat(values)) if isinstance(values, Mapping) else {}
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 notes.append(f"{shown(name)}: is no JSON that can be read ({error}); left out")
                 continue
             if not isinstance(values, Mapping):
                 notes.append(f"{shown(name)}: holds no JSON object; left out")
                 continue
-            rows.append({**dict(_flat(values)), "recording_id": row.recording_id})
+            rows.append({**flat, "recording_id": row.recording_id})
             break
         else:
             missed.append(str(row.path))
@@ -240,7 +289,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}_")
-        elif not isinstance(value, list) and key != "recording_id":
+        elif not isinstance(value, list) and key.lower() != "recording_id":
             yield f"{prefix}{key}", json.dumps(value) if isinstance(value, bool) else value
 
 
@@ -248,15 +297,20 @@ def _from_csv(recordings: pd.DataFrame, path: Path, notes: list[str]) -> pd.Data
     table = _read_csv(path, notes)
     key = _key_of(table, path)
     known = _names_of(recordings)
-    ids = table[key].map(lambda value: known.get(str(value).strip().replace("\\", "/")), na_action="ignore")
-    unknown = table[key][ids.isna()].dropna().astype(str).tolist()
-    table = table.drop(columns=key).assign(recording_id=ids).dropna(subset="recording_id")
+    named = table[key].map(lambda value: str(value).strip().replace("\\", "/") if isinstance(value, str) else None)
+    ids = named.map(known.get, na_action="ignore")
+    ambiguous = named[named.isin([name for name, recording_id in known.items() if recording_id is None])].tolist()
+    unknown = named[ids.isna() & named.notna() & ~named.isin(ambiguous)].tolist()
+    table = table.drop(columns=[key, *(c for c in table.columns if c.lower() == "recording_id" and c != key)])
+    table = table.assign(recording_id=ids).dropna(subset="recording_id")
     if unknown:
         notes.append(f"{path.name}: no recording for {_some(unknown, 'row')}")
+    if ambiguous:
+        notes.append(f"{path.name}: several recordings have the name of {_some(ambiguous, 'row')}: give paths")
     if table.empty and len(recordings):
-        raise UsageError(
-            f"{path}: none of its rows fits a recording: its column {key} should hold paths as in the results, such as "
-            f"{recordings.path.iloc[0]}, or file names"
+        notes.append(
+            f"{path.name}: none of its rows fits a recording; its column {key} should hold paths as in the results, "
+            f"such as {shown(recordings.path.iloc[0])}, or file names"
         )
     twice = table.recording_id[table.recording_id.duplicated()].unique()
     if len(twice):
@@ -300,10 +354,12 @@ def _read_csv(path: Path, notes: list[str]) -> pd.DataFrame:
     header = text.lstrip().splitlines()[0]
     separator = max(",;\t|", key=header.count)
     try:
-        rows = list(csv.reader(text.splitlines(), delimiter=separator, strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         raise UsageError(f"{path}: is no CSV: {error}") from error
     rows = [row for row in rows if any(row)]
+    if not rows:
+        raise UsageError(f"{path}: is empty; a CSV with a header is expected")
     names = [name.strip() for name in rows[0]]
     if len(set(map(str.lower, names))) < len(names) or not all(names):
         raise UsageError(f"{path}: every column needs a name of its own; there are {', '.join(names)}")
@@ -313,16 +369,16 @@ def _read_csv(path: Path, notes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows[1:], columns=names, dtype="object")
 
 
-def _names_of(recordings: pd.DataFrame) -> dict[str, str]:
-    """Every name by which one recording alone is known: id, path, file name, file name without its end."""
+def _names_of(recordings: pd.DataFrame) -> dict[str, str | None]:
+    """What recordings can be called: id, path, file name, and these without their end; None where several share it."""
     names: dict[str, str | None] = {}
     for recording_id, path in zip(recordings.recording_id, recordings.path, strict=True):
         base = os.path.basename(path)
         for name in {base, os.path.splitext(base)[0], os.path.splitext(path)[0]}:
             names[name] = None if name in names else recording_id
+    # A whole path or an id is never in doubt.
     names |= dict(zip(recordings.path, recordings.recording_id, strict=True))
-    names |= dict(zip(recordings.recording_id, recordings.recording_id, strict=True))
-    return {name: recording_id for name, recording_id in names.items() if recording_id}
+    return names | dict(zip(recordings.recording_id, recordings.recording_id, strict=True))
 
 
 def _some(names: list[str], noun: str) -> str:

@@ -148,6 +148,30 @@ def test_an_export_that_is_there_is_not_overwritten_by_another_kind(results, tmp
     assert (tmp_path / "there" / "mine.txt").read_text() == "precious"
 
 
+def test_annotations_hold_the_agents_emotions_too_if_they_were_scored(tmp_path):
+    scored = [(0, 5, {"angry": 0.9})]
+    directory = write_results(tmp_path / "out", call("a.wav", [(0, 5)], [(6, 9)], scored, scored_role="agent"))
+    rttm = exported(directory, "rttm", tmp_path)
+    assert "angry" in (rttm / "emotions.rttm").read_text()
+    assert "agent: angry" in (exported(directory, "webvtt", tmp_path) / "a.wav.vtt").read_text()
+
+
+def test_names_too_long_and_channels_of_one_role_have_a_textgrid(tmp_path):
+    long = "ä" * 120 + ".wav"
+    both = call(long, [(0, 5)], [(6, 9)], roles=("customer", "customer"))
+    (made,) = exported(write_results(tmp_path / "out", both), "textgrid", tmp_path).iterdir()
+    grid = textgrid.openTextgrid(str(made), includeEmptyIntervals=False)
+    assert grid.tierNames == ("customer 0: speech", "customer 1: speech")
+
+
+def test_a_damaged_part_is_said_to_be_damaged(results, tmp_path):
+    (results / "speech" / "part-000001.parquet").write_bytes(b"rubbish")
+    done = ser("export", results, "--to", "rttm", "--out", tmp_path / "x")
+    assert done.returncode == 2
+    assert "a part is damaged or missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_file_that_leads_out_of_its_folder_stays_within(tmp_path):
     directory = write_results(tmp_path / "out", call("../../up.wav", [(0, 5)], [(6, 9)], [(6, 9, {})]))
     export_results(directory, "webvtt", tmp_path / "a" / "b" / "export")

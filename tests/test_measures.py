@@ -1,12 +1,15 @@
 """What is measured of a call: hand-made timelines with known answers, and a naive reading of them as the oracle."""
 
+import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ser_batch.manifest import Identity
 from ser_batch.report.database import connect, rows_of
 from ser_batch.report.measures import (
     CIRCUMPLEX,
@@ -16,10 +19,14 @@ from ser_batch.report.measures import (
     HOLD_S,
     OFFSET,
     ONSET,
+    local_times,
     measure,
 )
+from ser_batch.report.overview import make_report
+from ser_batch.report.terminal import page
 from ser_batch.report.timelines import interruptions, silences
 from tests.results_fixture import LABELS, call, write_results
+from tests.test_report import text_of
 
 
 def measured(directory: Path, **options) -> list[dict]:
@@ -77,6 +84,53 @@ def test_a_call_in_which_one_channel_is_silent_is_one_sided(tmp_path):
         call("c.wav"),
     )
     assert [row["one_sided"] for row in measured(directory)] == [True, False, False]
+
+
+def test_of_two_who_end_together_the_first_keeps_the_floor(tmp_path):
+    row = one(tmp_path, agent=[(0, 10), (12, 13)], customer=[(5, 10)])
+    assert (row["turns"], row["responses"], row["interruptions"]) == (1, 0, 0)
+    row = one(tmp_path / "b", agent=[(0, 10)], customer=[(5, 10), (12, 13)])
+    assert (row["turns"], row["responses"], row["latency_s"]) == (2, 1, pytest.approx(2))
+
+
+def test_of_three_channels_one_that_is_silent_is_no_lost_line(tmp_path):
+    made = call("a.wav", [(0, 5)], [(6, 9)])
+    made.recording["channel_talk_s"] = [5.0, 10.0, 0.0]
+    assert measured(write_results(tmp_path / "out", made))[0]["one_sided"] is False
+
+
+def test_times_of_files_are_those_of_the_clock_on_the_wall_summer_and_winter(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    times = local_times(pd.Series(pd.to_datetime(["2026-07-01T09:00Z", "2026-12-01T09:00Z", None])))
+    monkeypatch.undo()
+    time.tzset()
+    assert times.tolist()[:2] == [pd.Timestamp("2026-07-01T11:00"), pd.Timestamp("2026-12-01T10:00")]
+
+
+@pytest.mark.parametrize("name", ["role=agent", "path=zz", "run=5", "channel=x"])
+def test_a_folder_that_looks_like_a_column_is_only_a_folder(tmp_path, name):
+    directory = write_results(tmp_path / name, call("a.wav", [(0, 5)], [(6, 9)], [(6, 9, {"angry": 0.5})]))
+    (row,) = measured(directory)
+    assert (row["path"], row["channels"]) == ("a.wav", 2)
+    assert row["p_angry_s"] == pytest.approx(1.5)
+
+
+def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(tmp_path, monkeypatch):
+    labels = ("ok", "distress", "silence", 'a"b\n')
+    monkeypatch.setattr("tests.results_fixture.LABELS", labels)
+    made = call("a.wav", customer=[(0, 10)], scored=[(0, 10, {"neutral": 0.0, "distress": 0.9, "ok": 0.1})])
+    made.segments["p_ok"] = [0.1]
+    directory = write_results(tmp_path / "out", made, identity=Identity("own@1", "c", labels))
+    with make_report(directory) as opened:
+        report = opened.report
+    shares = {"ok": 0.1, "distress": 0.9, "silence": 0.0, 'a"b\n': 0.0}
+    assert report.shares() == pytest.approx(shares, abs=1e-6)
+    assert report.total["label_silence_share"].value == pytest.approx(0)
+    assert report.total["silence_share"].value == pytest.approx(0.9)  # of time, in which nobody speaks
+    assert [report.total[n].value for n in ("distress_share", "valence", "episode_share")] == [None] * 3
+    assert report.quarters[0].distress is None
+    assert text_of(page(report))
 
 
 def test_one_channel_alone_has_no_turns_and_is_timed_all_the_same(tmp_path):
@@ -152,6 +206,13 @@ def test_the_agents_emotions_are_never_mixed_with_the_customers(tmp_path):
     )
     assert customers == {"a.wav": None, "b.wav": pytest.approx(2)}
     assert agents == {"a.wav": pytest.approx(9), "b.wav": None}
+
+
+def test_voices_without_a_role_are_no_agents(tmp_path):
+    mono = call("mono.wav", scored=[(0, 10, {"angry": 0.5})], roles=(None,))
+    directory = write_results(tmp_path / "out", mono, call("a.wav", scored=[(0, 10, {"angry": 0.9})]))
+    with pytest.raises(ValueError, match="no agent was scored"):
+        measured(directory, role="agent")
 
 
 def test_asking_for_agents_who_were_not_scored_is_an_error(tmp_path):

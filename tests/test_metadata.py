@@ -1,6 +1,7 @@
 """What is known of calls besides their audio: joined without a loss, typed without a guess."""
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_a_csv_is_joined_on_path_id_or_file_name(results, tmp_path, key):
 def test_a_file_name_that_two_recordings_share_joins_neither(results, tmp_path):
     table, notes = metadata(results, csv=write(tmp_path / "m.csv", "name,queue\n1001,x\n1002.wav,y\n"))
     assert table.queue.to_dict() == {"billing/1002.wav": "y"}
-    assert any("no recording for 1 row (1001)" in note for note in notes)
+    assert any("several recordings have the name of 1 row (1001): give paths" in note for note in notes)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -76,6 +77,7 @@ def test_types_are_inferred_and_nothing_that_reads_differently_is_a_number():
                 "long": ["12345678901234567890", "1", "2"],
                 "started_at": ["2026-01-31T09:00:00", "2026-02-01", None],
                 "due": ["2026-01-31", "2026-02-01", None],
+                "version": ["1.10", "1.1", None],
                 "mixed": ["1", "x", None],
                 "nothing": ["", None, " "],
             },
@@ -90,13 +92,55 @@ def test_types_are_inferred_and_nothing_that_reads_differently_is_a_number():
     assert table.long.iloc[0] == "12345678901234567890"
     assert kinds["started_at"] == kinds["due"] == "datetime64[us]"
     assert table.started_at.iloc[0] == datetime(2026, 1, 31, 9)
+    assert table.version.tolist()[:2] == ["1.10", "1.1"]
     assert table.mixed.iloc[0] == "1"
     assert table.nothing.isna().all()
 
 
-def test_a_started_at_that_is_no_time_is_an_error(results, tmp_path):
-    with pytest.raises(UsageError, match="started_at holds 'soon'.*write 2026-01-31T14:05:00"):
-        metadata(results, csv=write(tmp_path / "m.csv", "path,started_at\nbilling/1001.wav,soon\n"))
+def test_a_started_at_that_is_no_time_is_told_and_left_out(results, tmp_path):
+    text = "path,started_at\nbilling/1001.wav,soon\nbilling/1002.wav,202601311405\ndelivery/1001.ogg,2026-01-31\n"
+    table, notes = metadata(results, csv=write(tmp_path / "m.csv", text))
+    assert table.started_at.isna().to_dict() == {
+        "billing/1001.wav": True,
+        "billing/1002.wav": True,
+        "delivery/1001.ogg": False,
+    }
+    assert any("started_at is no time for 2 values (soon, 202601311405)" in note for note in notes)
+
+
+def test_a_time_with_a_zone_becomes_local_and_one_without_stays(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    text = "path,Started_At\nbilling/1001.wav,2026-01-01T10:00\nbilling/1002.wav,2026-01-01T10:00Z\n"
+    table, _ = metadata(results, csv=write(tmp_path / "m.csv", text))
+    monkeypatch.undo()
+    time.tzset()
+    assert table.started_at.to_dict() == {
+        "billing/1001.wav": datetime(2026, 1, 1, 10),
+        "billing/1002.wav": datetime(2026, 1, 1, 5),
+    }
+
+
+def test_sources_may_write_times_and_names_of_columns_each_in_its_way(tmp_path):
+    directory = write_results(
+        tmp_path / "out", call("20260131-140500_5551234-all.mp3"), call("20260131-150500_77-all.mp3")
+    )
+    text = "name,started_at,Caller\n20260131-150500_77-all.mp3,2026-02-01T09:00:00,Kim\n"
+    table, notes = metadata(directory, name_pattern="vicidial", csv=write(tmp_path / "m.csv", text))
+    assert sorted(table.started_at) == [datetime(2026, 1, 31, 14, 5), datetime(2026, 2, 1, 9)]
+    assert sorted(table.caller) == ["5551234", "Kim"]
+    assert not any("no time" in note for note in notes)
+
+
+def test_a_file_that_fits_no_recording_is_told_and_stops_nothing(results, tmp_path):
+    table, notes = metadata(results, csv=write(tmp_path / "m.csv", "path,queue\nnowhere.wav,x\n"))
+    assert table.empty
+    assert any("none of its rows fits a recording" in note for note in notes)
+
+
+def test_fields_of_several_lines_are_one_field(results, tmp_path):
+    table, _ = metadata(results, csv=write(tmp_path / "m.csv", 'path,note\nbilling/1001.wav,"a\nb\u2028c"\n'))
+    assert table.loc["billing/1001.wav", "note"] == "a\nb\u2028c"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +212,7 @@ def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
         (b"queue,agent\nx,y\n", "must say which recording a row is about"),
         (b"path,queue\nbilling/1001.wav\n", "row 2 has 1 fields and the header 2"),
         (b"path,queue,queue\na,b,c\n", "every column needs a name of its own"),
-        (b"path,queue\nnowhere.wav,x\n", "none of its rows fits a recording"),
+        (b",\n", "empty"),
     ],
 )
 def test_a_csv_that_cannot_be_meant_is_refused_with_the_reason(results, tmp_path, data, why):

@@ -75,9 +75,9 @@ def test_a_measure_of_what_nobody_measured_has_no_value_and_is_not_zero(tmp_path
 def test_quarters_are_of_the_call_and_sum_to_one(results):
     first, second, third, last = report_of(results).quarters
     assert (second, third) == (None, None)
-    assert first["angry"] == pytest.approx((0.1 + 0 + 0.1) / 3)
-    assert last["angry"] == pytest.approx((0.9 + 0.8 + 0.35) / 3)
-    assert sum(last[label] for label in LABELS) == pytest.approx(1)
+    assert first.shares["angry"] == pytest.approx((0.1 + 0 + 0.1) / 3)
+    assert last.shares["angry"] == pytest.approx((0.9 + 0.8 + 0.35) / 3)
+    assert sum(last.shares[label] for label in LABELS) == pytest.approx(1)
 
 
 def test_distributions_are_quantiles_over_single_calls(tmp_path):
@@ -297,11 +297,69 @@ def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(result
     assert "Traceback" not in done.stderr
 
 
+def test_an_interval_rests_on_those_that_have_the_measure(tmp_path):
+    quiet = [call(f"{i}.wav", [(0, 5)]) for i in range(30)]
+    report = report_of(write_results(tmp_path / "out", call("a.wav", [(0, 5)], [(8, 9)]), *quiet))
+    latency = report.total["response_latency_s"]
+    assert (latency.value, latency.low, latency.high, latency.recordings) == (pytest.approx(3), None, None, 1)
+    assert report.total["failed_share"].low is None  # none of 31 failed: that says nothing of how many may
+
+
+def test_more_weeks_than_groups_are_a_trend_all_the_same(tmp_path):
+    calls = [call(f"{i}.wav", [(0, 5)], day=7 * i) for i in range(210)]
+    assert len(report_of(write_results(tmp_path / "out", *calls)).days) == 210
+
+
+def test_columns_of_metadata_may_be_called_anything(results, tmp_path):
+    names = [
+        "done",
+        "x",
+        "two_sided",
+        "tail_s",
+        "ends_scored",
+        "calls",
+        "day",
+        'a"b',
+        "a b",
+        "[/b]",
+        "=cmd",
+        "p_angry_s",
+    ]
+    text = ",".join(["path", *(f'"{n.replace(chr(34), chr(34) * 2)}"' for n in names)])
+    (tmp_path / "m.csv").write_text(text + "\nbilling/storm.wav" + ",[red]v[/b]" * len(names) + "\n")
+    for name in ("done", "x", 'a"b', "[/b]", "meta_day"):
+        report = report_of(results, sources=Sources(tmp_path / "m.csv"), by=name)
+        assert {key: group.recordings for key, group in report.groups.items()} == {"[red]v[/b]": 1, None: 3}
+        assert "[red]v[/b]" in text_of(page(report))
+
+
+def test_recordings_that_had_vanished_have_no_time_and_break_nothing(tmp_path):
+    gone = call("gone.wav", error="there is no such file")
+    gone.recording["modified_at"] = None
+    for name, calls in (("all", [gone]), ("some", [gone, call("a.wav", [(0, 5)], [(6, 9)], [(6, 9, {"angry": 0.9})])])):
+        directory = write_results(tmp_path / name, *calls)
+        report = report_of(directory)
+        assert text_of(page(report))
+        assert draw_plots(report, tmp_path / f"plots-{name}") is not None
+        done = ser("report", directory, "--html", tmp_path / f"{name}.html", "--since", "")
+        assert done.returncode == 2
+        assert "'' is no time" in done.stderr
+        assert ser("report", directory, "--html", tmp_path / f"{name}.html").returncode == 0
+
+
+def test_a_reader_that_leaves_early_is_no_error(results):
+    command = f"{sys.executable} -m ser_batch report {results} --format json | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
 def test_asking_for_a_call_by_name(results):
     assert "billing/storm.wav" in ser("report", results, "--call", "storm.wav").stdout
     done = ser("report", results, "--call", "nobody.wav")
     assert done.returncode == 2
     assert "there is no such call here" in done.stderr
+    storm = json.loads(ser("report", results, "--call", "billing/storm.wav", "--format", "json").stdout)
+    assert (storm["interruptions"][0]["by"], len(storm["segments"]), storm["moments"][0]["start_s"]) == (1, 4, 80)
     assert "failed: the file is empty" in ser("report", results, "--call", "delivery/broken.wav").stdout
 
 

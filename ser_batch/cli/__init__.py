@@ -3,6 +3,7 @@
 Commands import what they need when they run, so that `ser --help` answers at once.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -69,6 +70,10 @@ def main() -> None:
         app()
     except UsageError as error:
         _leave(str(error), ExitCode.USAGE)
+    except BrokenPipeError:
+        # `ser report ... | head` ends as any other command does there; what the command opened is closed by now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ExitCode.PIPE) from None
     except AccountingError as error:
         _leave(str(error), ExitCode.BUG)
     except SerError as error:

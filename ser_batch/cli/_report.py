@@ -1,6 +1,5 @@
 """`ser report`: what the results say."""
 
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -86,29 +85,30 @@ def command(
 ) -> None:
     """Tells what happened, what changed, and where to listen."""
     from ser_batch.metadata import Sources
+    from ser_batch.report.database import reading
     from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
 
-    # `ser report ... | head` ends as any other command does there.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if role not in ("customer", "agent"):
         raise UsageError(f"--role {role}: is neither customer nor agent")
     options = Options(
-        Sources(metadata, name_pattern, sidecars), parse_time(since) if since else None,
-        parse_time(until, end=True) if until else None, by, compare, role, top,
+        Sources(metadata, name_pattern, sidecars), parse_time(since) if since is not None else None,
+        parse_time(until, end=True) if until is not None else None, by, compare, role, top,
     )  # fmt: skip
     with make_report(directory, options) as opened:
         crossed = check_thresholds(opened.report, fail_if or [])
-        if html:
+        if html is not None:
             from ser_batch.report.html import write_html
 
-            typer.echo(f"written: {write_html(opened, directory, html)}", err=True)
-        if plots:
+            with reading(directory):
+                typer.echo(f"written: {write_html(opened, directory, html)}", err=True)
+        if plots is not None:
             from ser_batch.report.plots import draw_plots
 
             for path in draw_plots(opened.report, plots):
                 typer.echo(f"written: {path}", err=True)
-        if call:
-            _print_call(opened, directory, call, role)
+        if call is not None:
+            with reading(directory):
+                _print_call(opened, directory, call, role, format_)
         elif format_ is not Format.table or not (html or plots):
             _print(opened, format_)
     for line in crossed:
@@ -136,17 +136,24 @@ def _print(opened: "Opened", format_: Format) -> None:
         _console(WIDTH).print(page(opened.report))
 
 
-def _print_call(opened: "Opened", directory: Path, call: str, role: str) -> None:
+def _print_call(opened: "Opened", directory: Path, call: str, role: str, format_: Format) -> None:
+    from ser_batch.report.records import timeline_json
     from ser_batch.report.terminal import WIDTH, call_page
     from ser_batch.report.timelines import read_timelines
 
-    query = "SELECT recording_id FROM calls WHERE recording_id = $1 OR path = $1 OR ends_with(path, '/' || $1)"
-    found = [row[0] for row in opened.connection.execute(query, [call]).fetchall()]
+    if format_ not in (Format.table, Format.json):
+        raise UsageError(f"--call: one call is shown as a page or as JSON, not as {format_.value}")
+    found: list[tuple[str]] = []
+    for fits in ("recording_id = $1 OR path = $1", "ends_with(path, '/' || $1)"):
+        found = found or opened.connection.execute(f"SELECT recording_id FROM calls WHERE {fits}", [call]).fetchall()
     if len(found) != 1:
         which = "there is no such call here" if not found else f"{len(found)} calls have this name; give the whole path"
         raise UsageError(f"--call {call}: {which}")
-    timeline = next(read_timelines(opened.connection, directory, found, role))
-    _console(WIDTH).print(call_page(timeline, opened.report.labels))
+    timeline = next(read_timelines(opened.connection, directory, [found[0][0]], role))
+    if format_ is Format.json:
+        typer.echo(timeline_json(timeline))
+    else:
+        _console(WIDTH).print(call_page(timeline, opened.report.labels))
 
 
 def _console(width: int):  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """The live rows of a results directory in DuckDB, which reads Parquet out of core."""
 
 import glob
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,15 @@ import pyarrow as pa
 
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import Manifest
+from ser_batch.recordings import shown
 from ser_batch.results import part_file
 
 MEMORY = "600MB"
 """What DuckDB may hold at once; what is more goes to a temporary folder."""
+
+
+class ResultsChanged(ResultsError):
+    """A run has replaced parts while they were being read."""
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -48,9 +54,39 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
-def parquet_files(directory: Path, table: str, parts: Sequence[str]) -> list[str]:
-    """The files of some parts, as DuckDB's `read_parquet` takes them: what looks like a pattern is none."""
-    return [glob.escape(str(part_file(directory, table, part))) for part in parts]
+def scan(directory: Path, table: str, parts: Sequence[str]) -> str:
+    """Some parts of a table, as SQL to select from.
+
+    Names that look like a pattern, or like `column=value`, are just names.
+
+    Raises:
+        ResultsError: the directory's name is no text that DuckDB can open.
+    """
+    try:
+        files = [glob.escape(os.fsencode(part_file(directory, table, part)).decode()) for part in parts]
+    except UnicodeDecodeError as error:
+        raise ResultsError(
+            f"{shown(str(directory))}: reports need a directory whose name is UTF-8: rename it"
+        ) from error
+    return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """What DuckDB cannot read becomes an error of ours.
+
+    Raises:
+        ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has replaced it in the meantime.
+    """
+    before = read_manifest(directory)
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
+        if read_manifest(directory).parts != before.parts:
+            raise ResultsChanged(f"{directory}: a run has replaced what was being read; run the same again") from error
+        raise ResultsError(
+            f"{directory}: a part is damaged or missing ({error}); `ser verify` says which, and can put it aside"
+        ) from error
 
 
 def arrow(connection: duckdb.DuckDBPyConnection, query: str, values: Any = None) -> pa.Table:

@@ -1,5 +1,7 @@
 """Results in the formats of other tools: read `export_results` first."""
 
+import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,15 +13,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
+import xlsxwriter
 import yaml
 
 from ser_batch import __version__
 from ser_batch.errors import UsageError
 from ser_batch.metadata import Metadata, Sources
-from ser_batch.report.database import connect, literal, parquet_files, quoted, read_manifest, rows_of
+from ser_batch.report.database import connect, literal, quoted, read_manifest, reading, rows_of, scan
 from ser_batch.report.measures import measure
 from ser_batch.report.portfolio import measures_of
-from ser_batch.report.records import FACTS, call_rows
+from ser_batch.report.records import FACTS, call_rows, plain_text
 from ser_batch.report.timelines import Timeline, all_timelines
 from ser_batch.schemas import table_schemas
 
@@ -27,6 +30,8 @@ FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
 """Formats that are a folder of files; the others are one file."""
 SHEET_ROWS = 1_048_575
 """What a sheet holds below its header."""
+MAX_NAME = 250
+"""Bytes that a file's name may have."""
 TIERS = 1e-3
 """Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
 
@@ -44,14 +49,12 @@ class Source:
 
     def rows(self, table: str) -> str:
         """The selected rows of a table of the results, as SQL."""
-        files = ", ".join(map(literal, parquet_files(self.directory, table, self.parts)))
-        if not files:
-            return f"(SELECT * FROM _{table})"
-        return f"(SELECT * FROM read_parquet([{files}]) SEMI JOIN selected USING (recording_id))"
+        rows = scan(self.directory, table, self.parts) if self.parts else f"_{table}"
+        return f"(SELECT * FROM {rows} SEMI JOIN selected USING (recording_id))"
 
-    def timelines(self) -> Iterator[Timeline]:
-        """All recordings that are done."""
-        found = all_timelines(self.connection, self.directory)
+    def timelines(self, role: str | None = None) -> Iterator[Timeline]:
+        """All recordings that are done, with the segments of one role or of everyone."""
+        found = all_timelines(self.connection, self.directory, role)
         return (timeline for timeline in found if timeline.call["status"] == "done")
 
 
@@ -75,7 +78,9 @@ def export_results(
         )
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"--out {out}: is not empty; choose a new folder")
-    with connect() as connection:
+    if os.path.lexists(out) and not (os.path.isdir(out) or os.path.isfile(out)):
+        raise UsageError(f"--out {out}: is neither a file nor a folder")
+    with connect() as connection, reading(directory):
         manifest = read_manifest(directory)
         metadata = measure(connection, directory, sources, since, until)
         source = Source(
@@ -85,7 +90,11 @@ def export_results(
             out.parent.mkdir(parents=True, exist_ok=True)
             with _whole(out) as partial:
                 FORMATS[format_](source, partial)
-        except (OSError, duckdb.IOException) as error:
+        except duckdb.IOException as error:
+            if str(out.parent) not in str(error):
+                raise  # it is about what is read
+            raise UsageError(f"--out {out}: cannot be written: {error}") from error
+        except (OSError, xlsxwriter.exceptions.XlsxWriterException) as error:
             raise UsageError(f"--out {out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return metadata
 
@@ -104,7 +113,9 @@ def _whole(out: Path) -> Iterator[Path]:
 # ---------------------------------------------------------------- tables
 
 
-def _tables(source: Source, folder: Path, end: str, options: str, text: Callable[[str], str]) -> None:
+def _tables(
+    source: Source, folder: Path, end: str, options: str, text: Callable[[str], str], header: Callable[[str], str] = str
+) -> None:
     folder.mkdir()
     queries = {
         **{name: source.rows(name) for name in ("recordings", "speech", "segments")},
@@ -124,9 +135,12 @@ def _tables(source: Source, folder: Path, end: str, options: str, text: Callable
 
 def _csv(source: Source, folder: Path) -> None:
     """A file for each table; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    _tables(source, folder, "csv", "HEADER", lambda column: (
-        f"CASE WHEN regexp_matches({column}, '^[=+\\-@\\t\\r]') THEN '''' || {column} ELSE {column} END"
-    ))  # fmt: skip
+    formula = "regexp_matches({0}, '^[=+\\-@\\t\\r]')"
+
+    def text(column: str) -> str:
+        return f"CASE WHEN {formula.format(column)} THEN chr(39) || {column} ELSE {column} END"
+
+    _tables(source, folder, "csv", "HEADER", text, plain_text)
 
 
 def _jsonl(source: Source, folder: Path) -> None:
@@ -167,8 +181,6 @@ def _duckdb(source: Source, path: Path) -> None:
 
 def _xlsx(source: Source, path: Path) -> None:
     """Sheets: calls with their measures, moments worth listening to, segments, what the columns mean."""
-    import xlsxwriter
-
     connection = source.connection
     longest = f"greatest((SELECT count(*) FROM calls), (SELECT count(*) FROM {source.rows('segments')}))"
     count = connection.execute(f"SELECT {longest}").fetchall()[0][0]
@@ -178,7 +190,12 @@ def _xlsx(source: Source, path: Path) -> None:
             "or duckdb"
         )
     # Text is text: no formula, no link, whatever it looks like.
-    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    options = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "tmpdir": str(path.parent),
+    }
     with xlsxwriter.Workbook(str(path), options) as book:
         head, time = (
             book.add_format({"bold": True, "bottom": 1}),
@@ -211,7 +228,7 @@ def _xlsx(source: Source, path: Path) -> None:
         sheet("calls", list(first or FACTS), chain([first] if first else [], calls))
         moments = (
             {"path": t.call["path"], "from_s": m.start_s, "to_s": m.end_s, "who": t.who(m.channel), "why": m.reason}
-            for t in source.timelines()
+            for t in source.timelines("customer")
             for m in t.moments()
         )
         sheet("moments", ["path", "from_s", "to_s", "who", "why"], moments)
@@ -295,9 +312,12 @@ def _textgrid(source: Source, folder: Path) -> None:
     folder.mkdir()
     for t in source.timelines():
         duration_s = t.call["duration_s"]
+        if not duration_s:
+            continue
         grid = textgrid.Textgrid(0, duration_s)
+        several = len({t.who(channel) for channel in t.speech}) < len(t.speech)
         for channel, regions in t.speech.items():
-            name = t.who(channel)
+            name = f"{t.who(channel)} {channel}" if several else t.who(channel)
             spoken = [Interval(a, min(b, duration_s), "speech") for a, b in regions if min(b, duration_s) - a > TIERS]
             grid.addTier(textgrid.IntervalTier(f"{name}: speech", spoken, 0, duration_s))
             scored = [s for s in t.segments if s.channel == channel and min(s.end_s, duration_s) - s.start_s > TIERS]
@@ -329,7 +349,12 @@ def _vtt_time(seconds: float) -> str:
 def _beside(folder: Path, t: Timeline, end: str) -> Path:
     """Where the file of a recording goes: as its path below the input, with an end of its own."""
     relative = PurePosixPath(t.call["path"].lstrip("/"))
-    path = folder.joinpath(*(part for part in relative.parts if part != "..")).with_name(relative.name + end)
+    parts = [part.replace("\0", "_") for part in relative.parts if part != ".."]
+    name = parts[-1]
+    if len(os.fsencode(name + end)) > MAX_NAME:
+        digest = hashlib.sha256(os.fsencode(t.call["path"])).hexdigest()[:16]
+        name = os.fsencode(name)[: MAX_NAME - 40].decode("utf-8", "ignore") + f"-{digest}"
+    path = folder.joinpath(*parts[:-1], name + end)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

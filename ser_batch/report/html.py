@@ -25,7 +25,7 @@ from ser_batch.report.database import quoted, rows_of
 from ser_batch.report.measures import DISTRESS
 from ser_batch.report.overview import Opened, Report
 from ser_batch.report.palette import CHANNELS, colours
-from ser_batch.report.portfolio import measures_of
+from ser_batch.report.portfolio import measures_of, share_names
 from ser_batch.report.terminal import COMPARED, clock, interval, is_clear, label_of, number
 from ser_batch.report.timelines import Timeline, all_timelines
 
@@ -52,7 +52,7 @@ def write_html(opened: Opened, directory: Path, target: str) -> Path:
     Raises:
         UsageError: it cannot be written, or one file would be too large.
     """
-    folder = target.endswith(os.sep) or Path(target).is_dir()
+    folder = target.endswith(os.sep) or os.path.isdir(target)
     count = opened.connection.execute("SELECT count(*) FROM calls").fetchall()[0][0]
     if not folder and count > MAX_CALLS:
         raise UsageError(f"--html {target}: {count:,} calls are more than one file holds ({MAX_CALLS:,}); {INSTEAD}")
@@ -112,9 +112,9 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
     """What the page knows of all calls; of each measure it gets both sums, so that it can add up any choice of them."""
     report, connection = opened.report, opened.connection
     every = measures_of(report.labels)
-    names = [*(f"{label}_share" for label in report.labels), *SHOWN]
+    names = [*share_names(report.labels).values(), *SHOWN]
     names = [name for name in names if report.total[name].value is not None]
-    pairs = ", ".join(f"round(({every[n].over})::DOUBLE, 4), round(({every[n].by})::DOUBLE, 4)" for n in names)
+    pairs = ", ".join(f"round(({every[n].over})::DOUBLE, 8), round(({every[n].by})::DOUBLE, 8)" for n in names)
     quarters = ", ".join(f"round(q{q}_distress_s, 3), round(q{q}_scored_s, 3)" for q in range(1, 5))
     own = [name for name in opened.metadata.columns if name != "started_at"]
     chosen = ", ".join([*FACTS, *map(quoted, own)])
@@ -125,7 +125,8 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
         calls.append(
             {
                 "id": row["recording_id"], "place": where[row["recording_id"]], "path": row["path"],
-                "at": row["started_at"].isoformat(timespec="minutes"), "s": row["duration_s"], "notes": row["notes"],
+                "at": row["started_at"].isoformat(timespec="minutes") if row["started_at"] else "",
+                "s": row["duration_s"], "notes": row["notes"],
                 "error": row["error"] if row["status"] != "done" else None,
                 "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
                 "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
@@ -135,6 +136,7 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
         )  # fmt: skip
     return {
         "labels": report.labels,
+        "shares": share_names(report.labels),
         "distress": DISTRESS,
         "colours": colours(report.labels),
         "channels": CHANNELS,
@@ -207,7 +209,7 @@ def _details(timeline: Timeline) -> dict[str, Any]:
         "roles": {channel: timeline.who(channel) for channel in timeline.speech},
         "segments": [
             [s.channel, cs(s.start_s), cs(s.end_s), s.label, [round(p * 1000) for p in s.probabilities],
-             round(s.distress * 1000)]
+             round((s.distress or 0) * 1000)]
             for s in timeline.segments
         ],
         "episodes": [[e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)] for e in timeline.episodes],

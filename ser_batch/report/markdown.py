@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ser_batch.report.overview import Report
+from ser_batch.report.portfolio import share_names
 from ser_batch.report.terminal import (
     COMPARED,
     GROUPED,
@@ -59,11 +60,11 @@ def _lines(report: Report) -> list[str]:
             "",
             *_table(["measure", "now", "then", "change", "95 %"], rows),
         ]
-    shares = report.shares()
+    shares, share_of = report.shares(), share_names(report.labels)
     if shares:
         rows = [
-            [escaped(label), number(share, m := report.measures[f"{label}_share"]), interval(total[m.name], m),
-             *("–" if q is None else f"{q[label]:.0%}" for q in report.quarters)]
+            [escaped(label), number(share, m := report.measures[share_of[label]]), interval(total[m.name], m),
+             *("–" if q is None else f"{q.shares[label]:.0%}" for q in report.quarters)]
             for label, share in sorted(shares.items(), key=lambda item: -item[1])
         ]  # fmt: skip
         lines += [

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from ser_batch.errors import UsageError
 from ser_batch.metadata import Metadata, Sources, read_metadata
-from ser_batch.report.database import arrow, literal, parquet_files, quoted, read_manifest
+from ser_batch.report.database import arrow, literal, quoted, read_manifest, scan
 from ser_batch.schemas import table_schemas
 
 DISTRESS = ("angry", "fearful", "disgust")
@@ -54,17 +55,19 @@ SQL = string.Template((Path(__file__).parent / "measures.sql").read_text(encodin
 CALLS = """
 CREATE VIEW calls AS
 SELECT
-    *,
-    strftime(started_at, '%Y-%m-%d') AS day,
-    hour(started_at) AS hour,
-    strftime(started_at, '%u %a') AS weekday,
-    strftime(started_at, '%G-W%V') AS week,
-    CASE WHEN contains(path, '/') THEN split_part(path, '/', 1) ELSE '.' END AS folder
-FROM measured
+    m.*,
+    strftime(m.started_at, '%Y-%m-%d') AS day,
+    hour(m.started_at) AS hour,
+    strftime(m.started_at, '%u %a') AS weekday,
+    strftime(m.started_at, '%G-W%V') AS week,
+    CASE WHEN contains(m.path, '/') THEN split_part(m.path, '/', 1) ELSE '.' END AS folder,
+    k.* EXCLUDE (recording_id)
+FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
 """
 CONSTANTS = {
     "cut_in_s": CUT_IN_S, "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
     "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
+    "shift": f"{2**62}::HUGEINT",
 }  # fmt: skip
 
 COLUMNS = (
@@ -103,9 +106,11 @@ def measure(
     """
     manifest = read_manifest(directory)
     labels, parts = manifest.identity.labels, list(manifest.parts)
+    if len({label.lower() for label in labels}) < len(labels):
+        raise UsageError(f"{directory}: its labels differ in upper and lower case alone, which no database tells apart")
     taken = {*COLUMNS, *(f"p_{label}_s" for label in labels)}
     connection.execute("DROP VIEW IF EXISTS calls")
-    for table in ("measured", "quarters", "episodes", "selected"):
+    for table in ("measured", "quarters", "episodes", "selected", "known"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     metadata = _select(connection, directory, parts, sources, taken, since, until)
     everything = since is None and until is None
@@ -121,8 +126,8 @@ def measure(
         for _ in pool.map(add, [parts[i : i + PARTS_AT_ONCE] for i in range(0, len(parts), PARTS_AT_ONCE)]):
             pass
     if role != "customer":
-        roles, scored = connection.execute("SELECT count(customer_talk_s), sum(scored_s) FROM calls").fetchall()[0]
-        if not roles or not scored:
+        (scored,) = connection.execute("SELECT sum(scored_s) FROM calls").fetchall()[0]
+        if not scored:
             raise UsageError(f"{directory}: no {role} was scored; analyse with --roles and --score-agents for that")
     return metadata
 
@@ -137,17 +142,16 @@ def _select(
     until: datetime | None,
 ) -> Metadata:
     """`selected`: which recordings count, when they began, and what the metadata say of them."""
-    files = parquet_files(directory, "recordings", parts)
-    query = "SELECT recording_id, path, input_root, modified_at FROM read_parquet($files)"
-    columns = ["recording_id", "path", "input_root", "modified_at"]
-    found = arrow(connection, query, {"files": files}).to_pandas() if parts else pd.DataFrame(columns=columns)
+    columns = ["recording_id", "path", "input_root", "modified_at", "analyzed_at"]
+    query = f"SELECT {', '.join(columns)} FROM {scan(directory, 'recordings', parts)}" if parts else ""
+    found = arrow(connection, query).to_pandas() if parts else pd.DataFrame(columns=columns)
     metadata = read_metadata(directory, found, sources, taken - {"started_at"})
-    changed = pd.to_datetime(found.modified_at, utc=True).dt.tz_convert(datetime.now().astimezone().tzinfo)
-    selected = pd.DataFrame({"recording_id": found.recording_id, "started_at": changed.dt.tz_localize(None)})
-    selected = selected.merge(metadata.table, on="recording_id", how="left", suffixes=("", "_given"))
-    given = selected.pop("started_at_given") if "started_at_given" in selected else None
+    # A file that had vanished has no time of its own.
+    changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
+    selected = pd.DataFrame({"recording_id": found.recording_id, "started_at": local_times(changed)})
     selected["time_from"] = "file"
-    if given is not None:
+    if "started_at" in metadata.table:
+        given = selected.recording_id.map(metadata.table.set_index("recording_id").started_at)
         selected["time_from"] = given.notna().map({True: "metadata", False: "file"})
         selected["started_at"] = given.fillna(selected.started_at)
     keep = pd.Series(True, index=selected.index)
@@ -156,10 +160,19 @@ def _select(
     if until:
         keep &= selected.started_at < until
     selected = selected[keep].astype({"recording_id": "str", "started_at": "datetime64[us]", "time_from": "str"})
-    connection.register("_selected", selected)
-    connection.execute("CREATE TABLE selected AS SELECT * FROM _selected")
-    connection.unregister("_selected")
+    known = metadata.table.drop(columns="started_at", errors="ignore")
+    for name, table in (("selected", selected), ("known", known)):
+        connection.register("_given", pa.Table.from_pandas(table, preserve_index=False))
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM _given")
+        connection.unregister("_given")
     return metadata
+
+
+def local_times(times: pd.Series) -> pd.Series:
+    """Times in UTC as the clock of this machine showed them, summer and winter."""
+    quarters = times.dt.floor("15min")  # offsets change at these
+    offsets = {t: t.to_pydatetime().astimezone().utcoffset() for t in quarters.dropna().unique()}
+    return times.dt.tz_localize(None) + pd.to_timedelta(quarters.map(offsets))
 
 
 def _batch(
@@ -173,13 +186,9 @@ def _batch(
 ) -> None:
     """Adds the recordings of some parts to the tables, or makes the tables."""
     for table, schema in table_schemas(labels).items():
-        if parts:
-            # A view cannot have parameters: the files' names become literals.
-            files = ", ".join(literal(file) for file in parquet_files(directory, table, parts))
-            rows = f"read_parquet([{files}])"
-        else:
+        if not parts:
             connection.register(f"_no_{table}", schema.empty_table())
-            rows = f"_no_{table}"
+        rows = scan(directory, table, parts) if parts else f"_no_{table}"
         only = "" if everything else "SEMI JOIN selected USING (recording_id)"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} {only}")
     connection.execute(SQL.substitute(CONSTANTS, **_label_sums(labels), role=literal(role)))
@@ -195,6 +204,12 @@ def _label_sums(labels: Sequence[str]) -> dict[str, str]:
     }
 
     def weighed(of: Mapping[str, float], end: str) -> str:
-        return " + ".join(f"{w} * {quoted(f'p_{label}{end}')}" for label, w in of.items() if label in labels) or "0.0"
+        return (
+            " + ".join(f"{w} * {quoted(f'p_{label}{end}')}" for label, w in of.items() if label in labels)
+            or "NULL::DOUBLE"
+        )
 
+    if not set(labels) <= set(CIRCUMPLEX):
+        # Labels of one's own have no place on the circumplex: nobody can tell how pleasant they are.
+        weights["valence"] = weights["arousal"] = {}
     return {f"{name}{end}": weighed(of, end) for name, of in weights.items() for end in ("", "_s")}

@@ -1,7 +1,7 @@
 -- From the rows of some parts to one row of figures for each recording; measures.py says what the words mean.
 --
 -- In:  _recordings, _speech, _segments   the rows of the recordings that were selected
---      selected                          when each recording began, and its metadata
+--      selected                          when each recording began
 --      $$role, $$distress, ...           whose emotions, and sums over the labels, which differ from model to model
 --      $$onset, ...                      the constants of measures.py
 -- Out: _calls, _quarters, _episodes
@@ -15,27 +15,31 @@ SELECT
     least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
 FROM _segments s
 JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
-WHERE role IS NULL OR role = $role;
+WHERE role = $role OR (role IS NULL AND $role = 'customer');
 
 -- When who speaks. `until_s` is how far speech has reached before a region, and `holder` the channel that got there.
 CREATE OR REPLACE TEMP TABLE _timing AS
-WITH regions AS (
+WITH timed AS (
+    SELECT *, round(start_s * 1e6)::BIGINT AS start_us, round(end_s * 1e6)::BIGINT AS end_us FROM _speech
+),
+regions AS (
     SELECT
         *,
-        -- Microseconds and channel in one number: one running maximum instead of two, one key instead of two.
-        max((end_s * 1e6)::BIGINT * 256 + channel) OVER (
-            PARTITION BY recording_id ORDER BY (start_s * 1e6)::BIGINT * 256 + channel
+        -- End, start and channel in one number: one running maximum instead of several. Of two that end together the
+        -- one that began first has got further, and of two that are alike that of the lower channel.
+        max(end_us::HUGEINT * $shift + (4503599627370496 - start_us) * 256 + (255 - channel)) OVER (
+            PARTITION BY recording_id ORDER BY start_us, end_us, channel
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS furthest,
-        furthest // 256 / 1e6 AS until_s,
-        furthest % 256 AS holder
-    FROM _speech
+        (furthest // $shift)::BIGINT AS until_us,
+        255 - (furthest % 256)::INT AS holder
+    FROM timed
 ),
 turns AS (
     SELECT
         *,
-        start_s - coalesce(until_s, 0) AS pause_s,
-        holder IS NULL OR (holder != channel AND end_s > until_s) AS is_turn,
+        (start_us - coalesce(until_us, 0)) / 1e6 AS pause_s,
+        holder IS NULL OR (holder != channel AND end_us > until_us) AS is_turn,
         holder IS NOT NULL AND is_turn AND pause_s <= -$cut_in_s AS is_interruption,
         holder IS NOT NULL AND is_turn AND pause_s >= 0 AS is_response
     FROM regions
@@ -67,25 +71,28 @@ SELECT
     quarter,
     sum(d) AS scored_s,
     coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
-    sum(d * COLUMNS('^p_.*$$')) AS '\0_s',
+    sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
     max(greatest(distress, angry, fearful)) AS hottest,
     arg_max({'distress': distress, 'd': d, 'start_s': start_s}, distress, 3) AS strongest
 FROM _scored
 GROUP BY recording_id, quarter;
 
 CREATE OR REPLACE TEMP VIEW _by_quarter AS
-SELECT *, $distress_s AS distress_s, $valence_s AS valence_s, $arousal_s AS arousal_s
+SELECT
+    *,
+    $distress_s AS distress_s, $angry_s AS angry_s, $fearful_s AS fearful_s,
+    $valence_s AS valence_s, $arousal_s AS arousal_s
 FROM _sums;
 
 CREATE OR REPLACE TEMP VIEW _quarters AS
-SELECT quarter, sum(COLUMNS('^.*_s$$')) AS '\0'
+SELECT quarter, sum(COLUMNS('(?s)^.*_s$$')) AS '\0'
 FROM _by_quarter
 GROUP BY quarter;
 
 CREATE OR REPLACE TEMP TABLE _emotion AS
 SELECT
     recording_id,
-    sum(COLUMNS('^.*_s$$')) AS '\0',
+    sum(COLUMNS('(?s)^.*_s$$')) AS '\0',
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 0) AS 'q1_\0',
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 1) AS 'q2_\0',
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 2) AS 'q3_\0',
@@ -149,7 +156,7 @@ SELECT
     CASE WHEN done THEN greatest(coalesce(t.longest_pause_s, 0), r.duration_s - coalesce(t.last_s, 0)) END AS longest_silence_s,
     CASE WHEN done THEN coalesce(t.holds, 0) + tail_is_hold::INT END AS holds,
     CASE WHEN done THEN coalesce(t.hold_s, 0) + CASE WHEN tail_is_hold THEN tail_s ELSE 0 END END AS hold_s,
-    CASE WHEN two_sided THEN list_max(r.channel_talk_s) >= 1 AND list_min(r.channel_talk_s) < 1 END AS one_sided,
+    CASE WHEN two_sided THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
     CASE WHEN two_sided THEN coalesce(t.turns, 0) END AS turns,
     CASE WHEN two_sided THEN coalesce(t.interruptions, 0) END AS interruptions,
     CASE WHEN by_role THEN coalesce(t.agent_interruptions, 0) END AS agent_interruptions,
@@ -161,7 +168,7 @@ SELECT
     CASE WHEN by_role THEN coalesce(t.customer_latency_s, 0) END AS customer_latency_s,
     CASE WHEN by_role THEN coalesce(t.customer_responses, 0) END AS customer_responses,
     CASE WHEN done THEN r.segments END AS segments,
-    e.* EXCLUDE (recording_id, strongest, ends_scored),
+    e.* EXCLUDE (recording_id, strongest, ends_scored, angry_s, fearful_s),
     CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
     CASE WHEN ends_scored THEN
         q1_distress_s / q1_scored_s < $offset AND q4_distress_s / q4_scored_s >= $onset
@@ -172,17 +179,17 @@ SELECT
     list_sum(list_transform(e.strongest, lambda x: x.d * x.distress)) / list_sum(list_transform(e.strongest, lambda x: x.d))
         AS peak_distress,
     e.strongest[1].start_s AS peak_at_s,
-    CASE WHEN e.scored_s > 0 THEN coalesce(p.episodes, 0) END AS episodes,
-    CASE WHEN e.scored_s > 0 THEN coalesce(p.episode_s, 0) END AS episode_s,
-    CASE WHEN e.scored_s > 0 THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,
-    CASE WHEN e.scored_s > 0 THEN coalesce(p.fearful_episodes, 0) END AS fearful_episodes,
-    s.* EXCLUDE (recording_id, started_at, time_from)
+    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episodes, 0) END AS episodes,
+    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episode_s, 0) END AS episode_s,
+    CASE WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,
+    CASE WHEN e.fearful_s IS NOT NULL THEN coalesce(p.fearful_episodes, 0) END AS fearful_episodes
 FROM (
     SELECT
         *,
         status = 'done' AS done,
         done AND len(channel_talk_s) >= 2 AS two_sided,
-        two_sided AND agent_talk_s IS NOT NULL AS by_role
+        two_sided AND agent_talk_s IS NOT NULL AS by_role,
+        list_reverse_sort(channel_talk_s) AS spoken
     FROM _recordings
 ) r
 JOIN selected s USING (recording_id)

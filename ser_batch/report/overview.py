@@ -1,6 +1,7 @@
 """Everything that a report shows, as plain data: read `make_report` first."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,24 @@ import duckdb
 
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.metadata import Metadata, Sources
-from ser_batch.report.database import connect, read_manifest, rows_of
+from ser_batch.report.database import ResultsChanged, connect, read_manifest, reading, rows_of
 from ser_batch.report.measures import measure
-from ser_batch.report.portfolio import Figure, Figures, Measure, distributions, figures, measures_of
+from ser_batch.report.portfolio import (
+    MAX_GROUPS,
+    Figure,
+    Figures,
+    Measure,
+    distributions,
+    figures,
+    measures_of,
+    share_names,
+)
 from ser_batch.report.timelines import Timeline, read_timelines
 
 TRIES = 5
 FAILURES = 1000
+MAX_DAYS = 200
+"""A longer period is shown by week."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarter:
+    """How a quarter of the calls sounds: mean probabilities by scored time, which sum to 1."""
+
+    shares: dict[str, float]
+    distress: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What `ser report` tells, whichever way it is written.
 
@@ -70,7 +90,7 @@ class Report:
     groups: dict[Any, Figures]
     distributions: dict[str, list[float]]
     """Quantiles (`QUANTILES`) of each measure over single recordings."""
-    quarters: list[dict[str, float] | None]
+    quarters: list[Quarter | None]
     top: list[Timeline]
     failures: list[dict[str, Any]]
     comparison: Comparison | None
@@ -78,7 +98,7 @@ class Report:
 
     def shares(self) -> dict[str, float]:
         """The mean probability of each label, by scored time; empty where nothing was scored."""
-        shares = {label: self.total[f"{label}_share"].value for label in self.labels}
+        shares = {label: self.total[name].value for label, name in share_names(self.labels).items()}
         return {label: share for label, share in shares.items() if share is not None}
 
 
@@ -102,13 +122,14 @@ def make_report(directory: Path, options: Options = Options()) -> Iterator[Opene
     if options.since and options.until and options.since >= options.until:
         raise UsageError(f"--since {options.since} is not before --until {options.until}")
     with connect() as connection:
-        # The comparison first: the tables that stay are those of the report itself.
-        compared = _compared(connection, directory, options) if options.compare else None
-        metadata = _stable(
-            directory,
-            lambda: measure(connection, directory, options.sources, options.since, options.until, options.role),
-        )
-        yield Opened(_sum_up(connection, directory, options, metadata, compared), connection, metadata)
+
+        def make() -> Opened:
+            # The comparison first: the tables that stay are those of the report itself.
+            compared = _compared(connection, directory, options) if options.compare is not None else None
+            metadata = measure(connection, directory, options.sources, options.since, options.until, options.role)
+            return Opened(_sum_up(connection, directory, options, metadata, compared), connection, metadata)
+
+        yield _stable(directory, make)
 
 
 def _sum_up(
@@ -132,8 +153,11 @@ def _sum_up(
     order = "SELECT recording_id FROM calls WHERE peak_distress IS NOT NULL ORDER BY peak_distress DESC, path LIMIT $n"
     top = [row[0] for row in connection.execute(order, {"n": options.top}).fetchall()]
     failed = "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path LIMIT $n"
-    days = figures(connection, labels, "day") if total.recordings and (last - first).days < 200 else {}
-    weeks = figures(connection, labels, "week") if total.recordings and not days else {}
+    by_time = {}
+    if first is not None:
+        slot = "day" if (last.date() - first.date()).days < MAX_DAYS else "week"
+        by_time = figures(connection, labels, slot)
+        by_time.pop(None, None)  # recordings that vanished before anyone could look at them
     return Report(
         directory=str(directory),
         model_id=manifest.identity.model_id,
@@ -143,30 +167,38 @@ def _sum_up(
         last=last,
         measures=measures_of(labels),
         total=total,
-        days=days or weeks,
-        hours=figures(connection, labels, "hour") if total.recordings else {},
+        days=by_time,
+        hours={hour: group for hour, group in figures(connection, labels, "hour").items() if hour is not None},
         by=options.by,
-        groups=figures(connection, labels, options.by) if options.by else {},
+        groups=figures(connection, labels, options.by, most=MAX_GROUPS) if options.by is not None else {},
         distributions=distributions(connection, labels),
         quarters=_quarters(connection, labels),
         top=list(read_timelines(connection, directory, top, options.role)),
         failures=rows_of(connection, failed, {"n": FAILURES}),
         comparison=comparison,
-        notes=[*_notes(directory, total, from_file, by_roles, options), *metadata.notes],
+        notes=[*_notes(directory, total, from_file, by_roles, options, compared), *metadata.notes],
     )
 
 
-def _quarters(connection: duckdb.DuckDBPyConnection, labels: tuple[str, ...]) -> list[dict[str, float] | None]:
-    result: list[dict[str, float] | None] = [None] * 4
-    query = "SELECT quarter, sum(COLUMNS('^.*_s$')) AS '\\0' FROM quarters GROUP BY quarter"
+def _quarters(connection: duckdb.DuckDBPyConnection, labels: tuple[str, ...]) -> list[Quarter | None]:
+    result: list[Quarter | None] = [None] * 4
+    query = "SELECT quarter, sum(COLUMNS('(?s)^.*_s$')) AS '\\0' FROM quarters GROUP BY quarter"
     for row in rows_of(connection, query):
         if row["scored_s"]:
             shares = {label: row[f"p_{label}_s"] / row["scored_s"] for label in labels}
-            result[row["quarter"]] = {**shares, "distress": row["distress_s"] / row["scored_s"]}
+            distress = None if row["distress_s"] is None else row["distress_s"] / row["scored_s"]
+            result[row["quarter"]] = Quarter(shares, distress)
     return result
 
 
-def _notes(directory: Path, total: Figures, from_file: int, by_roles: int, options: Options) -> list[str]:
+def _notes(
+    directory: Path,
+    total: Figures,
+    from_file: int,
+    by_roles: int,
+    options: Options,
+    compared: tuple[str, Figures] | None,
+) -> list[str]:
     notes = []
     if not total.recordings:
         notes.append("no recording lies in this period" if options.since or options.until else "there is no recording")
@@ -180,6 +212,10 @@ def _notes(directory: Path, total: Figures, from_file: int, by_roles: int, optio
         )
     if 0 < by_roles < total["done"].value:  # type: ignore[operator]
         notes.append("only some recordings have named roles: the others count with all their channels")
+    if (total["failed"].value or 0) > FAILURES:
+        notes.append(f"only the first {FAILURES:,} failures are listed")
+    if compared and not compared[1].recordings:
+        notes.append(f"nothing to compare with: there is no recording in {compared[0]}")
     run = _last_run(directory)
     if run.get("finished_at", "") is None:
         notes.append(
@@ -202,12 +238,15 @@ def _last_run(directory: Path) -> dict[str, Any]:
 def _compared(connection: duckdb.DuckDBPyConnection, directory: Path, options: Options) -> tuple[str, Figures]:
     given = options.compare or ""
     other, since, until = directory, options.since, options.until
-    if Path(given).is_dir():
+    if given and os.path.isdir(given):
         other, against = Path(given), given
     elif given == "previous":
         if not since:
             raise UsageError("--compare previous needs --since: the period before is as long as that since then")
-        until, since = since, since - ((until or datetime.now()) - since)
+        try:
+            until, since = since, since - ((until or datetime.now()) - since)
+        except OverflowError:
+            raise UsageError(f"--compare previous: there is no such period before {since}") from None
         against = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"
     elif ".." in given:
         begin, _, end = given.partition("..")
@@ -220,21 +259,21 @@ def _compared(connection: duckdb.DuckDBPyConnection, directory: Path, options: O
             f"--compare {given}: was made with model {theirs.model_id}, and {directory} with {ours.model_id}: a "
             "difference would be one of models, not of calls"
         )
-    _stable(other, lambda: measure(connection, other, options.sources, since, until, options.role))
-    return against, figures(connection, theirs.labels, seed=1)[None]
+    if since and until and since >= until:
+        raise UsageError(f"--compare {given}: {since} is not before {until}")
+    with reading(other):
+        measure(connection, other, options.sources, since, until, options.role)
+        return against, figures(connection, theirs.labels, seed=1)[None]
 
 
-def _stable(directory: Path, read: Callable[[], Metadata]) -> Metadata:
+def _stable(directory: Path, read: Callable[[], Opened]) -> Opened:
     """What `read` gives, also while a run is replacing parts that the manifest named a moment ago."""
     for _ in range(TRIES):
-        before = read_manifest(directory)
         try:
-            return read()
-        except duckdb.Error as error:
-            if read_manifest(directory).parts == before.parts:
-                raise ResultsError(
-                    f"{directory}: a part is damaged or missing ({error}); restore it from a copy"
-                ) from error
+            with reading(directory):
+                return read()
+        except ResultsChanged:
+            continue
     raise ResultsError(f"{directory}: changes faster than it can be read; wait for the run to end")
 
 
@@ -254,7 +293,10 @@ def parse_time(text: str, end: bool = False, now: datetime | None = None) -> dat
     text = text.strip()
     if ago := re.fullmatch(r"(\d{1,5})([dh])", text):
         unit = timedelta(days=1) if ago[2] == "d" else timedelta(hours=1)
-        return (now or datetime.now()) - int(ago[1]) * unit
+        try:
+            return (now or datetime.now()) - int(ago[1]) * unit
+        except OverflowError:
+            raise UsageError(f"{text!r} is beyond what a calendar holds") from None
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             day = date.fromisoformat(text)
@@ -262,7 +304,10 @@ def parse_time(text: str, end: bool = False, now: datetime | None = None) -> dat
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is no time: write 2026-01-31, 2026-01-31T14:00, 7d or 36h") from None
-    return moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+    try:
+        return moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+    except OverflowError:
+        raise UsageError(f"{text!r} is beyond what a calendar holds") from None
 
 
 def check_thresholds(report: Report, conditions: list[str]) -> list[str]:

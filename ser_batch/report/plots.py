@@ -1,5 +1,6 @@
 """The main charts of a report as PNG and SVG, for slides and print."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from ser_batch.errors import UsageError
+from ser_batch.recordings import shown
 from ser_batch.report.overview import Report
 from ser_batch.report.palette import colours
-from ser_batch.report.portfolio import Figures, Measure
+from ser_batch.report.portfolio import Figures, Measure, share_names
 from ser_batch.report.terminal import MAX_GROUPS, group_name, label_of
 
-INK, LINE = "#1d2430", "#d9dee5"
+INK, LINE, LINE_COLOUR = "#1d2430", "#d9dee5", "#0b63a5"
 DRAWN = ("distress_share", "angry_share", "valence", "silence_share")
 
 
@@ -31,7 +33,8 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
             for end in ("png", "svg"):
                 path = folder / f"{name}.{end}"
                 # Text stays text in an SVG, and the file is the same each time.
-                with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ser"}):
+                with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ser"}), warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Glyph")  # a name may need letters that the font lacks
                     canvas.savefig(path, dpi=150, metadata={"Date": None} if end == "svg" else None)
                 written.append(path)
     except OSError as error:
@@ -70,8 +73,8 @@ def _canvas(rows: int = 1, height: float = 4.0) -> tuple[Canvas, list[Axes]]:
 
 
 def _plain(text: object) -> str:
-    """A text that matplotlib does not read as mathematics."""
-    return str(text).replace("$", r"\$")
+    """A text that matplotlib does not read as mathematics, and that an SVG can hold."""
+    return shown(str(text)).replace("$", r"\$")
 
 
 def _percent(axis: Axes, which: str, measure: Measure) -> None:
@@ -84,7 +87,7 @@ def _emotions(report: Report) -> Canvas:
     shares = sorted(report.shares().items(), key=lambda item: item[1])
     paint = colours(report.labels)
     for label, share in shares:
-        figure = report.total[f"{label}_share"]
+        figure = report.total[share_names(report.labels)[label]]
         error = None if figure.low is None or figure.high is None else [[share - figure.low], [figure.high - share]]
         axis.barh(
             _plain(label), share, color=paint[label], edgecolor=INK, linewidth=0.4, xerr=error, ecolor=INK, capsize=3
@@ -99,7 +102,7 @@ def _quarters(report: Report) -> Canvas:
     there = [(name, q) for name, q in zip(("first", "second", "third", "last"), report.quarters, strict=True) if q]
     bottom = [0.0] * len(there)
     for label, colour in colours(report.labels).items():
-        height = [q[label] for _, q in there]
+        height = [q.shares[label] for _, q in there]
         axis.bar(
             [name for name, _ in there],
             height,
@@ -121,18 +124,17 @@ def _lines(report: Report, groups: dict[str, Figures], what: str) -> Canvas:
     canvas, axes = _canvas(len(names), 1.2 + 1.6 * len(names)) if names else _canvas()
     for axis, name in zip(axes, names, strict=True):
         measure = report.measures[name]
-        known = [(key, group[name]) for key, group in groups.items() if group[name].value is not None]
-        keys, values = [key for key, _ in known], [figure.value or 0.0 for _, figure in known]
-        axis.plot(keys, values, color="#0b63a5", marker="o", markersize=4)
-        sure = [(key, f.low, f.high) for key, f in known if f.low is not None]
-        if sure:
-            at, low, high = zip(*sure, strict=True)
-            axis.vlines(at, low, high, color="#0b63a5", alpha=0.35, linewidth=5)
+        drawn = [group[name] for group in groups.values()]  # where there is no value, the line has a gap
+        axis.plot(
+            [f.value if f.value is not None else float("nan") for f in drawn], color=LINE_COLOUR, marker="o", ms=4
+        )
+        for i, figure in enumerate(drawn):
+            if figure.low is not None and figure.high is not None:
+                axis.vlines(i, figure.low, figure.high, color=LINE_COLOUR, alpha=0.35, linewidth=5)
         axis.set_ylabel(label_of(measure))
         _percent(axis, "y", measure)
     step = max(1, len(groups) // 10)
-    axes[-1].set_xticks(list(groups)[::step])
-    axes[-1].tick_params("x", rotation=30)
+    axes[-1].set_xticks(range(0, len(groups), step), list(groups)[::step], rotation=30, ha="right")
     axes[0].set_title(f"By {what} (95 %)", loc="left")
     return canvas
 
@@ -146,7 +148,7 @@ def _groups(report: Report) -> Canvas:
         figure = group[measure.name]
         if figure.low is not None and figure.high is not None:
             axis.hlines(i, figure.low, figure.high, color=INK, linewidth=1.5)
-        axis.plot(figure.value or 0.0, i, "o", color="#0b63a5")
+        axis.plot(figure.value or 0.0, i, "o", color=LINE_COLOUR)
     names = [f"{group_name(key)[:40]} ({group.recordings:,})" for key, group in known]
     axis.set_yticks(range(len(known)), [_plain(name) for name in names])
     axis.set_title(_plain(f"Distress share by {report.by} (calls; 95 %)"), loc="left")

@@ -66,10 +66,17 @@ class Measure:
 def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
     """Every measure by its name, for results with these labels: portfolio.toml, and each label's share."""
     own = {name: Measure(name=name, **values) for name, values in tomllib.loads(SHIPPED).items()}
-    for label in labels:
-        name, meaning = f"{label}_share", f"mean probability of {label}, by scored time"
-        own.setdefault(name, Measure(name, quoted(f"p_{label}_s"), "scored_s", "1", meaning))
-    return own
+    shares = {
+        name: Measure(name, quoted(f"p_{label}_s"), "scored_s", "1", f"mean probability of {label}, by scored time")
+        for label, name in share_names(labels).items()
+    }
+    return own | shares
+
+
+def share_names(labels: Sequence[str]) -> dict[str, str]:
+    """The measure that is each label's share: `angry_share`, or `label_silence_share` where that name is taken."""
+    own = tomllib.loads(SHIPPED)
+    return {label: f"label_{label}_share" if f"{label}_share" in own else f"{label}_share" for label in labels}
 
 
 def single_measures(labels: Sequence[str]) -> dict[str, Measure]:
@@ -117,7 +124,11 @@ class Figures:
 
 
 def figures(
-    connection: duckdb.DuckDBPyConnection, labels: Sequence[str], by: str | None = None, seed: int = 0
+    connection: duckdb.DuckDBPyConnection,
+    labels: Sequence[str],
+    by: str | None = None,
+    seed: int = 0,
+    most: int | None = None,
 ) -> dict[Any, Figures]:
     """The measures of all recordings (under the key None), or of each group of them.
 
@@ -126,19 +137,20 @@ def figures(
 
     Args:
         by: a column of `calls`, built-in or of the metadata.
+        most: groups that there may be; None for any number.
 
     Raises:
-        UsageError: `by` is no column, or has more than `MAX_GROUPS` values.
+        UsageError: `by` is no column, or has more than `most` values.
     """
     wanted = list(measures_of(labels).values())
     group = "NULL" if by is None else quoted(_column(connection, by))
     sums = ", ".join(
         f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "
         f"sum(CASE WHEN ({m.over}) IS NOT NULL THEN {m.by} END)::DOUBLE AS by_{i}, "
-        f"count(({m.over}) + ({m.by})) AS n_{i}"
+        f"count(CASE WHEN ({m.by}) > 0 THEN {m.over} END) AS n_{i}"
         for i, m in enumerate(wanted)
     )
-    table = arrow(
+    sums_by_bucket = arrow(
         connection,
         f"""
         SELECT key, bucket, count(*) AS recordings, {sums}
@@ -153,12 +165,14 @@ def figures(
         ORDER BY key, bucket
         """,
         {"seed": seed},
-    ).to_pandas()
+    )
+    keys = pd.Series(sums_by_bucket["key"].to_pylist(), dtype="object")  # pandas would make 9 a 9.0 beside a null
+    table = sums_by_bucket.to_pandas().assign(key=keys)
     if by is None:
         return {None: _of_group(table, wanted, seed)}
     groups = {None if pd.isna(key) else key: rows for key, rows in table.groupby("key", sort=False, dropna=False)}
-    if len(groups) > MAX_GROUPS:
-        raise UsageError(f"--by {by}: has {len(groups)} values, more than {MAX_GROUPS}; choose a coarser column")
+    if most is not None and len(groups) > most:
+        raise UsageError(f"--by {by}: has {len(groups)} values, more than {most}; choose a coarser column")
     return {key: _of_group(rows, wanted, seed) for key, rows in groups.items()}
 
 
@@ -178,7 +192,6 @@ def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], seed: int) -> Figur
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn_over, drawn_by = drawn @ over, drawn @ by
         ratios = drawn_over / drawn_by
-    low, high = np.percentile(np.nan_to_num(ratios, nan=0.0, posinf=0.0, neginf=0.0), [2.5, 97.5], axis=0)
     values, replicates = {}, {}
     for i, measure in enumerate(wanted):
         count = int(counts[:, i].sum())
@@ -188,19 +201,17 @@ def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], seed: int) -> Figur
             values[measure.name] = Figure(None)
         else:
             replicates[measure.name] = ratios[:, i]
-            value, enough = float(over[:, i].sum() / by[:, i].sum()), count >= MIN_RECORDINGS
-            values[measure.name] = Figure(
-                value, float(low[i]) if enough else None, float(high[i]) if enough else None, count
-            )
+            value = float(over[:, i].sum() / by[:, i].sum())
+            low, high = _interval(ratios[:, i]) if count >= MIN_RECORDINGS else (None, None)
+            values[measure.name] = Figure(value, low, high, count)
     return Figures(values, int(rows.recordings.sum()), replicates)
 
 
 def _interval(replicates: np.ndarray) -> tuple[float | None, float | None]:
+    """95 %; none where all replicates are alike: five calls without an episode do not say that there are none."""
     finite = replicates[np.isfinite(replicates)]
-    if not len(finite):
-        return None, None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (0.0, 0.0)
+    return (float(low), float(high)) if low < high else (None, None)
 
 
 def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:

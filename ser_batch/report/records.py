@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import IO, Any
 
@@ -84,7 +85,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             name: {f"p{q * 100:.0f}": value for q, value in zip(QUANTILES, values, strict=True)}
             for name, values in report.distributions.items()
         },
-        "quarters": report.quarters,
+        "quarters": [None if q is None else {"shares": q.shares, "distress": q.distress} for q in report.quarters],
         "days": {key: _figures(group) for key, group in report.days.items()},
         "hours": {str(key): _figures(group) for key, group in report.hours.items()},
         "by": report.by,
@@ -102,13 +103,30 @@ def _figure(figure: Figure) -> dict[str, Any]:
     return {"value": figure.value, "low": figure.low, "high": figure.high, "recordings": figure.recordings}
 
 
+def timeline_json(timeline: Timeline) -> str:
+    """One call with all that is known of it."""
+    values = {
+        **timeline.call,
+        "speech": [
+            {"channel": channel, "role": timeline.roles[channel], "start_s": start_s, "end_s": end_s}
+            for channel, regions in timeline.speech.items()
+            for start_s, end_s in regions
+        ],
+        "segments": [asdict(s) for s in timeline.segments],
+        "episodes": [asdict(e) for e in timeline.episodes],
+        "interruptions": [asdict(i) for i in timeline.interruptions],
+        "moments": [asdict(m) for m in timeline.moments(10)],
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+
+
 def call_dict(timeline: Timeline) -> dict[str, Any]:
     """A call that is worth listening to, and its moments."""
     call = timeline.call
     names = ("recording_id", "path", "duration_s", "peak_distress", "escalated", "recovered", "episodes")
     return {
         **{name: call[name] for name in names},
-        "started_at": call["started_at"].isoformat(),
+        "started_at": call["started_at"] and call["started_at"].isoformat(),
         "moments": [
             {
                 "start_s": m.start_s, "end_s": m.end_s, "channel": m.channel, "role": m.role, "label": m.label,

@@ -7,9 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ser_batch.recordings import shown
 from ser_batch.report.measures import DISTRESS
 from ser_batch.report.overview import Report
-from ser_batch.report.portfolio import Figure, Figures, Measure
+from ser_batch.report.portfolio import Figure, Figures, Measure, share_names
 from ser_batch.report.timelines import Timeline
 
 WIDTH = 100
@@ -91,7 +92,7 @@ def page(report: Report) -> RenderableType:
 def _parts(report: Report) -> Iterator[RenderableType]:
     yield from _portfolio(report)
     for note in report.notes:
-        yield Text(f"note: {note}", "yellow")
+        yield Text(f"note: {shown(note)}", "yellow")
     for part in (
         _comparison(report),
         _emotions(report),
@@ -170,14 +171,16 @@ def _emotions(report: Report) -> Table | None:
     for name in ("share", "95 %", "1st", "2nd", "3rd", "4th quarter"):
         table.add_column(name, justify="right")
     table.add_column()
+    names = share_names(report.labels)
     for label, share in sorted(shares.items(), key=lambda item: -item[1]):
-        figure, measure = report.total[f"{label}_share"], report.measures[f"{label}_share"]
-        quarters = [q[label] if q else None for q in report.quarters]
+        figure, measure = report.total[names[label]], report.measures[names[label]]
+        quarters = [q.shares[label] if q else None for q in report.quarters]
         cells = ["–" if value is None else f"{value * 100:.0f} %" for value in quarters]
         bar = Text("█" * round(share * 24) or "▏", style=COLOURS.get(label, "white"))
-        table.add_row(label, number(share, measure), interval(figure, measure), *cells, bar)
-    valence, arousal, unsure = (report.total[name].value or 0.0 for name in ("valence", "arousal", "abstained_share"))
-    table.caption = f"valence {valence:+.2f}, arousal {arousal:+.2f} (-1 to 1); no label for {unsure:.0%} of the time"
+        table.add_row(Text(label), number(share, measure), interval(figure, measure), *cells, bar)
+    valence, arousal, unsure = (report.total[name] for name in ("valence", "arousal", "abstained_share"))
+    said = [] if valence.value is None else [f"valence {valence.value:+.2f}, arousal {arousal.value:+.2f} (-1 to 1)"]
+    table.caption = "; ".join([*said, f"no label for {unsure.value or 0:.0%} of the time"])
     table.caption_justify = "left"
     return table
 
@@ -226,14 +229,16 @@ def _groups(report: Report) -> Table | None:
         return None
     names = _shown(GROUPED, report)
     table = _table(f"By {report.by}")
-    table.add_column(str(report.by), overflow="fold")
+    table.add_column(Text(str(report.by)), overflow="fold")
     table.add_column("calls", justify="right")
     for name in names:
         table.add_column(label_of(report.measures[name]).removesuffix(" share"), justify="right")
     ordered = sorted(report.groups.items(), key=lambda item: -(item[1]["distress_share"].value or -1))
     for key, group in ordered[:MAX_GROUPS]:
         table.add_row(
-            Text(group_name(key)), f"{group.recordings:,}", *(_with_spread(group, name, report) for name in names)
+            Text(shown(group_name(key))),
+            f"{group.recordings:,}",
+            *(_with_spread(group, name, report) for name in names),
         )
     caption = f"± half of the 95 % interval; none below {counted(5, 'call')}"
     table.caption = caption + (
@@ -257,7 +262,7 @@ def _with_spread(group: Figures, name: str, report: Report) -> str:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    return Table(title=Text(title), title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
 
 
 def _calls(report: Report) -> RenderableType | None:
@@ -274,7 +279,7 @@ def _calls(report: Report) -> RenderableType | None:
         # The strip stands below the name, also for a call of one moment.
         for i in range(max(2, len(moments))):
             moment = moments[i] if i < len(moments) else None
-            name = [Text(timeline.call["path"]), strip(timeline)]
+            name = [Text(shown(timeline.call["path"])), strip(timeline)]
             cells: list[RenderableType] = [
                 name[i] if i < 2 else "",
                 clock(timeline.call["duration_s"]) if i == 0 else "",
@@ -282,7 +287,7 @@ def _calls(report: Report) -> RenderableType | None:
             if moment:
                 cells += [clock(moment.start_s), Text(timeline.who(moment.channel)), Text(moment.reason)]
             table.add_row(*cells, end_section=i == max(1, len(moments) - 1))
-    names = " + ".join(label for label in report.labels if label in DISTRESS)
+    names = " + ".join(label for label in report.labels if label in DISTRESS) or "nothing that this model tells"
     legend = f"distress: the probability of {names}; bars from low ▁ to high █, · where nothing was scored"
     return Group(table, Text(legend, "dim"))
 
@@ -294,7 +299,11 @@ def strip(timeline: Timeline, parts: int = 24) -> Text:
     highest: list[float | None] = [None] * parts
     for s in timeline.segments:
         for part in range(parts):
-            if s.start_s < (part + 1) * duration_s / parts and part * duration_s / parts < s.end_s:
+            if (
+                s.distress is not None
+                and s.start_s < (part + 1) * duration_s / parts
+                and part * duration_s / parts < s.end_s
+            ):
                 highest[part] = max(highest[part] or 0.0, s.distress)
     text = Text()
     for distress in highest:
@@ -311,7 +320,7 @@ def _failures(report: Report) -> Table:
     table.add_column("recording", overflow="fold", ratio=1)
     table.add_column("why", overflow="fold", ratio=2)
     for failure in report.failures[:MAX_FAILURES]:
-        table.add_row(Text(failure["path"]), Text(failure["error"] or ""))
+        table.add_row(Text(shown(failure["path"])), Text(shown(failure["error"] or "")))
     if (report.total["failed"].value or 0) > MAX_FAILURES:
         table.caption = f"and {report.total['failed'].value - MAX_FAILURES:,.0f} more: see --format json"  # type: ignore[operator]
     return table
@@ -324,12 +333,15 @@ def call_page(timeline: Timeline, labels: Sequence[str], width: int = WIDTH) -> 
 
 def _call_parts(timeline: Timeline, labels: Sequence[str], width: int) -> Iterator[RenderableType]:
     call = timeline.call
-    yield Text(call["path"], "bold")
+    yield Text(shown(call["path"]), "bold")
     if call["status"] != "done":
         yield Text(f"failed: {call['error']}", "red")
         return
     began = f"{call['started_at']:%Y-%m-%d %H:%M} · " if call["time_from"] == "metadata" else ""
-    facts = f"{began}{clock(call['duration_s'])} · silence {call['silence_s'] / call['duration_s']:.0%}"
+    if not call["duration_s"]:
+        yield Text("the recording has no length")
+        return
+    facts = f"{began}{clock(call['duration_s'])} · silence {(call['silence_s'] or 0) / call['duration_s']:.0%}"
     if call["turns"] is not None:
         turns, cuts = counted(call["turns"], "turn"), counted(call["interruptions"], "interruption")
         facts += f" · overtalk {call['overtalk_s']:.1f} s · {turns} · {cuts}"

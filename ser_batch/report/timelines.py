@@ -7,17 +7,18 @@ from typing import Any
 
 import duckdb
 
-from ser_batch.report.database import parquet_files, read_manifest, rows_of
+from ser_batch.report.database import read_manifest, rows_of, scan
 from ser_batch.report.measures import CUT_IN_S, DISTRESS, HOLD_S
 
 PARTS_AT_ONCE = 4
+EPISODE = ("emotion", "start_s", "end_s", "channel", "role", "peak", "mean", "scored_s")
 MOMENTS = 3
 """How many moments a call is listed with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scored segment. `distress` is the probability of any emotion in `DISTRESS`."""
+    """A scored segment. `distress` is the probability of any emotion in `DISTRESS`; None where the model has none."""
 
     start_s: float
     end_s: float
@@ -25,7 +26,7 @@ class Scored:
     role: str | None
     label: str | None
     probabilities: tuple[float, ...]
-    distress: float
+    distress: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Timeline:
         found = [self._of_episode(episode) for episode in sustained]
         found += self._escalation()
         for s in self.segments:
-            if not any(e.channel == s.channel and e.start_s <= s.start_s < e.end_s for e in sustained):
+            inside = any(e.channel == s.channel and e.start_s <= s.start_s < e.end_s for e in sustained)
+            if s.distress is not None and not inside:
                 weight = s.distress * (s.end_s - s.start_s)
                 reason = f"{s.label or 'unsure of the emotion'}, distress {s.distress:.2f}"
                 found.append(Moment(s.start_s, s.end_s, s.channel, s.role, s.label, s.distress, weight, reason))
@@ -136,14 +138,15 @@ class Timeline:
         return [Moment(late[0].start_s, late[-1].end_s, late[0].channel, late[0].role, None, last, weight, reason)]
 
 
-def all_timelines(connection: duckdb.DuckDBPyConnection, directory: Path, role: str = "customer") -> Iterator[Timeline]:
+def all_timelines(
+    connection: duckdb.DuckDBPyConnection, directory: Path, role: str | None = "customer"
+) -> Iterator[Timeline]:
     """The timelines of all recordings in `calls`, some parts at a time: memory is bounded, each file is read once."""
     parts = list(read_manifest(directory).parts)
     for i in range(0, len(parts), PARTS_AT_ONCE):
         some = parts[i : i + PARTS_AT_ONCE]
-        query = "SELECT recording_id FROM read_parquet($files) SEMI JOIN calls USING (recording_id) ORDER BY path"
-        files = parquet_files(directory, "recordings", some)
-        ids = [row[0] for row in connection.execute(query, {"files": files}).fetchall()]
+        found = f"SELECT recording_id FROM {scan(directory, 'recordings', some)} SEMI JOIN calls USING (recording_id)"
+        ids = [row[0] for row in connection.execute(f"{found} ORDER BY path").fetchall()]
         yield from read_timelines(connection, directory, ids, role, some)
 
 
@@ -151,58 +154,62 @@ def read_timelines(
     connection: duckdb.DuckDBPyConnection,
     directory: Path,
     recording_ids: Sequence[str],
-    role: str = "customer",
+    role: str | None = "customer",
     parts: Sequence[str] | None = None,
 ) -> Iterator[Timeline]:
-    """The timelines of some recordings in `calls`, in the order given; `parts` are those that hold them, if known."""
+    """The timelines of some recordings in `calls`, in the order given.
+
+    `role` is whose segments they have, None for everyone's; `parts` are those that hold them, if known.
+    """
     manifest = read_manifest(directory)
     labels, parts = manifest.identity.labels, list(manifest.parts) if parts is None else parts
     ids = list(recording_ids)
     if not ids:
         return
 
-    def grouped(query: str, **values: Any) -> dict[str, list[dict[str, Any]]]:
+    def grouped(rows: str, order: str) -> dict[str, list[dict[str, Any]]]:
         """The rows of these recordings, by recording."""
         found: dict[str, list[dict[str, Any]]] = {recording_id: [] for recording_id in ids}
-        for row in rows_of(connection, query, {"ids": ids, **values}):
+        query = f"SELECT * FROM {rows} WHERE recording_id IN (SELECT unnest($ids)) ORDER BY {order}"
+        for row in rows_of(connection, query, {"ids": ids}):
             found[row["recording_id"]].append(row)
         return found
 
-    own = "WHERE recording_id IN (SELECT unnest($ids))"
-    part = f"SELECT * FROM read_parquet($files) {own} ORDER BY start_s, end_s, channel"
-    calls = grouped(f"SELECT * FROM calls {own}")
-    episodes = grouped(f"SELECT * FROM episodes {own} ORDER BY start_s, emotion")
-    speech = grouped(part, files=parquet_files(directory, "speech", parts))
-    segments = grouped(part, files=parquet_files(directory, "segments", parts))
+    calls, episodes = grouped("calls", "path"), grouped("episodes", "start_s, emotion")
+    speech, segments = (grouped(scan(directory, t, parts), "start_s, end_s, channel") for t in ("speech", "segments"))
     for recording_id in ids:
         (call,), regions = calls[recording_id], speech[recording_id]
+        own = [s for s in segments[recording_id] if role is None or s["role"] in _heard_as(role)]
         tracks: dict[int, list[tuple[float, float]]] = {}
         for region in regions:
             tracks.setdefault(region["channel"], []).append((region["start_s"], region["end_s"]))
-        roles = {region["channel"]: region["role"] for region in regions}
         events = [(r["start_s"], r["end_s"], r["channel"]) for r in regions]
         yield Timeline(
             call,
             dict(sorted(tracks.items())),
-            roles,
-            [_scored(row, labels) for row in segments[recording_id] if row["role"] in (None, role)],
-            [
-                Episode(**{key: e[key] for key in Episode.__slots__})  # type: ignore[attr-defined]
-                for e in episodes[recording_id]
-            ],
+            {region["channel"]: region["role"] for region in regions},
+            [_scored(row, labels) for row in own],
+            [Episode(**{key: e[key] for key in EPISODE}) for e in episodes[recording_id]],
             interruptions(events),
             silences(events, call["duration_s"] or 0.0),
         )
 
 
+def _heard_as(role: str) -> tuple[str | None, ...]:
+    """The roles whose segments count as this one's: where nobody named roles, everyone is a customer."""
+    return (role, None) if role == "customer" else (role,)
+
+
 def interruptions(regions: Sequence[tuple[float, float, int]]) -> list[Interruption]:
     """Who cut in on whom: (start_s, end_s, channel) of all regions, ordered by start. See `measures`."""
-    found, until_s, holder = [], 0.0, None
+    found, until_us, holder = [], 0, None
     for start_s, end_s, channel in regions:
-        if holder is None or end_s > until_s:
-            if holder not in (None, channel) and until_s - start_s >= CUT_IN_S:
-                found.append(Interruption(start_s, channel, holder, until_s - start_s))
-            until_s, holder = end_s, channel
+        start_us, end_us = round(start_s * 1e6), round(end_s * 1e6)
+        if holder is None or end_us > until_us:
+            overlap_s = (until_us - start_us) / 1e6
+            if holder not in (None, channel) and overlap_s >= CUT_IN_S:
+                found.append(Interruption(start_s, channel, holder, overlap_s))
+            until_us, holder = end_us, channel
     return found
 
 
@@ -220,5 +227,6 @@ def silences(
 
 def _scored(row: dict[str, Any], labels: Sequence[str]) -> Scored:
     p = tuple(row[f"p_{label}"] for label in labels)
-    distress = sum(row[f"p_{label}"] for label in DISTRESS if label in labels)
+    negative = [row[f"p_{label}"] for label in DISTRESS if label in labels]
+    distress = sum(negative) if negative else None
     return Scored(row["start_s"], row["end_s"], row["channel"], row["role"], row["label"], p, distress)

@@ -117,7 +117,7 @@
 
   const drawTrend = () => {
     const m = data.measures[state.measure];
-    const slots = [...grouped(apply("time"), slot)].sort((a, b) => (a[0] < b[0] ? -1 : 1));
+    const slots = [...grouped(apply("time").filter((call) => call.at), slot)].sort((a, b) => (a[0] < b[0] ? -1 : 1));
     const figures = slots.map(([, calls]) => figure(calls, state.measure));
     const x = slots.map(([key]) => (data.daily ? key : key.replace("T", " ") + ":30"));
     $("trend-title").textContent = `${m.label} by ${data.daily ? "day" : "hour"}`;
@@ -149,7 +149,7 @@
 
   const drawHours = () => {
     const m = data.measures[state.measure];
-    const hours = [...grouped(shown, (call) => call.at.slice(11, 13))].sort((a, b) => (a[0] < b[0] ? -1 : 1));
+    const hours = [...grouped(shown.filter((call) => call.at), (call) => call.at.slice(11, 13))].sort((a, b) => (a[0] < b[0] ? -1 : 1));
     const figures = hours.map(([, calls]) => figure(calls, state.measure));
     $("hours-title").textContent = `${m.label} by hour of the day`;
     plot("hours", [{
@@ -167,7 +167,7 @@
   };
 
   const drawEmotions = () => {
-    const rows = data.labels.map((label) => ({ label, f: figure(shown, data.measures.findIndex((m) => m.name === label + "_share")) })).filter((r) => r.f.value !== null).sort((a, b) => a.f.value - b.f.value);
+    const rows = data.labels.map((label) => ({ label, f: figure(shown, data.measures.findIndex((m) => m.name === data.shares[label])) })).filter((r) => r.f.value !== null).sort((a, b) => a.f.value - b.f.value);
     plot("emotions", [{
       type: "bar", orientation: "h", y: rows.map((r) => plain(r.label)), x: rows.map((r) => r.f.value), marker: { color: rows.map((r) => data.colours[r.label]), line: { color: style("--soft"), width: 0.5 } },
       error_x: { array: rows.map((r) => r.f.half || 0), color: style("--soft"), thickness: 1, width: 3 }, text: rows.map((r) => written(r.f.value, "share")), textposition: "none", hovertemplate: "%{y}: %{text}<extra></extra>",
@@ -367,7 +367,7 @@
   $("theme").onclick = () => theme(document.documentElement.dataset.theme !== "dark");
   const start = (values) => {
     data = values;
-    data.daily = new Set(data.calls.map((call) => call.at.slice(0, 10))).size > 1;
+    data.daily = new Set(data.calls.map((call) => call.at.slice(0, 10)).filter(Boolean)).size > 1;
     for (const call of data.calls) call.text = [call.path, call.at, call.why, call.error, ...call.meta].filter((v) => v !== null && v !== undefined).join(" ").toLowerCase();
     const choose = (select, names, chosen, then) => {
       select.replaceChildren(...names.map((name, i) => make("option", name, { value: i })));
