@@ -67,7 +67,6 @@ FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
 CONSTANTS = {
     "cut_in_s": CUT_IN_S, "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
     "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
-    "shift": f"{2**62}::HUGEINT",
 }  # fmt: skip
 
 COLUMNS = (

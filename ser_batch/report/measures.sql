@@ -25,13 +25,13 @@ WITH timed AS (
 regions AS (
     SELECT
         *,
-        -- End, start and channel in one number: one running maximum instead of several. Of two that end together the
-        -- one that began first has got further, and of two that are alike that of the lower channel.
-        max(end_us::HUGEINT * $shift + (4503599627370496 - start_us) * 256 + (255 - channel)) OVER (
-            PARTITION BY recording_id ORDER BY start_us, end_us, channel
+        -- End, length (ms, up to 65 s) and channel in one number: one running maximum instead of several. Of two that end
+        -- together, the one that began first has got further.
+        max(end_us * 16777216 + least((end_us - start_us) // 1000, 65535) * 256 + (255 - channel)) OVER (
+            PARTITION BY recording_id ORDER BY start_us * 256 + channel
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS furthest,
-        (furthest // $shift)::BIGINT AS until_us,
+        furthest // 16777216 AS until_us,
         255 - (furthest % 256)::INT AS holder
     FROM timed
 ),
