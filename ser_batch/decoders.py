@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fsencode
-from typing import IO, Protocol, Self, cast
+from typing import IO, Any, Protocol, Self, cast
 
 import av
 import av.container
@@ -183,7 +183,7 @@ class AvDecoder(_Closing):
         except IndexError:
             self._stack.close()
             raise AudioError("holds no audio stream") from None
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, OSError) as error:  # OSError: a header that points to nowhere
             self._stack.close()
             raise AudioError("is no audio in any format that we know, or its header is damaged") from error
         context = self._stream.codec_context
@@ -241,7 +241,7 @@ class AvDecoder(_Closing):
                 packet = next(packets)
             except StopIteration:
                 break
-            except av.FFmpegError as error:
+            except (av.FFmpegError, OSError) as error:
                 self.notes.append(f"audio breaks off after {self._decoded} samples: {error.strerror}")
                 break
             try:
@@ -266,14 +266,27 @@ def _silence(channels: int, length: int, block: int) -> Iterator[np.ndarray]:
         yield np.zeros((channels, min(block, length - start)), np.float32)
 
 
+_SAMPLE_TYPES = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
+"""FFmpeg's sample formats; a `p` behind the name says planar."""
+
+
 def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
     """The samples of one frame, whatever their format, as (channels, samples) in -1 to 1."""
-    try:
-        data: np.ndarray = frame.to_ndarray()
-    except ValueError as error:
-        raise AudioError(f"its samples are in a format that cannot be read ({frame.format.name})") from error
-    if not frame.format.is_planar:
-        data = data.reshape(-1, channels).T
+    # Not frame.to_ndarray(): of eight planar channels it reads a ninth, which lies in nobody's memory.
+    dtype: Any = _SAMPLE_TYPES.get(frame.format.name.removesuffix("p"))
+    if dtype is None:
+        raise AudioError(f"its samples are in a format that cannot be read ({frame.format.name})")
+    if frame.format.is_planar:
+        data = np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes[:channels]])
+    else:
+        data = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * channels).reshape(-1, channels).T
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
     if np.issubdtype(data.dtype, np.integer):

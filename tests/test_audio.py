@@ -2,6 +2,7 @@
 
 import io
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -275,6 +276,28 @@ def test_lost_packets_leave_silence_of_their_length(tmp_path, call):
     assert abs(lag_s(back, np.tile(call, 2)[0, 96_000:240_000], 8000)) < 0.02
 
 
+def test_eight_channels_of_aac_are_eight_channels(tmp_path, call):
+    with av.open(str(tmp_path / "x.m4a"), "w", format="ipod") as file:
+        stream = file.add_stream("aac", rate=48000, layout="7.1")
+        pcm = np.stack([call[0, :8000] * (i + 1) / 8 for i in range(8)]).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm.T.reshape(1, -1)), "flt", "7.1")
+        frame.rate = 48000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    heard, rate, _ = decode(tmp_path / "x.m4a")
+    assert (len(heard), rate) == (8, 48000)
+    levels = np.sqrt((heard**2).mean(axis=1))
+    assert levels[7] > levels[0] > 0
+
+
+def test_a_header_that_points_to_nowhere_is_refused_with_the_reason(tmp_path, call):
+    whole = encode(tmp_path / "x.w64", call[:, :8000]).read_bytes()
+    for at in range(0, 140, 3):  # what is neither decoded nor refused with a reason, fails here
+        (tmp_path / "bad.w64").write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])
+        with suppress(AudioError):
+            decode(tmp_path / "bad.w64")
+
+
 def test_a_clip_is_read_as_the_mean_of_its_channels(tmp_path, call):
     path = encode(tmp_path / "pcm16.wav", call)
     np.testing.assert_allclose(read_mono(path, 8000), call.mean(axis=0), atol=1e-4)
@@ -322,9 +345,15 @@ def test_a_clock_that_jumps_by_years_invents_no_more_than_hours_of_silence(tmp_p
     assert 5 * 3600 < length_s < 6.1 * 3600
 
 
-@pytest.mark.parametrize(("tag", "bits"), [(0x7777, 16), (1, 64)])
-def test_an_unknown_codec_is_a_reason_that_one_understands(tmp_path, tag, bits):
+def test_samples_of_64_bits_are_samples(tmp_path):
+    wave = (np.sin(np.arange(8000) / 5) * 2**62).astype("<i8")
+    (tmp_path / "x.wav").write_bytes(wav_header(64000, format_tag=1, bits=64) + wave.tobytes())
+    heard, _, _ = decode(tmp_path / "x.wav")
+    assert np.abs(heard[0] - wave / 2**63).max() < 1e-6
+
+
+def test_an_unknown_codec_is_a_reason_that_one_understands(tmp_path):
     path = tmp_path / "x.wav"
-    path.write_bytes(wav_header(16000, format_tag=tag, bits=bits) + bytes(16000))
+    path.write_bytes(wav_header(16000, format_tag=0x7777, bits=16) + bytes(16000))
     with pytest.raises(AudioError, match="unknown|no audio|cannot be read"):
         decode(path)

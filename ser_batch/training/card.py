@@ -58,8 +58,8 @@ The speakers of these corpora act, in few sentences and few languages. What peop
 weaker, mixed, and shaped by age, language and line: expect less than the figures above, and compare
 averages of many calls rather than single segments. On corpora, languages and ways of acting that it was not
 trained on, a model may be little better than chance, and as sure of itself as ever: nothing here says how it
-does there. Try it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`). One emotion per segment is the model's view, not a fact
-about a person.
+does there. Try it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`). One emotion per
+segment is the model's view, not a fact about a person.
 
 ## Use
 
