@@ -1,10 +1,12 @@
 """A results directory between runs: is it sound, what to do if not, and fewer files for the same rows."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -44,7 +46,15 @@ def verify(directory: Path) -> Findings:
     Raises:
         ResultsError: the directory holds no results, or its manifest is damaged.
     """
-    manifest = _manifest(directory)
+    while True:
+        manifest = _manifest(directory)
+        findings = _verify(directory, manifest)
+        # A run may have replaced parts while they were looked at.
+        if findings.sound or _manifest(directory).parts == manifest.parts:
+            return findings
+
+
+def _verify(directory: Path, manifest: Manifest) -> Findings:
     findings = Findings(len(manifest.parts))
     owners: dict[str, str] = {}
     for part, stated in manifest.parts.items():
@@ -72,19 +82,27 @@ def repair(directory: Path) -> Findings:
         ResultsError: as `verify`; a run is writing here; or the directory cannot be written.
     """
     with open_results(directory, _manifest(directory).identity, read=False) as writer:
-        findings = verify(directory)
-        writer.drop(findings.problems)
+        findings = _verify(directory, _manifest(directory))
         try:
+            # First a second name in `broken`, then off the list: at no instant is there no name at all.
             for part in findings.problems:
                 for table in TABLES:
-                    path = part_file(directory, table, part)
-                    if path.exists():
-                        (directory / BROKEN / table).mkdir(parents=True, exist_ok=True)
-                        os.replace(path, directory / BROKEN / table / path.name)
-                        sync_folder(directory / BROKEN / table)
+                    path, aside = part_file(directory, table, part), directory / BROKEN / table
+                    if path.exists() and not (aside / path.name).exists():
+                        aside.mkdir(parents=True, exist_ok=True)
+                        _second_name(path, aside / path.name)
+                        sync_folder(aside)
+            writer.drop(findings.problems)
         except OSError as error:
-            raise ResultsError(f"{directory}: cannot be repaired: {error.strerror}") from error
+            raise ResultsError(f"{directory}: cannot be repaired: {error.strerror}; nothing was changed") from error
     return findings
+
+
+def _second_name(path: Path, aside: Path) -> None:
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system without links
+        shutil.copy2(path, aside)
 
 
 def compact(directory: Path) -> tuple[int, int]:
@@ -96,10 +114,7 @@ def compact(directory: Path) -> tuple[int, int]:
     """
     with open_results(directory, _manifest(directory).identity) as writer:
         parts = _manifest(directory).parts
-        try:
-            writer.merge(_groups(parts))
-        except pa.ArrowException as error:
-            raise ResultsError(f"{directory}: a part is damaged ({error}); see `ser verify`") from error
+        writer.merge(_groups(parts))
         return len(parts), len(_manifest(directory).parts)
 
 
@@ -142,7 +157,7 @@ def _unreadable(
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
         except FileNotFoundError:
             yield f"{name} is missing"
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             yield f"{name} cannot be read: {error}"
         else:
             if table.schema.equals(schema):
@@ -166,6 +181,16 @@ def _wrong_rows(tables: dict[str, pa.Table], labels: tuple[str, ...], stated: in
         yield "a status is neither done nor failed"
     for name in ("speech", "segments"):
         table = tables[name]
+        needed = [
+            "recording_id",
+            "channel",
+            "start_s",
+            "end_s",
+            *([f"p_{x}" for x in labels] if name == "segments" else []),
+        ]
+        if any(table[column].null_count for column in needed):
+            yield f"{name} has rows without {' or '.join(c for c in needed if table[c].null_count)}"
+            return
         owners = table["recording_id"].to_pylist()
         if set(owners) - done:
             yield f"{name} belongs to a recording that is not here, or failed"
@@ -175,6 +200,10 @@ def _wrong_rows(tables: dict[str, pa.Table], labels: tuple[str, ...], stated: in
             if not 0 <= start_s < end_s or (length_s is not None and end_s > length_s + SLACK_S):
                 yield f"{name} of {owner} from {start_s} s to {end_s} s is not within its recording of {length_s} s"
                 break
+        if table.num_rows and pc.min(table["channel"]).as_py() < 0:
+            yield f"{name} has a channel below 0"
+        if set(table["role"].to_pylist()) - {"agent", "customer", None}:
+            yield f"{name} has a role that is neither agent nor customer"
     counts = dict(zip(ids, recordings["segments"].to_pylist(), strict=True))
     counted = {v["values"]: v["counts"] for v in pc.value_counts(segments["recording_id"]).to_pylist()}
     for recording_id in done:
@@ -182,12 +211,13 @@ def _wrong_rows(tables: dict[str, pa.Table], labels: tuple[str, ...], stated: in
             yield f"{recording_id} should have {counts[recording_id]} segments and has {counted.get(recording_id, 0)}"
             break
     if segments.num_rows:
-        probabilities = [segments[f"p_{label}"].combine_chunks().cast(pa.float64()) for label in labels]
-        total = probabilities[0]
-        for p in probabilities[1:]:
-            total = pc.add(total, p)
-        lowest = min(pc.min(p).as_py() for p in probabilities)
-        if pc.max(pc.abs(pc.subtract(total, 1.0))).as_py() > SUM_TOLERANCE or lowest < 0 or total.null_count:
+        p = np.stack([segments[f"p_{label}"].to_numpy().astype(float) for label in labels])
+        if not np.isfinite(p).all() or p.min() < 0 or np.abs(p.sum(0) - 1).max() > SUM_TOLERANCE:
             yield "probabilities do not sum to 1"
+        elif np.abs(p.max(0) - segments["confidence"].to_numpy().astype(float)).max() > SUM_TOLERANCE:
+            yield "a confidence is not the highest probability"
         if set(segments["label"].to_pylist()) - {*labels, None}:
             yield "a label is none of the model's"
+        numbers = list(zip(segments["recording_id"].to_pylist(), segments["segment"].to_pylist(), strict=True))
+        if len(set(numbers)) < len(numbers):
+            yield "a segment is there twice"

@@ -56,7 +56,7 @@ class Sources:
     """`call.json` or `call.wav.json` beside `call.wav`."""
 
     def __bool__(self) -> bool:
-        return bool(self.csv or self.name_pattern or self.sidecars)
+        return self.csv is not None or self.name_pattern is not None or self.sidecars
 
     def check(self) -> None:
         """Looks at what can be wrong before a long run has been made.
@@ -64,9 +64,9 @@ class Sources:
         Raises:
             UsageError: the CSV cannot be read, or the pattern is none.
         """
-        if self.csv:
+        if self.csv is not None:
             _key_of(_read_csv(self.csv, []), self.csv)
-        if self.name_pattern:
+        if self.name_pattern is not None:
             _compiled(self.name_pattern)
 
 
@@ -96,23 +96,32 @@ def read_metadata(directory: Path, recordings: pd.DataFrame, sources: Sources, t
     result = Metadata(pd.DataFrame({"recording_id": pd.Series(dtype="str")}))
     kept = _kept(directory)
     layers = [kept[kept.recording_id.isin(recordings.recording_id)]] if kept is not None else []
-    if sources.name_pattern:
+    if sources.name_pattern is not None:
         layers.append(_from_names(recordings, sources.name_pattern, result.notes))
     if sources.sidecars:
         layers.append(_from_sidecars(recordings, result.notes))
-    if sources.csv:
+    if sources.csv is not None:
         layers.append(_from_csv(recordings, sources.csv, result.notes))
     if not layers:
         return result
     spelled = _spellings(layers, set(taken), result.notes)
     merged = pd.DataFrame()
     for layer in layers:
-        layer = layer.rename(columns=lambda name: spelled[name.lower()]).set_index("recording_id").astype("object")
+        layer = _folded(layer, spelled).set_index("recording_id").astype("object")
         if "started_at" in layer:
             layer["started_at"] = _times_of(layer.started_at, result.notes)
         merged = layer.where(layer.notna(), None).combine_first(merged)
     result.table = infer_types(merged.rename_axis("recording_id").reset_index())
     return result
+
+
+def _folded(layer: pd.DataFrame, spelled: Mapping[str, str]) -> pd.DataFrame:
+    """The layer with one column for all that differ in upper and lower case alone: the first that has a value."""
+    columns: dict[str, pd.Series] = {}
+    for i, name in enumerate(layer.columns):
+        values, known = layer.iloc[:, i], columns.get(spelled[name.lower()])
+        columns[spelled[name.lower()]] = values if known is None else known.where(known.notna(), values)
+    return pd.DataFrame(columns)
 
 
 def _spellings(layers: Sequence[pd.DataFrame], taken: set[str], notes: list[str]) -> dict[str, str]:
@@ -290,7 +299,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}_")
         elif not isinstance(value, list) and key.lower() != "recording_id":
-            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, bool) else value
+            yield (
+                f"{prefix}{key}".encode("utf-8", "backslashreplace").decode(),
+                json.dumps(value) if isinstance(value, bool) else value,
+            )
 
 
 def _from_csv(recordings: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:

@@ -30,6 +30,8 @@ def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> list[
             )
         if there.failed and retry_failed:
             tasks.append(Task(recording, stamp))
+        elif stamp is None and not there.failed:
+            continue  # gone, or out of reach for now: what was found in it stays
         elif not _same(stamp, there):
             tasks.append(Task(recording, stamp, there.content_hash))
     # Files that may still be growing are given time while the others are decoded.

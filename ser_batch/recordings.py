@@ -61,6 +61,8 @@ def find_recordings(inputs: Iterable[str]) -> Found:
             continue
         seen.add(real)
         other = by_id.setdefault(recording.recording_id, recording)
+        if other is not recording and other == recording:
+            continue  # named twice, and not there
         if other is not recording:
             raise UsageError(
                 f"{shown(recording.file)} and {shown(other.file)} would both be {shown(recording.path)!r} in the "

@@ -60,6 +60,10 @@ class Known:
     part: str
 
 
+class DamagedPart(ResultsError):
+    """A live part cannot be read."""
+
+
 class ResultsWriter:
     """Adds recordings to a results directory; use `open_results`.
 
@@ -159,11 +163,12 @@ class ResultsWriter:
         self._replace({part for group in groups for part in group}, tables)
 
     def drop(self, parts: Iterable[str]) -> None:
-        """Makes parts live no more, and leaves their files where they are: the caller sees to them."""
+        """Makes parts live no more, and removes their files."""
         gone = set(parts)
         kept = {part: size for part, size in self._manifest.parts.items() if part not in gone}
         self._manifest = Manifest(self._manifest.identity, self._manifest.next_part, kept)
         self._manifest.write(self.directory)
+        self._remove(gone)
 
     def _replace(self, old: set[str | None], made: Iterable[dict[str, pa.Table]]) -> dict[str, list[str]]:
         """Puts new parts in the place of old ones, in one step; gives the recordings of each new part."""
@@ -182,6 +187,9 @@ class ResultsWriter:
                 where[part] = tables["recordings"]["recording_id"].to_pylist()
             manifest = Manifest(self._manifest.identity, next_part, parts)
             manifest.write(self.directory)
+        except DamagedPart:
+            self._remove(set(written) - set(self._live_on_disk()))
+            raise
         except (OSError, pa.ArrowException) as error:
             self._remove(set(written) - set(self._live_on_disk()))
             reason = getattr(error, "strerror", None) or error
@@ -215,7 +223,15 @@ class ResultsWriter:
         return kept
 
     def _read(self, name: str, part: str) -> pa.Table:
-        return pq.read_table(self._file(name, part), schema=self._schemas[name])
+        """A live table as it was written: what is damaged is never written anew as if it were whole."""
+        path = self._file(name, part)
+        try:
+            return pq.ParquetFile(path, page_checksum_verification=True).read().cast(self._schemas[name])
+        except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+            raise DamagedPart(
+                f"{path}: is damaged or missing ({error}); `ser verify {self.directory} --repair` puts it aside, and "
+                "the next run makes it again"
+            ) from error
 
     def _new(self, name: str) -> pa.Table:
         schema = self._schemas[name]
@@ -363,6 +379,10 @@ def _read_parts(directory: Path, columns: Mapping[str, Sequence[str] | None]) ->
             ]
         except FileNotFoundError:
             continue  # a run has replaced the part since the manifest was read: read both again
-        except (OSError, pa.ArrowException) as error:
-            raise ResultsError(f"{directory}: a part is damaged ({error}); restore it from a copy") from error
-    raise ResultsError(f"{directory}: parts that manifest.json names are missing; restore them from a copy")
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise ResultsError(
+                f"{directory}: a part is damaged ({error}); `ser verify` says which, and --repair puts it aside"
+            ) from error
+    raise ResultsError(
+        f"{directory}: parts that manifest.json names are missing; `ser verify --repair` takes them off the list"
+    )

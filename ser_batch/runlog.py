@@ -20,6 +20,7 @@ class RunLog:
         self._file: IO[str] | None = None
         if path:
             try:
+                os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
                 self._file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
             except OSError as error:
                 raise UsageError(f"--log-file {path}: cannot be written: {error.strerror}") from error

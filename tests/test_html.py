@@ -1,7 +1,9 @@
 """The page of a report in a real browser: it works offline, whatever the files are called."""
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,14 @@ def test_more_calls_than_a_file_holds_are_asked_into_a_folder(results, tmp_path,
     with pytest.raises(UsageError, match="123 calls are more than one file holds.*--html DIR/"):
         write(results, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_only_a_file_is_replaced(results, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "pipe", ""):
+        with pytest.raises(UsageError, match="is no file that can be replaced"):
+            write(results, target)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 def test_no_markup_of_a_name_reaches_the_file(results, tmp_path):

@@ -83,6 +83,13 @@ def test_missing_and_cut_files_are_named(results):
     [
         ("segments", with_column("end_s", [5.0, 500.0, 5.0, 9.0]), "is not within its recording"),
         ("segments", with_column("p_angry", [0.9] * 4), "probabilities do not sum to 1"),
+        ("segments", with_column("p_angry", [float("nan")] * 4), "probabilities do not sum to 1"),
+        ("segments", with_column("p_angry", [None] * 4), "segments has rows without p_angry"),
+        ("segments", with_column("start_s", [None] * 4), "segments has rows without start_s"),
+        ("segments", with_column("confidence", [7.0] * 4), "a confidence is not the highest probability"),
+        ("segments", with_column("channel", [-3] * 4), "a channel below 0"),
+        ("segments", with_column("segment", [0] * 4), "a segment is there twice"),
+        ("speech", with_column("role", ["boss"] * 4), "a role that is neither"),
         ("segments", with_column("label", ["bored", None, None, None]), "a label is none of the model's"),
         ("segments", lambda t: t.slice(1), "should have 2 segments and has 1"),
         ("speech", with_column("recording_id", ["nobody"] * 4), "belongs to a recording that is not here"),
@@ -118,6 +125,62 @@ def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_
     assert verify(results).sound
     assert len(read_known(results, IDENTITY)) == 4
     assert len(list((results / "recordings").iterdir())) == 2
+
+
+def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
+    part = parts(results)[-1]
+    path = results / "segments" / f"{part}.parquet"
+    whole, found = path.read_bytes(), 0
+    monkeypatch.setattr(module, "PART_RECORDINGS", 100)
+    for at in range(4, len(whole) - 8, max(1, len(whole) // 40)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        if verify(results).sound:
+            continue  # a byte of the footer that says nothing of the rows
+        found += 1
+        problems = verify(results).problems[part]
+        if not any("cannot be read" in problem for problem in problems):
+            continue
+        with pytest.raises(ResultsError, match="ser verify"):
+            compact(results)
+        with open_results(results, IDENTITY, read=False) as writer:
+            writer.add(call("new.wav", [(0, 5)], [(5, 9)], SCORED))
+            with pytest.raises(ResultsError, match="ser verify"):
+                writer.commit()
+        assert part in parts(results)
+    assert found > 10
+
+
+def test_a_kill_in_the_middle_of_a_repair_loses_no_file(results, monkeypatch):
+    part = parts(results)[1]
+    (results / "segments" / f"{part}.parquet").write_bytes(b"rubbish")
+    sound = (results / "speech" / f"{part}.parquet").read_bytes()
+    for at in (1, 2, 3):
+        with monkeypatch.context() as patch:
+            count_and_crash(patch, at, Crash)
+            with pytest.raises(Crash):
+                repair(results)
+        with open_results(results, IDENTITY, read=False):
+            pass  # what a run does first
+        kept = [results / "speech" / f"{part}.parquet", results / "broken" / "speech" / f"{part}.parquet"]
+        assert any(path.exists() and path.read_bytes() == sound for path in kept)
+    repair(results)
+    assert (results / "broken" / "speech" / f"{part}.parquet").read_bytes() == sound
+    assert verify(results).sound
+
+
+def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
+    real, calls = module.Manifest.read, []
+
+    def read(directory: Path):
+        manifest = real(directory)
+        calls.append(manifest)
+        if len(calls) == 1:  # a run commits right after the manifest was read
+            monkeypatch.setattr(module, "PART_RECORDINGS", 100)
+            compact(directory)
+        return manifest
+
+    monkeypatch.setattr("ser_batch.maintenance.Manifest.read", read)
+    assert verify(results).sound
 
 
 def test_repair_leaves_sound_results_alone(results):

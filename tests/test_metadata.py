@@ -196,6 +196,15 @@ def test_sidecars_are_read_flat_and_broken_ones_are_told(results, tmp_path):
     assert any("no sidecar for 2 recordings" in note for note in notes)
 
 
+def test_names_that_differ_in_case_alone_are_one_column(results, tmp_path):
+    folder = tmp_path / "in" / "billing"
+    folder.mkdir(parents=True)
+    (folder / "1001.json").write_text('{"Agent": "Kim", "\\ud800": 1}')
+    (folder / "1002.json").write_text('{"agent": "Lee"}')
+    table, _ = metadata(results, sidecars=True)
+    assert table.Agent.to_dict() == {"billing/1001.wav": "Kim", "billing/1002.wav": "Lee"}
+
+
 def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
     keep_metadata(results, Sources(write(tmp_path / "a.csv", "path,queue,vip\nbilling/1001.wav,old,true\n")))
     keep_metadata(results, Sources(write(tmp_path / "b.csv", "path,queue\nbilling/1002.wav,b\nbilling/1001.wav,new\n")))

@@ -31,7 +31,7 @@ socket.socket = NoInternet
 
 
 def test_the_log_has_an_event_for_the_start_each_recording_and_the_end(calls, tmp_path, tiny_bundle):
-    log = tmp_path / "ser.log"
+    log = tmp_path / "out" / "ser.log"  # in a folder that is not there yet
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--log-file", log, "--quiet")
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [e["event"] for e in (events[0], events[-1])] == ["run started", "run finished"]
@@ -47,9 +47,7 @@ def test_the_log_has_an_event_for_the_start_each_recording_and_the_end(calls, tm
 
 
 def test_a_log_that_cannot_be_written_is_told_before_anything_is_done(calls, tmp_path, tiny_bundle):
-    done = ser(
-        "analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--log-file", tmp_path / "no" / "x"
-    )
+    done = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--log-file", tmp_path)
     assert done.returncode == 2
     assert "--log-file" in done.stderr
     assert not (tmp_path / "out" / "recordings").exists()

@@ -132,6 +132,15 @@ def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_
     ]
 
 
+def test_a_recording_that_is_out_of_reach_keeps_its_rows(calls, tmp_path, tiny_bundle, call):
+    (calls / "link.wav").symlink_to(write_call(tmp_path / "elsewhere.wav", call))
+    ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    before = tables(tmp_path / "out")
+    (tmp_path / "elsewhere.wav").unlink()
+    ser("analyze", calls, calls / "link.wav", calls / "link.wav", "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert tables(tmp_path / "out") == before
+
+
 def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(calls, tmp_path, tiny_bundle, call):
     out, settings = tmp_path / "out", config(tiny_bundle)
     analyzed([calls], out, settings)

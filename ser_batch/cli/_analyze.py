@@ -186,10 +186,10 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    notes = keep_metadata(out, sources) if sources else []
     print_summary(progress, out, settings, quiet)
-    if sources:
-        for note in keep_metadata(out, sources):
-            typer.echo(f"note: {note}", err=True)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     if progress.interrupted and not (settings.run.strict and progress.failed):
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable:

@@ -39,10 +39,9 @@ def command(
     from ser_batch.report.export import export_results
     from ser_batch.report.overview import parse_time
 
-    found = export_results(
-        directory, to.value, out, Sources(metadata, name_pattern, sidecars), parse_time(since) if since else None,
-        parse_time(until, end=True) if until else None,
-    )  # fmt: skip
+    first = parse_time(since) if since is not None else None
+    last = parse_time(until, end=True) if until is not None else None
+    found = export_results(directory, to.value, out, Sources(metadata, name_pattern, sidecars), first, last)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"written: {out}", err=True)

@@ -57,6 +57,8 @@ def write_html(opened: Opened, directory: Path, target: str) -> Path:
     if not folder and count > MAX_CALLS:
         raise UsageError(f"--html {target}: {count:,} calls are more than one file holds ({MAX_CALLS:,}); {INSTEAD}")
     page = Path(target) / "index.html" if folder else Path(target)
+    if not target or (os.path.lexists(page) and not os.path.isfile(page)):
+        raise UsageError(f"--html {target!r}: is no file that can be replaced; name a file, or a folder as DIR/")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         where: dict[str, int] = {}

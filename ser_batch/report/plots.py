@@ -120,7 +120,8 @@ def _quarters(report: Report) -> Canvas:
 
 
 def _lines(report: Report, groups: dict[str, Figures], what: str) -> Canvas:
-    names = [name for name in DRAWN if report.total[name].value is not None] or ["failed_share"]
+    known = [name for name in DRAWN if name in report.measures and report.total[name].value is not None]
+    names = known or ["failed_share"]
     canvas, axes = _canvas(len(names), 1.2 + 1.6 * len(names)) if names else _canvas()
     for axis, name in zip(axes, names, strict=True):
         measure = report.measures[name]
