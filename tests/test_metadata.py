@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ser_batch.errors import UsageError
-from ser_batch.metadata import NAME_PATTERNS, Sources, infer_types, keep_metadata, read_metadata
+from ser_batch.inferred import infer_types
+from ser_batch.metadata import NAME_PATTERNS, Sources, keep_metadata, read_metadata
 from ser_batch.results import read_table
 from tests.results_fixture import call, write_results
 

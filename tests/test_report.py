@@ -16,12 +16,13 @@ from ser_batch.errors import UsageError
 from ser_batch.manifest import Identity
 from ser_batch.metadata import Sources
 from ser_batch.report.markdown import to_markdown
+from ser_batch.report.one_call import call_page
 from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
 from ser_batch.report.palette import COLOURS
 from ser_batch.report.plots import draw_plots
 from ser_batch.report.portfolio import MIN_RECORDINGS, figures, measures_of
 from ser_batch.report.records import to_dict
-from ser_batch.report.terminal import WIDTH, call_page, clock, page
+from ser_batch.report.terminal import WIDTH, clock, page
 from tests.conftest import ROOT, ser
 from tests.results_fixture import LABELS, call, write_results
 

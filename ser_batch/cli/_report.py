@@ -139,8 +139,9 @@ def _print(opened: "Opened", format_: Format) -> None:
 
 
 def _print_call(opened: "Opened", directory: Path, call: str, role: str, format_: Format) -> None:
+    from ser_batch.report.one_call import call_page
     from ser_batch.report.records import timeline_json
-    from ser_batch.report.terminal import WIDTH, call_page
+    from ser_batch.report.terminal import WIDTH
     from ser_batch.report.timelines import read_timelines
 
     if format_ not in (Format.table, Format.json):

@@ -1,61 +1,33 @@
 """Results in the formats of other tools: read `export_results` first."""
 
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import xlsxwriter
-import yaml
 
 from ser_batch import __version__
 from ser_batch.errors import UsageError
 from ser_batch.metadata import Metadata, Sources
-from ser_batch.report.database import connect, literal, quoted, read_manifest, reading, rows_of, scan
+from ser_batch.report.annotations import write_audformat, write_rttm, write_textgrid, write_webvtt
+from ser_batch.report.database import connect, literal, quoted, read_manifest, reading, rows_of
+from ser_batch.report.exported import Source
 from ser_batch.report.measures import measure
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows, plain_text
-from ser_batch.report.timelines import Timeline, all_timelines
 from ser_batch.schemas import table_schemas
 
 FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
 """Formats that are a folder of files; the others are one file."""
 SHEET_ROWS = 1_048_575
 """What a sheet holds below its header."""
-MAX_NAME = 250
-"""Bytes that a file's name may have."""
-TIERS = 1e-3
-"""Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is exported: the live rows of a directory in DuckDB, measured."""
-
-    connection: duckdb.DuckDBPyConnection
-    directory: Path
-    labels: tuple[str, ...]
-    model_id: str
-    parts: tuple[str, ...]
-    metadata: Metadata
-
-    def rows(self, table: str) -> str:
-        """The selected rows of a table of the results, as SQL."""
-        rows = scan(self.directory, table, self.parts) if self.parts else f"_{table}"
-        return f"(SELECT * FROM {rows} SEMI JOIN selected USING (recording_id))"
-
-    def timelines(self, role: str | None = None) -> Iterator[Timeline]:
-        """All recordings that are done, with the segments of one role or of everyone."""
-        found = all_timelines(self.connection, self.directory, role)
-        return (timeline for timeline in found if timeline.call["status"] == "done")
 
 
 def export_results(
@@ -108,9 +80,6 @@ def _whole(out: Path) -> Iterator[Path]:
         if out.is_dir():
             out.rmdir()
         shutil.move(partial, out)
-
-
-# ---------------------------------------------------------------- tables
 
 
 def _tables(
@@ -240,126 +209,7 @@ def _xlsx(source: Source, path: Path) -> None:
         sheet("about", ["name", "unit", "meaning"], [*meanings, made])
 
 
-# ---------------------------------------------------------------- annotations
-
-
-def _rttm(source: Source, folder: Path) -> None:
-    """`speech.rttm`: who speaks when; `emotions.rttm`: the label of each segment (NIST RT-09; times in seconds).
-
-    A recording is named by its path; white space in it becomes `_`, since RTTM separates its fields by that.
-    """
-    folder.mkdir()
-    with ExitStack() as stack:
-        speech, emotions = (
-            stack.enter_context((folder / f"{name}.rttm").open("w", encoding="utf-8"))
-            for name in ("speech", "emotions")
-        )
-        for t in source.timelines():
-            for channel, regions in t.speech.items():
-                for start_s, end_s in regions:
-                    speech.write(_rttm_line(t, channel, start_s, end_s, t.who(channel)))
-            for s in t.segments:
-                if s.label:
-                    emotions.write(_rttm_line(t, s.channel, s.start_s, s.end_s, s.label))
-
-
-def _rttm_line(t: Timeline, channel: int, start_s: float, end_s: float, name: str) -> str:
-    uri, name = ("_".join(text.split()) for text in (t.call["path"], name))
-    return f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {name} <NA> <NA>\n"
-
-
-def _audformat(source: Source, folder: Path) -> None:
-    """A database of audformat: a segmented table with emotion, confidence, channel, role and probabilities."""
-    folder.mkdir()
-    probabilities = [f"p_{label}" for label in source.labels]
-    columns = {name: {"scheme_id": name} for name in ("emotion", "channel", "role")}
-    columns |= {name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)}
-    header = {
-        "name": "ser", "source": f"ser {__version__}, model {source.model_id}", "usage": "other", "languages": [],
-        "description": "Emotions of call segments, predicted by a model and checked by nobody.",
-        "schemes": {
-            "emotion": {"dtype": "str", "labels": list(source.labels)},
-            "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
-            "channel": {"dtype": "int", "minimum": 0},
-            "role": {"dtype": "str", "labels": ["agent", "customer"]},
-        },
-        "tables": {"segments": {"type": "segmented", "columns": columns}},
-    }  # fmt: skip
-    (folder / "db.yaml").write_text(yaml.safe_dump(header, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    chosen = ", ".join(
-        [
-            "path AS file",
-            *map(_timedelta, ("start", "end")),
-            "label AS emotion",
-            *map(quoted, [n for n in columns if n != "emotion"]),
-        ]
-    )
-    rows = f"SELECT {chosen} FROM {source.rows('segments')} ORDER BY path, start_s, channel"
-    source.connection.execute(f"COPY ({rows}) TO {literal(str(folder / 'db.segments.csv'))} (HEADER)")
-
-
-def _timedelta(name: str) -> str:
-    """A time in seconds as pandas writes one, in SQL."""
-    clock = f"strftime(make_timestamp(round(({name}_s % 86400) * 1e6)::BIGINT), '%H:%M:%S.%f')"
-    return f"printf('%d days %s', floor({name}_s / 86400)::INT, {clock}) AS {quoted(name)}"
-
-
-def _textgrid(source: Source, folder: Path) -> None:
-    """A Praat TextGrid for each recording: for each channel a tier of speech, and one of emotion where it is scored."""
-    from praatio import textgrid
-    from praatio.utilities.constants import Interval
-
-    folder.mkdir()
-    for t in source.timelines():
-        duration_s = t.call["duration_s"]
-        if not duration_s:
-            continue
-        grid = textgrid.Textgrid(0, duration_s)
-        several = len({t.who(channel) for channel in t.speech}) < len(t.speech)
-        for channel, regions in t.speech.items():
-            name = f"{t.who(channel)} {channel}" if several else t.who(channel)
-            spoken = [Interval(a, min(b, duration_s), "speech") for a, b in regions if min(b, duration_s) - a > TIERS]
-            grid.addTier(textgrid.IntervalTier(f"{name}: speech", spoken, 0, duration_s))
-            scored = [s for s in t.segments if s.channel == channel and min(s.end_s, duration_s) - s.start_s > TIERS]
-            if scored:
-                told = [Interval(s.start_s, min(s.end_s, duration_s), s.label or "?") for s in scored]
-                grid.addTier(textgrid.IntervalTier(f"{name}: emotion", told, 0, duration_s))
-        if grid.tierNames:
-            path = _beside(folder, t, ".TextGrid")
-            grid.save(str(path), "long_textgrid", includeBlankSpaces=True, reportingMode="silence")
-
-
-def _webvtt(source: Source, folder: Path) -> None:
-    """Subtitles of the emotion over each recording (W3C WebVTT)."""
-    folder.mkdir()
-    for t in source.timelines():
-        cues = ["WEBVTT\n"]
-        for s in t.segments:
-            text = f"{t.who(s.channel)}: {s.label or 'unsure'} ({max(s.probabilities):.0%})"
-            escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-            cues.append(f"{_vtt_time(s.start_s)} --> {_vtt_time(s.end_s)}\n{escaped}\n")
-        _beside(folder, t, ".vtt").write_text("\n".join(cues), encoding="utf-8")
-
-
-def _vtt_time(seconds: float) -> str:
-    ms = round(seconds * 1000)
-    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
-
-
-def _beside(folder: Path, t: Timeline, end: str) -> Path:
-    """Where the file of a recording goes: as its path below the input, with an end of its own."""
-    relative = PurePosixPath(t.call["path"].lstrip("/"))
-    parts = [part.replace("\0", "_") for part in relative.parts if part != ".."]
-    name = parts[-1]
-    if len(os.fsencode(name + end)) > MAX_NAME:
-        digest = hashlib.sha256(os.fsencode(t.call["path"])).hexdigest()[:16]
-        name = os.fsencode(name)[: MAX_NAME - 40].decode("utf-8", "ignore") + f"-{digest}"
-    path = folder.joinpath(*parts[:-1], name + end)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 FORMATS: dict[str, Callable[[Source, Path], None]] = {
-    "rttm": _rttm, "audformat": _audformat, "textgrid": _textgrid, "webvtt": _webvtt,
+    "rttm": write_rttm, "audformat": write_audformat, "textgrid": write_textgrid, "webvtt": write_webvtt,
     "csv": _csv, "jsonl": _jsonl, "xlsx": _xlsx, "duckdb": _duckdb,
 }  # fmt: skip
