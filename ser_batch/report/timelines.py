@@ -12,6 +12,8 @@ from ser_batch.report.measures import CUT_IN_S, DISTRESS, HOLD_S
 
 PARTS_AT_ONCE = 4
 EPISODE = ("emotion", "start_s", "end_s", "channel", "role", "peak", "mean", "scored_s")
+FAINT = 0.25
+"""A probability of distress that is not worth listening to."""
 MOMENTS = 3
 """How many moments a call is listed with."""
 
@@ -92,7 +94,8 @@ class Timeline:
 
         The weight of what sounds is its probability of distress times its scored length, in seconds; that of an
         escalation is the rise of distress times the scored length of the last quarter; a silence weighs a
-        twentieth of its length. A segment within an episode is no moment of its own.
+        twentieth of its length. A segment within an episode is no moment of its own, and one below `FAINT` is none at
+        all, but for the strongest of a call in which there is nothing else.
         """
         sustained = [e for e in self.episodes if e.emotion == "distress"]
         found = [self._of_episode(episode) for episode in sustained]
@@ -107,7 +110,9 @@ class Timeline:
             length_s = end_s - start_s
             reason = f"{length_s:.0f} s in which nobody speaks"
             found.append(Moment(start_s, end_s, None, None, None, None, length_s / 20, reason))
-        return sorted(found, key=lambda m: (-m.weight, m.start_s))[:n]
+        found.sort(key=lambda m: (-m.weight, m.start_s))
+        loud = [m for m in found if m.distress is None or m.distress >= FAINT]
+        return loud[:n] or found[:1]
 
     def _of_episode(self, episode: Episode) -> Moment:
         """Named after the anger or fear in it that lasts longest, if there is any."""
