@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
 from ser_batch.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from ser_batch.config import Config
     from ser_batch.metadata import Sources
 
-_RUN, _SCORE, _SPEECH, _KNOWN = "Run", "What is scored", "Audio and speech", "What is known of the calls"
+_RUN, _SCORE, _SPEECH = "Run", "What is scored", "Audio and speech"
 
 
 def command(
@@ -63,18 +64,9 @@ def command(
     raw_channels: Annotated[
         int | None, typer.Option(help="Channels of files without a header.  Default: 1.", rich_help_panel=_SPEECH)
     ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="A CSV with a row for each call, kept for reports.", rich_help_panel=_KNOWN)
-    ] = None,
-    name_pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.", rich_help_panel=_KNOWN
-        ),
-    ] = None,
-    sidecars: Annotated[
-        bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)
-    ] = False,
+    metadata: MetadataFile = None,
+    name_pattern: NamePattern = None,
+    sidecars: Sidecars = False,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  Default: auto.", rich_help_panel=_RUN)
     ] = None,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
+
 
 class To(StrEnum):
     """The formats."""
@@ -28,11 +30,9 @@ def command(
     ],
     since: Annotated[str | None, typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.")] = None,
     until: Annotated[str | None, typer.Option(help="Until when; a day with all its hours.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="A CSV with a row for each call.")] = None,
-    name_pattern: Annotated[
-        str | None, typer.Option(help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.")
-    ] = None,
-    sidecars: Annotated[bool, typer.Option("--sidecars", help="Read call.json beside call.wav.")] = False,
+    metadata: MetadataFile = None,
+    name_pattern: NamePattern = None,
+    sidecars: Sidecars = False,
 ) -> None:
     """Writes results for Praat, audformat, spreadsheets, players, databases."""
     from ser_batch.metadata import Sources

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
 from ser_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from ser_batch.report.overview import Opened
 
-_WHICH, _HOW, _KNOWN = "Which calls", "How it is shown", "What is known of the calls"
+_WHICH, _HOW = "Which calls", "How it is shown"
 
 
 class Format(StrEnum):
@@ -48,18 +49,9 @@ def command(
             help="Against another results directory, a period FROM..TO, or `previous`.", rich_help_panel=_WHICH
         ),
     ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="A CSV with a row for each call.", rich_help_panel=_KNOWN)
-    ] = None,
-    name_pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.", rich_help_panel=_KNOWN
-        ),
-    ] = None,
-    sidecars: Annotated[
-        bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)
-    ] = False,
+    metadata: MetadataFile = None,
+    name_pattern: NamePattern = None,
+    sidecars: Sidecars = False,
     call: Annotated[
         str | None, typer.Option(metavar="CALL", help="One call, by path or id: its timeline.", rich_help_panel=_HOW)
     ] = None,

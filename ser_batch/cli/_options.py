@@ -1,0 +1,21 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_KNOWN = "What is known of the calls"
+
+MetadataFile = Annotated[
+    Path | None, typer.Option("--metadata", help="A CSV with a row for each call.", rich_help_panel=_KNOWN)
+]
+NamePattern = Annotated[
+    str | None,
+    typer.Option(
+        "--name-pattern",
+        help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.",
+        rich_help_panel=_KNOWN,
+    ),
+]
+Sidecars = Annotated[bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)]
