@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ser_batch import results
 from ser_batch.errors import ResultsError
-from ser_batch.manifest import Manifest, sync_folder
+from ser_batch.manifest import Manifest, read_manifest, sync_folder
 from ser_batch.results import open_results, part_file
 from ser_batch.schemas import TABLES, table_schemas
 
@@ -47,10 +47,10 @@ def verify(directory: Path) -> Findings:
         ResultsError: the directory holds no results, or its manifest is damaged.
     """
     while True:
-        manifest = _manifest(directory)
+        manifest = read_manifest(directory)
         findings = _verify(directory, manifest)
         # A run may have replaced parts while they were looked at.
-        if findings.sound or _manifest(directory).parts == manifest.parts:
+        if findings.sound or read_manifest(directory).parts == manifest.parts:
             return findings
 
 
@@ -81,8 +81,8 @@ def repair(directory: Path) -> Findings:
     Raises:
         ResultsError: as `verify`; a run is writing here; or the directory cannot be written.
     """
-    with open_results(directory, _manifest(directory).identity, read=False) as writer:
-        findings = _verify(directory, _manifest(directory))
+    with open_results(directory, read_manifest(directory).identity, read=False) as writer:
+        findings = _verify(directory, read_manifest(directory))
         try:
             # First a second name in `broken`, then off the list: at no instant is there no name at all.
             for part in findings.problems:
@@ -112,10 +112,10 @@ def compact(directory: Path) -> tuple[int, int]:
         ResultsError: the directory holds no results, a part is damaged, a run is writing here, or the disk is full;
             what was live stays so.
     """
-    with open_results(directory, _manifest(directory).identity) as writer:
-        parts = _manifest(directory).parts
+    with open_results(directory, read_manifest(directory).identity, read=False) as writer:
+        parts = read_manifest(directory).parts
         writer.merge(_groups(parts))
-        return len(parts), len(_manifest(directory).parts)
+        return len(parts), len(read_manifest(directory).parts)
 
 
 def _groups(parts: dict[str, dict[str, int]]) -> Iterator[list[str]]:
@@ -136,13 +136,6 @@ def _groups(parts: dict[str, dict[str, int]]) -> Iterator[list[str]]:
         size += stated["bytes"]
     if len(group) > 1:
         yield group
-
-
-def _manifest(directory: Path) -> Manifest:
-    manifest = Manifest.read(directory)
-    if manifest is None:
-        raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
-    return manifest
 
 
 def _unreadable(

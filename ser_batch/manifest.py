@@ -72,6 +72,18 @@ class Manifest:
         write_durably(directory / "manifest.json", json.dumps(values, indent=1).encode())
 
 
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a directory that must have one.
+
+    Raises:
+        ResultsError: it holds no results, or its manifest is damaged.
+    """
+    manifest = Manifest.read(directory)
+    if manifest is None:
+        raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
+    return manifest
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """The file holds `data` on disk, or what it held before: nothing in between."""
     partial = path.with_name(f".{path.name}.partial")

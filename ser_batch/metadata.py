@@ -73,7 +73,8 @@ class Metadata:
 
     @property
     def columns(self) -> list[str]:
-        return [name for name in self.table.columns if name != "recording_id"]
+        """All but `recording_id` and `started_at`, which every recording has."""
+        return [name for name in self.table.columns if name not in ("recording_id", "started_at")]
 
 
 def read_metadata(directory: Path, recordings: pd.DataFrame, sources: Sources, taken: Iterable[str] = ()) -> Metadata:

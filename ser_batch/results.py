@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError, SerError
-from ser_batch.manifest import Identity, Manifest, sync_folder, write_durably
+from ser_batch.manifest import Identity, Manifest, read_manifest, sync_folder, write_durably
 from ser_batch.schemas import TABLES, table_schemas
 
 PART_RECORDINGS = 400
@@ -346,9 +346,7 @@ def read_tables(directory: Path, columns: Mapping[str, Sequence[str] | None]) ->
     Raises:
         ResultsError: the directory holds no results, or they are damaged.
     """
-    manifest = Manifest.read(directory)
-    if manifest is None:
-        raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
+    manifest = read_manifest(directory)
     parts = [tables for _, tables in _read_parts(directory, columns)]
     result = {}
     for name, wanted in columns.items():

@@ -179,6 +179,15 @@ def test_a_file_that_leads_out_of_its_folder_stays_within(tmp_path):
     assert not (tmp_path / "a" / "up.wav.vtt").exists()
 
 
+def test_a_column_of_metadata_named_like_a_formula_is_no_formula(results, tmp_path):
+    (tmp_path / "m.csv").write_text("path,=cmd\nbilling/my call.wav,x\n")
+    done = ser("export", results, "--to", "csv", "--out", tmp_path / "x", "--metadata", tmp_path / "m.csv")
+    assert done.returncode == 0
+    header = (tmp_path / "x" / "calls.csv").read_text().splitlines()[0].split(",")
+    assert "'=cmd" in header
+    assert "=cmd" not in header
+
+
 def test_the_command_says_what_it_wrote_and_joins_metadata(results, tmp_path):
     (tmp_path / "m.csv").write_text("path,queue\nbilling/my call.wav,refunds\n")
     done = ser("export", results, "--to", "csv", "--out", tmp_path / "x", "--metadata", tmp_path / "m.csv")

@@ -86,8 +86,6 @@ def command(
         Sources(metadata, name_pattern, sidecars), parse_time(since) if since is not None else None,
         parse_time(until, end=True) if until is not None else None, by, compare, role, top,
     )  # fmt: skip
-    if plots is not None and str(plots) == "." and not plots.name:
-        raise UsageError("--plots needs a folder: --plots charts")
     with make_report(directory, options) as opened:
         crossed = check_thresholds(opened.report, fail_if or [])
         if html is not None:

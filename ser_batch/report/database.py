@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_batch.errors import ResultsError
-from ser_batch.manifest import Manifest
+from ser_batch.manifest import read_manifest
 from ser_batch.recordings import shown
 from ser_batch.results import part_file
 
@@ -22,18 +22,6 @@ MEMORY = "600MB"
 
 class ResultsChanged(ResultsError):
     """A run has replaced parts while they were being read."""
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """What the directory says of its live parts.
-
-    Raises:
-        ResultsError: it holds no results.
-    """
-    manifest = Manifest.read(directory)
-    if manifest is None:
-        raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
-    return manifest
 
 
 @contextmanager

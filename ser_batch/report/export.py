@@ -15,11 +15,12 @@ import xlsxwriter
 
 from ser_batch import __version__
 from ser_batch.errors import UsageError
+from ser_batch.manifest import read_manifest
 from ser_batch.metadata import Metadata, Sources
 from ser_batch.report.annotations import write_audformat, write_rttm, write_textgrid, write_webvtt
-from ser_batch.report.database import connect, literal, quoted, read_manifest, reading, rows_of
+from ser_batch.report.database import connect, literal, quoted, reading, rows_of
 from ser_batch.report.exported import Source
-from ser_batch.report.measures import measure
+from ser_batch.report.measures import STRONGEST_FIRST, measure
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows, plain_text
 from ser_batch.schemas import table_schemas
@@ -44,11 +45,11 @@ def export_results(
         ResultsError: the directory holds no results, or they are damaged.
         UsageError: `out` is there and no export of before, cannot be written, or the format cannot hold so much.
     """
-    if out.is_dir() != (format_ in FOLDERS) and out.exists():
+    if os.path.exists(out) and os.path.isdir(out) != (format_ in FOLDERS):
         raise UsageError(
             f"--out {out}: {format_} is written to a {'folder' if format_ in FOLDERS else 'file'}, and this is none"
         )
-    if out.is_dir() and any(out.iterdir()):
+    if os.path.isdir(out) and any(out.iterdir()):
         raise UsageError(f"--out {out}: is not empty; choose a new folder")
     if os.path.lexists(out) and not (os.path.isdir(out) or os.path.isfile(out)):
         raise UsageError(f"--out {out}: is neither a file nor a folder")
@@ -94,7 +95,7 @@ def _tables(
     for name, rows in queries.items():
         columns = source.connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {rows})").fetchall()
         chosen = ", ".join(
-            f"{text(quoted(column))} AS {quoted(column)}" if kind == "VARCHAR" else quoted(column)
+            f"{text(quoted(column)) if kind == 'VARCHAR' else quoted(column)} AS {quoted(header(column))}"
             for column, kind in columns
         )
         order = "recording_id" + (", start_s, channel" if name in ("speech", "segments", "episodes") else "")
@@ -166,10 +167,8 @@ def _xlsx(source: Source, path: Path) -> None:
         "tmpdir": str(path.parent),
     }
     with xlsxwriter.Workbook(str(path), options) as book:
-        head, time = (
-            book.add_format({"bold": True, "bottom": 1}),
-            book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
-        )
+        head = book.add_format({"bold": True, "bottom": 1})
+        time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
 
         def sheet(name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
             page = book.add_worksheet(name)
@@ -191,8 +190,7 @@ def _xlsx(source: Source, path: Path) -> None:
                         page.write_string(at, i, str(value)[:32_767])
             page.autofilter(0, 0, at, len(columns) - 1)
 
-        order = "peak_distress DESC NULLS LAST, path"
-        calls = chain.from_iterable(call_rows(connection, source.labels, source.metadata, order))
+        calls = chain.from_iterable(call_rows(connection, source.labels, source.metadata, STRONGEST_FIRST))
         first = next(calls, None)
         sheet("calls", list(first or FACTS), chain([first] if first else [], calls))
         moments = (

@@ -22,11 +22,11 @@ from ser_batch import __version__
 from ser_batch.errors import UsageError
 from ser_batch.manifest import write_durably
 from ser_batch.report.database import quoted, rows_of
-from ser_batch.report.measures import DISTRESS
+from ser_batch.report.measures import DISTRESS, STRONGEST_FIRST
 from ser_batch.report.overview import Opened, Report
 from ser_batch.report.palette import CHANNELS, colours
 from ser_batch.report.portfolio import measures_of, share_names
-from ser_batch.report.terminal import COMPARED, clock, interval, is_clear, label_of, number
+from ser_batch.report.terminal import changes, label_of
 from ser_batch.report.timelines import Timeline, all_timelines
 
 MAX_CALLS = 2000
@@ -89,23 +89,9 @@ def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) ->
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["clock"] = clock
     template = environment.from_string((source / "page.html.j2").read_text("utf-8"))
-    change = []
-    for name in COMPARED if report.comparison else ():
-        if name in report.comparison.change:  # type: ignore[union-attr]
-            measure, figure = report.measures[name], report.comparison.change[name]  # type: ignore[union-attr]
-            change.append(
-                {
-                    "name": label_of(measure), "meaning": measure.meaning,
-                    "now": number(report.total[name].value, measure),
-                    "then": number(report.comparison.then[name].value, measure),  # type: ignore[union-attr]
-                    "change": number(figure.value, measure, True), "interval": interval(figure, measure, True),
-                    "is_clear": is_clear(figure),
-                }
-            )  # fmt: skip
     return template.render(
-        report=report, version=__version__, change=change, css=(source / "page.css").read_text("utf-8"),
+        report=report, version=__version__, changes=changes(report), css=(source / "page.css").read_text("utf-8"),
         scripts=scripts, hashes=" ".join(hashes), data=None if data is None else _json(data), chunks=chunks,
     ).encode()  # fmt: skip
 
@@ -118,9 +104,11 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
     names = [name for name in names if report.total[name].value is not None]
     pairs = ", ".join(f"round(({every[n].over})::DOUBLE, 8), round(({every[n].by})::DOUBLE, 8)" for n in names)
     quarters = ", ".join(f"round(q{q}_distress_s, 3), round(q{q}_scored_s, 3)" for q in range(1, 5))
-    own = [name for name in opened.metadata.columns if name != "started_at"]
+    own = opened.metadata.columns
     chosen = ", ".join([*FACTS, *map(quoted, own)])
-    query = f"SELECT {chosen}, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {ORDER}"
+    query = (
+        f"SELECT {chosen}, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {STRONGEST_FIRST}"
+    )
     calls = []
     for row in rows_of(connection, query):
         audio = os.path.join(row["input_root"], row["path"])
@@ -156,8 +144,6 @@ FACTS = (
     "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error", "notes", "folder",
     "peak_distress", "peak_at_s", "escalated", "recovered", "episodes",
 )  # fmt: skip
-ORDER = "peak_distress DESC NULLS LAST, path"
-"""Of the calls on the page: those worth listening to come first."""
 
 
 def _why(row: dict[str, Any]) -> str:

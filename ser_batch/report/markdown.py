@@ -6,17 +6,7 @@ from typing import Any
 
 from ser_batch.report.overview import Report
 from ser_batch.report.portfolio import share_names
-from ser_batch.report.terminal import (
-    COMPARED,
-    GROUPED,
-    clock,
-    counted,
-    group_name,
-    interval,
-    is_clear,
-    label_of,
-    number,
-)
+from ser_batch.report.terminal import GROUPED, changes, clock, counted, group_name, interval, label_of, number
 
 MAX_ROWS = 20
 
@@ -46,17 +36,13 @@ def _lines(report: Report) -> list[str]:
     )
     lines += ["", *(f"> {escaped(note)}" for note in report.notes)] if report.notes else []
     if report.comparison:
-        c = report.comparison
         rows = [
-            [label_of(m), number(total[name].value, m), number(c.then[name].value, m),
-             f"{'**' * is_clear(change)}{number(change.value, m, True)}{'**' * is_clear(change)}",
-             interval(change, m, True)]
-            for name in COMPARED
-            if (m := report.measures.get(name)) and (change := c.change.get(name))
-        ]  # fmt: skip
+            [row.name, row.now, row.then, f"**{row.change}**" if row.is_clear else row.change, row.interval]
+            for row in changes(report)
+        ]
         lines += [
             "",
-            f"## What changed, against {escaped(c.against)}",
+            f"## What changed, against {escaped(report.comparison.against)}",
             "",
             *_table(["measure", "now", "then", "change", "95 %"], rows),
         ]

@@ -26,8 +26,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ser_batch.errors import UsageError
+from ser_batch.manifest import read_manifest
 from ser_batch.metadata import Metadata, Sources, read_metadata
-from ser_batch.report.database import arrow, literal, quoted, read_manifest, scan
+from ser_batch.report.database import arrow, literal, quoted, scan
 from ser_batch.schemas import table_schemas
 
 DISTRESS = ("angry", "fearful", "disgust")
@@ -50,6 +51,8 @@ EPISODE_GAP_S = 30.0
 """After so long without scored speech, an episode is over."""
 HOLD_S = 30.0
 """A silence of this length counts as a hold: waiting, music, or a line that nobody speaks on."""
+STRONGEST_FIRST = "peak_distress DESC NULLS LAST, path"
+"""The order of calls in which those most worth listening to come first."""
 PARTS_AT_ONCE, BATCHES_AT_ONCE = 24, 2
 SQL = string.Template((Path(__file__).parent / "measures.sql").read_text(encoding="utf-8"))
 CALLS = """

@@ -13,9 +13,10 @@ from typing import Any
 import duckdb
 
 from ser_batch.errors import ResultsError, UsageError
+from ser_batch.manifest import read_manifest
 from ser_batch.metadata import Metadata, Sources
-from ser_batch.report.database import ResultsChanged, connect, read_manifest, reading, rows_of
-from ser_batch.report.measures import measure
+from ser_batch.report.database import ResultsChanged, connect, reading, rows_of
+from ser_batch.report.measures import STRONGEST_FIRST, measure
 from ser_batch.report.portfolio import (
     MAX_GROUPS,
     Figure,
@@ -150,7 +151,7 @@ def _sum_up(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), count(*) FILTER (time_from = 'file') "
         "FROM calls"
     ).fetchall()[0]
-    order = "SELECT recording_id FROM calls WHERE peak_distress IS NOT NULL ORDER BY peak_distress DESC, path LIMIT $n"
+    order = f"SELECT recording_id FROM calls WHERE peak_distress IS NOT NULL ORDER BY {STRONGEST_FIRST} LIMIT $n"
     top = [row[0] for row in connection.execute(order, {"n": options.top}).fetchall()]
     failed = "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path LIMIT $n"
     by_time = {}

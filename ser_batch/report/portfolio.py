@@ -22,7 +22,7 @@ from ser_batch.report.measures import COLUMNS
 BUCKETS = 400
 """More recordings than this are dealt into so many groups, which are resampled in their place: the interval is as wide,
 and a million recordings take no longer."""
-SHIPPED = (Path(__file__).parent / "portfolio.toml").read_text(encoding="utf-8")
+SHIPPED = tomllib.loads((Path(__file__).parent / "portfolio.toml").read_text(encoding="utf-8"))
 REPLICATES = 1000
 OF_MANY = frozenset(
     ("recordings", "done", "failed", "failed_share", "episodes", "episode_share", "angry_episode_share",
@@ -67,7 +67,7 @@ class Measure:
 
 def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
     """Every measure by its name, for results with these labels: portfolio.toml, and each label's share."""
-    own = {name: Measure(name=name, **values) for name, values in tomllib.loads(SHIPPED).items()}
+    own = {name: Measure(name=name, **values) for name, values in SHIPPED.items()}
     shares = {
         name: Measure(name, quoted(f"p_{label}_s"), "scored_s", "1", f"mean probability of {label}, by scored time")
         for label, name in share_names(labels).items()
@@ -77,8 +77,7 @@ def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
 
 def share_names(labels: Sequence[str]) -> dict[str, str]:
     """The measure that is each label's share: `angry_share`, or `label_silence_share` where that name is taken."""
-    own = tomllib.loads(SHIPPED)
-    return {label: f"label_{label}_share" if f"{label}_share" in own else f"{label}_share" for label in labels}
+    return {label: f"label_{label}_share" if f"{label}_share" in SHIPPED else f"{label}_share" for label in labels}
 
 
 def single_measures(labels: Sequence[str]) -> dict[str, Measure]:

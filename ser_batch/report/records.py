@@ -27,7 +27,7 @@ def call_rows(
 ) -> Iterator[list[dict[str, Any]]]:
     """The recordings, some thousand at a time: facts, metadata, and each measure's value for that one recording."""
     values = [f"{m.of_one} AS {quoted(m.name)}" for m in single_measures(labels).values()]
-    own = [quoted(name) for name in metadata.columns if name != "started_at"]
+    own = [quoted(name) for name in metadata.columns]
     chosen = ", ".join([*FACTS, *EVENTS, *own, "talk_s", "scored_s", *values])
     for batch in connection.sql(f"SELECT {chosen} FROM calls ORDER BY {order}").to_arrow_reader(ROWS_AT_ONCE):
         yield batch.to_pylist()

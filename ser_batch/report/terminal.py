@@ -1,6 +1,7 @@
 """A report as a page of the terminal, 100 columns wide. Names of files and metadata are data: never read as markup."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -135,22 +136,38 @@ def _comparison(report: Report) -> Table | None:
     for name in ("now", "then", "change"):
         table.add_column(name, justify="right")
     table.add_column("95 %")
-    for name in _shown(COMPARED, report):
-        if name not in comparison.change:
-            continue
-        measure, change = report.measures[name], comparison.change[name]
-        table.add_row(
-            label_of(measure), number(report.total[name].value, measure), number(comparison.then[name].value, measure),
-            Text(number(change.value, measure, signed=True), "bold" if is_clear(change) else "dim"),
-            interval(change, measure, signed=True),
-        )  # fmt: skip
+    for row in changes(report):
+        table.add_row(row.name, row.now, row.then, Text(row.change, "bold" if row.is_clear else "dim"), row.interval)
     table.caption, table.caption_justify = "bold: the interval of the change does not hold 0", "left"
     return table
 
 
-def is_clear(change: Figure) -> bool:
-    """Whether the interval of a difference leaves 0 out."""
-    return change.low is not None and change.high is not None and (change.low > 0 or change.high < 0)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a measure differs from then, as it is written."""
+
+    name: str
+    meaning: str
+    now: str
+    then: str
+    change: str
+    interval: str
+    is_clear: bool
+    """Whether the interval of the difference leaves 0 out."""
+
+
+def changes(report: Report) -> list[Change]:
+    """What has changed of the measures in `COMPARED`; nothing where nothing is compared."""
+    rows = []
+    for name in COMPARED if report.comparison else ():
+        change = report.comparison.change.get(name)  # type: ignore[union-attr]
+        if change is not None:
+            m, then = report.measures[name], report.comparison.then[name]  # type: ignore[union-attr]
+            clear = change.low is not None and change.high is not None and (change.low > 0 or change.high < 0)
+            now, written = number(report.total[name].value, m), number(change.value, m, signed=True)
+            between = interval(change, m, signed=True)
+            rows.append(Change(label_of(m), m.meaning, now, number(then.value, m), written, between, clear))
+    return rows
 
 
 def label_of(measure: Measure) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import duckdb
 
-from ser_batch.report.database import read_manifest, rows_of, scan
+from ser_batch.manifest import read_manifest
+from ser_batch.report.database import rows_of, scan
 from ser_batch.report.measures import CUT_IN_S, DISTRESS, HOLD_S
 
 PARTS_AT_ONCE = 4
