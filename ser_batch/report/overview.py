@@ -212,7 +212,7 @@ def _notes(
             "(--metadata or --name-pattern would tell)"
         )
     if 0 < by_roles < total["done"].value:  # type: ignore[operator]
-        others = "the others count with all their channels" if options.role == "customer" else "the others are left out"
+        others = "what was scored of the others counts too" if options.role == "customer" else "the others are left out"
         notes.append(f"only some recordings have named roles: {others}")
     if (total["failed"].value or 0) > FAILURES:
         notes.append(f"only the first {FAILURES:,} failures are listed")

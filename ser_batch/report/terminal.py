@@ -129,7 +129,7 @@ def _portfolio(report: Report) -> Iterator[Text]:
 
 def _comparison(report: Report) -> Table | None:
     comparison = report.comparison
-    if comparison is None:
+    if comparison is None or not comparison.change:
         return None
     table = _table(f"What changed, against {comparison.against} ({counted(comparison.recordings, 'recording')})")
     table.add_column("measure")
