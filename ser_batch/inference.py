@@ -1,7 +1,7 @@
 """Stage two: segments to probabilities, in batches packed across recordings."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,19 +117,18 @@ class Scorer:
 
     def sums(self, wave: Float32[np.ndarray, " samples"]) -> Float32[Tensor, " sums"]:
         """What one stretch of speech adds to a speaker's context; see `features.sums`."""
-        with torch.inference_mode():
+        with _memory_of(self.device), torch.inference_mode():
             lengths = torch.tensor([len(wave)], device=self.device)
             return sums(*self._features.static(torch.from_numpy(wave)[None].to(self.device), lengths))[0].cpu()
 
     def probabilities(self, batch: Batch) -> Float[Tensor, "batch labels"]:
         """Calibrated probabilities of a batch, on the CPU; one that the device has no memory for is halved."""
         try:
-            return self._probabilities(batch)
-        except torch.OutOfMemoryError:
+            with _memory_of(self.device):
+                return self._probabilities(batch)
+        except DeviceMemoryError:
             if len(batch.keys) == 1:
-                raise UsageError(
-                    f"{self.device}: has no memory for a single segment; free it, or use --device cpu"
-                ) from None
+                raise
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self.probabilities(half) for half in batch.halves()])
@@ -144,6 +143,27 @@ class Scorer:
             with precision:
                 logits = self._network(features, frames)
             return self.bundle.calibration.probabilities(logits).cpu()
+
+
+class DeviceMemoryError(UsageError):
+    """A device has no memory left."""
+
+
+@contextmanager
+def _memory_of(device: torch.device) -> Iterator[None]:
+    """Makes one error of the several by which torch says that memory has run out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # The CPU's allocator has no exception of its own.
+        named = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not named and "can't allocate memory" not in str(error):
+            raise
+        raise DeviceMemoryError(
+            f"{device}: has no memory for a single segment; free some"
+            + (", or use --device cpu" if device.type == "cuda" else ", or use fewer --workers")
+            + ". What is done is kept: run the same command again"
+        ) from error
 
 
 def loudness_dbfs(batch: Batch) -> Float32[np.ndarray, " batch"]:

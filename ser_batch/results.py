@@ -150,6 +150,14 @@ class ResultsWriter:
             for recording_id in recording_ids:
                 self.known[recording_id] = replace(self.known[recording_id], part=part)
 
+    def append(self, tables: Iterable[dict[str, pa.Table]]) -> None:
+        """Makes parts of whole tables, all at once.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays so.
+        """
+        self._replace(set(), tables)
+
     def merge(self, groups: Iterable[Sequence[str]]) -> None:
         """Makes one part of each group of live parts, all at once.
 

@@ -21,6 +21,8 @@ from ser_batch.vad import SileroVad, Vad
 PULSE_S = 1.0
 GRACE_S = 5.0
 """How long recordings that are being decoded may go on once the run is to stop."""
+POOLS_WITHOUT_FRUIT = 4
+"""So many pools in a row may die before they have decoded anything: somebody may have killed one or two."""
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Exit codes of a process that somebody else ended: the out-of-memory killer, or a signal to the whole group."""
 
@@ -72,13 +74,15 @@ def decode_all(tasks: Iterable[Task], job: Job, workers: int, stop: threading.Ev
     """
     queue = deque(tasks)
     deaths: Counter[Task] = Counter()
+    fruitless = 0
     while queue and not stop.is_set():
         waiting = len(queue)
         try:
             yield from _decode_in_pool(queue, deaths, job, workers, stop)
         except BrokenProcessPool as error:
             # A process died between two recordings, and its pool with it: go on with a new one.
-            if len(queue) >= waiting:
+            fruitless = fruitless + 1 if len(queue) >= waiting else 0
+            if fruitless == POOLS_WITHOUT_FRUIT:
                 raise UsageError(
                     "decoding processes die as soon as they start. A script that calls analyze() needs "
                     "`if __name__ == '__main__':` around it; else see `ser doctor`"
@@ -152,6 +156,8 @@ def _outcome(future: Future, task: Task, deaths: Counter[Task], job: Job) -> Out
         raise UsageError(f"{workspace}; make room, and run the same command again") from workspace
     except (UsageError, BrokenProcessPool):
         raise
+    except MemoryError:
+        error = "decoding it needs more memory than there is: use fewer --workers and --retry-failed"
     except Exception as unexpected:  # whatever a strange file does, it costs itself alone
         error = f"decoding failed in a way that nobody foresaw, please report it: {unexpected!r}"
     return Failed(task.recording, task.stamp, None, error)

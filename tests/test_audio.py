@@ -51,7 +51,10 @@ def encode(path: Path, waveform: np.ndarray) -> Path:
     """Writes (channels, samples) at 8 kHz in the format that the file's name stands for."""
     if path.name in SOUNDFILE:
         container, subtype = SOUNDFILE[path.name]
-        soundfile.write(path, waveform.T, 8000, format=container, subtype=subtype)
+        with soundfile.SoundFile(path, "w", 8000, len(waveform), subtype, format=container) as file:
+            # libsndfile's Vorbis crashes on minutes at once.
+            for block in np.array_split(waveform.T, 1 + waveform.shape[1] // 400_000):
+                file.write(block[: len(block) // 2 * 2])  # and its VOX takes no odd number of samples
         return path
     container, codec, rate, options = FFMPEG[path.name]
     waveform = soxr.resample(waveform.T, 8000, rate).T if rate != 8000 else waveform

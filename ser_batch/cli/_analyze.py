@@ -80,7 +80,12 @@ def command(
         bool | None, typer.Option("--retry-failed", help="Try failed recordings again.", rich_help_panel=_RUN)
     ] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict", help="Stop at the first recording that fails.", rich_help_panel=_RUN)
+        bool | None,
+        typer.Option(
+            "--strict",
+            help="Stop at the first recording that fails; those that failed before count too.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     log_file: Annotated[
         str | None, typer.Option(help="Append an event for each recording, as JSON lines.", rich_help_panel=_RUN)
@@ -171,7 +176,10 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGHUP: the terminal is closed. One that `nohup` ignores stays ignored.
+    heeded = [signal.SIGINT, signal.SIGTERM]
+    heeded += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL else []
+    before = {number: signal.signal(number, on_signal) for number in heeded}
     try:
         with Display(quiet, stop) as display:
             progress = run(inputs, out, settings, stop, display.update)
@@ -184,5 +192,5 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
         typer.echo(f"note: {note}", err=True)
     if progress.interrupted and not (settings.run.strict and progress.failed):
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if progress.failed or progress.unreadable:
+    if progress.failed or progress.unreadable or (settings.run.strict and progress.failed_before):
         raise typer.Exit(ExitCode.SOME_FAILED)

@@ -20,6 +20,7 @@ class To(StrEnum):
     jsonl = "jsonl"
     xlsx = "xlsx"
     duckdb = "duckdb"
+    results = "results"
 
 
 def command(
@@ -30,18 +31,25 @@ def command(
     ],
     since: Annotated[str | None, typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.")] = None,
     until: Annotated[str | None, typer.Option(help="Until when; a day with all its hours.")] = None,
+    hash_paths: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Write hashes in place of file names, with the key in this file; made if new."
+        ),
+    ] = None,
     metadata: MetadataFile = None,
     name_pattern: NamePattern = None,
     sidecars: Sidecars = False,
 ) -> None:
-    """Writes results for Praat, audformat, spreadsheets, players, databases."""
+    """Writes results for Praat, audformat, spreadsheets, players, databases; or as results without file names."""
     from ser_batch.metadata import Sources
     from ser_batch.report.export import export_results
     from ser_batch.report.overview import parse_time
 
     first = parse_time(since) if since is not None else None
     last = parse_time(until, end=True) if until is not None else None
-    found = export_results(directory, to.value, out, Sources(metadata, name_pattern, sidecars), first, last)
+    sources = Sources(metadata, name_pattern, sidecars)
+    found = export_results(directory, to.value, out, sources, first, last, hash_paths)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"written: {out}", err=True)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +31,7 @@ class Display:
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal and not quiet else None
         self._stop = stop
         self._last = time.monotonic()
+        self._gone = False
 
     def __enter__(self) -> Self:
         if self._live:
@@ -39,15 +41,21 @@ class Display:
 
     def __exit__(self, *exc_info: object) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Shows where the run is."""
-        if self._live:
-            self._live.update(self._line(progress))
-        elif time.monotonic() - self._last >= PLAIN_EVERY_S:
-            self._last = time.monotonic()
-            self._console.print(status(progress), highlight=False, markup=False, soft_wrap=True)
+        """Shows where the run is. A terminal that has gone away ends the showing and not the run."""
+        if self._gone:
+            return
+        try:
+            if self._live:
+                self._live.update(self._line(progress))
+            elif time.monotonic() - self._last >= PLAIN_EVERY_S:
+                self._last = time.monotonic()
+                self._console.print(status(progress), highlight=False, markup=False, soft_wrap=True)
+        except (OSError, SystemExit):  # rich makes an exit of a broken pipe
+            self._gone = True
 
     def _line(self, progress: Progress) -> Table:
         grid = Table.grid(padding=(0, 1))

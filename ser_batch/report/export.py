@@ -21,11 +21,12 @@ from ser_batch.report.annotations import write_audformat, write_rttm, write_text
 from ser_batch.report.database import connect, literal, quoted, reading, rows_of
 from ser_batch.report.exported import Source
 from ser_batch.report.measures import STRONGEST_FIRST, measure
+from ser_batch.report.nameless import load_key, write_results
 from ser_batch.report.portfolio import measures_of
 from ser_batch.report.records import FACTS, call_rows, plain_text
 from ser_batch.schemas import table_schemas
 
-FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm")
+FOLDERS = ("audformat", "textgrid", "webvtt", "csv", "jsonl", "rttm", "results")
 """Formats that are a folder of files; the others are one file."""
 SHEET_ROWS = 1_048_575
 """What a sheet holds below its header."""
@@ -38,8 +39,12 @@ def export_results(
     sources: Sources = Sources(),
     since: datetime | None = None,
     until: datetime | None = None,
+    hash_paths: Path | None = None,
 ) -> Metadata:
     """Writes the live rows of a results directory to `out` in one of `FORMATS`; whole, or not at all.
+
+    `hash_paths` is a file with a key, made where there is none: with it, keyed hashes stand in place of the names of
+    files and of what comes from them (`nameless`), and metadata serve to select and are not written.
 
     Raises:
         ResultsError: the directory holds no results, or they are damaged.
@@ -53,23 +58,35 @@ def export_results(
         raise UsageError(f"--out {out}: is not empty; choose a new folder")
     if os.path.lexists(out) and not (os.path.isdir(out) or os.path.isfile(out)):
         raise UsageError(f"--out {out}: is neither a file nor a folder")
-    with connect() as connection, reading(directory):
-        manifest = read_manifest(directory)
-        metadata = measure(connection, directory, sources, since, until)
-        source = Source(
-            connection, directory, manifest.identity.labels, manifest.identity.model_id, tuple(manifest.parts), metadata
-        )
+    with _measured(directory, sources, since, until) as source:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             with _whole(out) as partial:
-                FORMATS[format_](source, partial)
+                if hash_paths:
+                    nameless = partial.with_name("nameless")
+                    write_results(source, nameless, load_key(hash_paths))
+                    with _measured(nameless) as copy:
+                        FORMATS[format_](copy, partial)
+                else:
+                    FORMATS[format_](source, partial)
         except duckdb.IOException as error:
             if str(out.parent) not in str(error):
                 raise  # it is about what is read
             raise UsageError(f"--out {out}: cannot be written: {error}") from error
         except (OSError, xlsxwriter.exceptions.XlsxWriterException) as error:
             raise UsageError(f"--out {out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    return metadata
+    return source.metadata
+
+
+@contextmanager
+def _measured(
+    directory: Path, sources: Sources = Sources(), since: datetime | None = None, until: datetime | None = None
+) -> Iterator[Source]:
+    with connect() as connection, reading(directory):
+        manifest = read_manifest(directory)
+        metadata = measure(connection, directory, sources, since, until)
+        identity = manifest.identity
+        yield Source(connection, directory, identity.labels, identity.model_id, tuple(manifest.parts), metadata)
 
 
 @contextmanager
@@ -209,5 +226,5 @@ def _xlsx(source: Source, path: Path) -> None:
 
 FORMATS: dict[str, Callable[[Source, Path], None]] = {
     "rttm": write_rttm, "audformat": write_audformat, "textgrid": write_textgrid, "webvtt": write_webvtt,
-    "csv": _csv, "jsonl": _jsonl, "xlsx": _xlsx, "duckdb": _duckdb,
+    "csv": _csv, "jsonl": _jsonl, "xlsx": _xlsx, "duckdb": _duckdb, "results": write_results,
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """What an export is made of: the live rows of a results directory, measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,10 @@ class Source:
     parts: tuple[str, ...]
     metadata: Metadata
 
-    def rows(self, table: str) -> str:
-        """The selected rows of a table of the results, as SQL."""
-        rows = scan(self.directory, table, self.parts) if self.parts else f"_{table}"
+    def rows(self, table: str, parts: Sequence[str] | None = None) -> str:
+        """The selected rows of a table of the results, as SQL; of all parts, or of some."""
+        parts = self.parts if parts is None else parts
+        rows = scan(self.directory, table, parts) if parts else f"_{table}"
         return f"(SELECT * FROM {rows} SEMI JOIN selected USING (recording_id))"
 
     def timelines(self, role: str | None = None) -> Iterator[Timeline]:

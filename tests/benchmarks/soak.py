@@ -1,0 +1,228 @@
+"""A long run on good, bad and endless recordings: is memory flat, and is anything leaked?
+
+    python tests/benchmarks/soak.py [--minutes 60] [--bundle telephone] [--workers N] [--keep soak.csv]
+
+One `ser analyze` over a disk of calls in every format, damaged files, tiny ones, eight channels, long calls, and some of 24
+hours that outlast their deadline, so that their process is ended and replaced. Every few minutes a decoding process is killed
+from outside, as the out-of-memory killer does. Once the time is up the run gets SIGTERM. Prints memory (PSS of all processes),
+open files, processes and shared memory over the run, and what is left behind after it; ends with 1 where something is.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.benchmarks.memory import make_recording, tree_pss
+from tests.fuzz import damaged, seeds
+from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode
+
+EVERY_S = 5.0
+KILL_EVERY_S = 180.0
+DEADLINE_S = 120.0
+RECORDINGS = 100_000
+WINDOWS = 12
+BAR_GROWTH = 1.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The run at one instant."""
+
+    at_s: float
+    pss_mib: float
+    main_mib: float
+    """Of the process that scores and writes, alone."""
+    files: int
+    """Open in that process."""
+    processes: int
+    shared_memory: int
+    waveforms_mib: float
+    """Waiting in `.work`."""
+    rows: int
+
+
+def originals(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The usual recordings, good and bad, and the rare ones: long, wide, endless."""
+    rng, call = random.Random(0), soundfile.read(ROOT / "examples/calls/billing/1001.wav", dtype="float32")[0].T
+    usual, rare = [], []
+    for name in (*SOUNDFILE, *FFMPEG):
+        for repeats in (1, 4, 12):
+            waveform = np.tile(np.roll(call, rng.randrange(call.shape[1]), axis=1), repeats)
+            waveform = waveform[:1] if name in MONO_ONLY else waveform
+            made = encode(folder / name, waveform)
+            usual.append(made.rename(folder / f"good-{repeats}-{name}"))
+    whole = seeds(folder)
+    for number in range(400):
+        name = rng.choice(list(whole))
+        path = folder / f"bad-{number}-{name}"
+        path.write_bytes(damaged(whole[name], list(whole.values()), rng))
+        usual.append(path)
+    for name, content in (("empty", b""), ("text", b"no call\n" * 50), ("zeros", bytes(4000))):
+        usual.append(folder / f"{name}.wav")
+        usual[-1].write_bytes(content)
+    soundfile.write(folder / "tiny.wav", call[:, :1].T, 8000)
+    soundfile.write(folder / "eight.wav", np.tile(call, (4, 4)).T, 8000)
+    make_recording(folder / "hour.wav", 1.0, ROOT / "examples/calls/billing/1001.wav")
+    make_recording(folder / "day.wav", 24.0, ROOT / "examples/calls/billing/1002-silent.wav")
+    usual += [folder / "tiny.wav"] * 40
+    rare += [folder / "eight.wav"] * 6 + [folder / "hour.wav"] * 2 + [folder / "day.wav"]
+    return usual, rare
+
+
+def disk(folder: Path, made: Path) -> Path:
+    """A disk of recordings: hard links, so that it needs little room."""
+    usual, rare = originals(made)
+    rng = random.Random(1)
+    for number in range(RECORDINGS):
+        source = rng.choice(rare if number % 150 == 149 else usual)
+        below = folder / f"{number // 1000:03}"
+        below.mkdir(parents=True, exist_ok=True)
+        os.link(source, below / f"{number:06}-{source.name}")
+    for path in made.iterdir():
+        os.utime(path, (time.time() - 60,) * 2)
+    return folder
+
+
+def shared_memory() -> set[str]:
+    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+
+
+def sample(process: psutil.Process, out: Path, start: float, shm: set[str]) -> Sample:
+    rows = size = 0
+    with suppress(OSError, ValueError):
+        parts = json.loads((out / "manifest.json").read_text())["parts"]
+        rows = sum(part["recordings"] for part in parts.values())
+    with suppress(OSError):
+        for path in (out / ".work").rglob("*.f32"):
+            with suppress(OSError):
+                size += path.stat().st_size
+    return Sample(
+        time.monotonic() - start,
+        tree_pss(process) / 2**20,
+        process.memory_full_info().pss / 2**20,
+        process.num_fds(),
+        1 + len(process.children(recursive=True)),
+        len(shared_memory() - shm),
+        size / 2**20,
+        rows,
+    )
+
+
+def shoot(process: psutil.Process) -> int:
+    """Kills one decoding process."""
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                return 1
+    return 0
+
+
+def show(samples: list[Sample]) -> None:
+    print(
+        f"{'minutes':>9} {'rows':>7} {'PSS, MiB':>14} {'main, MiB':>14} {'files':>7} {'procs':>6} {'shm':>4} {'.work':>9}"
+    )
+    for window in np.array_split(np.arange(len(samples)), min(WINDOWS, len(samples))):
+        part = [samples[i] for i in window]
+
+        def column(name: str, of: list[Sample] = part) -> np.ndarray:
+            return np.array([getattr(s, name) for s in of])
+
+        print(
+            f"{part[0].at_s / 60:4.0f}-{part[-1].at_s / 60:<4.0f} {part[-1].rows:>7} "
+            f"{np.median(column('pss_mib')):6.0f} ≤ {column('pss_mib').max():5.0f} "
+            f"{np.median(column('main_mib')):6.0f} ≤ {column('main_mib').max():5.0f} "
+            f"{column('files').max():>7} {column('processes').max():>6} {column('shared_memory').max():>4} "
+            f"{column('waveforms_mib').max():>5.0f} MiB"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--bundle", default="telephone")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="Write every sample to this CSV.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        calls, out, shm = disk(Path(temporary) / "calls", made), Path(temporary) / "out", shared_memory()
+        command = [sys.executable, "-m", "ser_batch", "analyze", str(calls), "--out", str(out), "--quiet"]
+        command += ["--bundle", options.bundle, "--workers", str(options.workers), "--log-file", f"{temporary}/log"]
+        command += ["--set", f"run.deadline_s={DEADLINE_S}"]
+        errors = open(Path(temporary) / "errors", "w+")
+        start = killed_at = time.monotonic()
+        process = psutil.Popen(command, cwd=ROOT, stderr=errors, env={**os.environ, "TMPDIR": temporary})
+        samples, kills, children = [], 0, set()
+        while process.poll() is None and time.monotonic() - start < 60 * options.minutes:
+            time.sleep(EVERY_S)
+            with suppress(psutil.Error):
+                samples.append(sample(process, out, start, shm))
+                children |= {child.pid for child in process.children(recursive=True)}
+            if time.monotonic() - killed_at >= KILL_EVERY_S:
+                killed_at = time.monotonic()
+                kills += shoot(process)
+        stopped = time.monotonic()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        code = process.wait(120)
+        took_s = time.monotonic() - stopped
+        if options.keep:
+            with options.keep.open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow([field.name for field in fields(Sample)])
+                writer.writerows(map(astuple, samples))
+        show(samples)
+        counts = json.loads((out / "run.json").read_text())["counts"]
+        failures = [json.loads(line) for line in open(f"{temporary}/log") if '"failed"' in line]
+        ended = sum("longer than" in event.get("error", "") for event in failures)
+        crashed = sum("crashed" in event.get("error", "") for event in failures)
+        print(f"{counts}; {ended} outlasted their deadline, {crashed} crashed their process, {kills} processes killed")
+        print(f"SIGTERM: left after {took_s:.1f} s with {code}")
+        time.sleep(2)
+        left = {
+            "processes": [pid for pid in children if psutil.pid_exists(pid)],
+            "shared memory": sorted(shared_memory() - shm),
+            "temporary files": [
+                p.name for p in Path(temporary).iterdir() if p.name not in ("made", "calls", "out", "log", "errors")
+            ],
+            "waveforms": [str(p) for p in out.glob(".work/*")],
+            "on standard error": []
+            if code == 0
+            else [x for x in (Path(temporary) / "errors").read_text().splitlines() if "Traceback" in x],
+        }
+        print(f"left behind: { {name: len(found) for name, found in left.items()} }")
+        verified = subprocess.run(
+            [sys.executable, "-m", "ser_batch", "verify", str(out)], cwd=ROOT, text=True, capture_output=True
+        )
+        print(verified.stdout.strip(), verified.stderr.strip())
+        whole = [s for s in samples if s.at_s > 60 * options.minutes / 10]
+        early, late = (
+            np.median([s.pss_mib for s in part]) for part in (whole[: len(whole) // 3], whole[-len(whole) // 3 :])
+        )
+        print(
+            f"PSS, last third against first: {late / early:.2f} (bar: {BAR_GROWTH}); files in use at most {max(s.files for s in samples)}"
+        )
+        sys.exit(any(left.values()) or verified.returncode or late / early > BAR_GROWTH or code not in (0, 3, 130))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Kills `ser analyze` at random instants, again and again, and looks whether a row is lost, doubled or changed.
+
+    python tests/kill.py --kills 300 --seed 1 --keep finds/
+
+Each victim is a run of several processes that commits every recording at once. SIGKILL meets the run alone, or all its
+processes together, or a decoding process. After every kill, what is live must be sound and part of what an undisturbed run
+gives; often the next run is killed as well; and in the end the same command must give exactly the rows of the undisturbed
+one, and leave nothing else behind. A find is kept, and the exit code is 1.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+VICTIMS = ("the run", "all processes", "a decoding process")
+
+
+def analyse(calls: Path, bundle: str, out: Path) -> None:
+    """One run, in a process of its own that leads a group of its own; commits each recording as it comes."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    import ser_batch.results
+    from ser_batch.cli import main
+
+    ser_batch.results.COMMIT_S = 0
+    sys.argv = ["ser", "analyze", str(calls), "--bundle", bundle, "--workers", "2", "--quiet", "--out", str(out)]
+    main()
+
+
+def start(calls: Path, bundle: str, out: Path) -> BaseProcess:
+    """The libraries are loaded already, so that most of its time is work."""
+    process = get_context("fork").Process(target=analyse, args=(calls, bundle, out))
+    process.start()
+    return process
+
+
+def kill(process: BaseProcess, victim: str, rng: random.Random) -> None:
+    import psutil
+
+    with suppress(ProcessLookupError, psutil.Error):
+        assert process.pid
+        if victim == "all processes":
+            os.killpg(process.pid, signal.SIGKILL)
+        if victim != "a decoding process":
+            os.kill(process.pid, signal.SIGKILL)
+        elif children := psutil.Process(process.pid).children():
+            rng.choice(children).kill()
+
+
+def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
+    """What is not as it must be: in what is live, or, once a run has finished, in the whole directory."""
+    from ser_batch.maintenance import verify
+    from ser_batch.results import read_table
+    from tests.equality import differences
+
+    if not (out / "manifest.json").exists():
+        if finished:
+            yield "there are no results"
+        return
+    for part, problems in verify(out).problems.items():
+        yield f"{part}: {problems}"
+    ids = read_table(out, "recordings")["recording_id"].to_pylist()
+    yield from differences(whole, out, None if finished else ids)
+    if finished:
+        strays = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+        live = {p for p in strays if p.split("/")[0] in ("recordings", "speech", "segments")}
+        named = {f"{table}/{part}" for table in ("recordings", "speech", "segments") for part in _parts(out)}
+        if strays != named | {"manifest.json", "run.json", ".lock"}:
+            yield f"files that do not belong there: {sorted(strays - named)}, or missing: {sorted(named - live)}"
+
+
+def _parts(out: Path) -> list[str]:
+    from ser_batch.manifest import read_manifest
+
+    return [f"{part}.parquet" for part in read_manifest(out).parts]
+
+
+def torment(calls: Path, bundle: str, folder: Path, kills: int, seed: int) -> Iterator[tuple[str, Path, list[str]]]:
+    """Kills runs until that many kills are done; for each finished job what was done to it, where, and what is wrong."""
+    rng, done = random.Random(seed), 0
+    whole = folder / "whole"
+    for _ in range(2):  # the second as quick as those to come
+        shutil.rmtree(whole, ignore_errors=True)
+        began = time.monotonic()
+        process = start(calls, bundle, whole)
+        process.join()
+        took_s = time.monotonic() - began
+        assert process.exitcode in (0, 3), "the undisturbed run failed"
+    number = 0
+    while done < kills:
+        number += 1
+        out, story, problems = folder / f"job-{number:04}", [], list[str]()
+        finished = False
+        while not finished:
+            process, victim, at_s = start(calls, bundle, out), rng.choice(VICTIMS), rng.uniform(0, took_s)
+            if done < kills and (not story or rng.random() < 0.5):
+                process.join(at_s)
+                if process.is_alive():
+                    kill(process, victim, rng)
+                    done += 1
+                    story.append(f"{victim} after {at_s:.2f} s")
+            process.join(120)
+            finished = process.exitcode in (0, 3)
+            if process.exitcode not in (0, 3, -signal.SIGKILL):
+                problems.append(f"ended with {process.exitcode}")
+                process.kill()
+                break
+            problems += wrong(whole, out, finished)
+        yield "; ".join(story), out, problems
+        if not problems:
+            shutil.rmtree(out)
+
+
+def make_calls(folder: Path) -> Path:
+    """Calls of several formats and lengths, and some that are broken."""
+    import numpy as np
+    import soundfile
+
+    from tests.test_audio import encode
+
+    folder.mkdir()
+    call = soundfile.read(ROOT / "examples/calls/billing/1001.wav", dtype="float32")[0].T[:, : 12 * 8000]
+    for number, name in enumerate(
+        ("ulaw.wav", "pcm16.wav", "x.flac", "opus.ogg", "x.m4a", "gsm.wav", "x.aiff", "x.mp3") * 2
+    ):
+        waveform = np.roll(call, 5000 * number, axis=1)[:, : 8000 * (4 + number % 8)]
+        made = encode(folder / name, waveform[:1] if name == "gsm.wav" else waveform)
+        made.rename(folder / f"{number:02}-{name}")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("no call")
+    shutil.copy(ROOT / "examples/calls/billing/1003-broken.wav", folder)
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 60,) * 2)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bundle", default="telephone")
+    parser.add_argument("--keep", type=Path, default=Path("finds"))
+    options = parser.parse_args()
+    finds, jobs, victims = 0, 0, Counter[str]()
+    with tempfile.TemporaryDirectory() as temporary:
+        calls = make_calls(Path(temporary) / "calls")
+        for story, out, problems in torment(calls, options.bundle, Path(temporary), options.kills, options.seed):
+            jobs += 1
+            victims.update(word.rsplit(" after", 1)[0] for word in story.split("; ") if word)
+            if problems:
+                finds += 1
+                shutil.copytree(out, options.keep / out.name)
+                print(f"{options.keep / out.name}: {story}: {problems}", flush=True)
+            if jobs % 20 == 0:
+                print(f"{jobs} jobs, {sum(victims.values())} kills", flush=True)
+    print(f"{sum(victims.values())} kills in {jobs} jobs, seed {options.seed}: {dict(victims)}; {finds} finds")
+    sys.exit(bool(finds))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    import torch
+
+    import ser_batch.pipeline
+    import tests.equality  # noqa: F401  (loaded once, for all runs)
+
+    torch.set_num_threads(1)
+    main()
