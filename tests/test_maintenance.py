@@ -13,7 +13,6 @@ from ser_batch.maintenance import compact, repair, verify
 from ser_batch.results import open_results, read_known, read_table
 from tests.conftest import ser, tables
 from tests.results_fixture import IDENTITY, call, write_results
-from tests.test_results import Crash, count_and_crash
 
 SCORED = [(1, 5, {"angry": 0.5}), (6, 9, {"happy": 0.2})]
 
@@ -150,24 +149,6 @@ def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
     assert found > 10
 
 
-def test_a_kill_in_the_middle_of_a_repair_loses_no_file(results, monkeypatch):
-    part = parts(results)[1]
-    (results / "segments" / f"{part}.parquet").write_bytes(b"rubbish")
-    sound = (results / "speech" / f"{part}.parquet").read_bytes()
-    for at in (1, 2, 3):
-        with monkeypatch.context() as patch:
-            count_and_crash(patch, at, Crash)
-            with pytest.raises(Crash):
-                repair(results)
-        with open_results(results, IDENTITY, read=False):
-            pass  # what a run does first
-        kept = [results / "speech" / f"{part}.parquet", results / "broken" / "speech" / f"{part}.parquet"]
-        assert any(path.exists() and path.read_bytes() == sound for path in kept)
-    repair(results)
-    assert (results / "broken" / "speech" / f"{part}.parquet").read_bytes() == sound
-    assert verify(results).sound
-
-
 def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
     real, calls = module.Manifest.read, []
 
@@ -198,32 +179,6 @@ def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
     assert verify(results).sound
     assert {p.stem for p in (results / "segments").iterdir()} == set(parts(results))
     assert compact(results) == (2, 2)
-
-
-@pytest.mark.parametrize("error", [Crash, OSError])
-def test_a_crash_or_fault_at_any_operation_of_compacting_loses_nothing(tmp_path, monkeypatch, error):
-    calls = [call(f"{i}.wav", [(0, 5)], [(5, 9)], SCORED) for i in range(4)]
-
-    def fresh(name: str) -> Path:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "PART_RECORDINGS", 2)
-            return write_results(tmp_path / name, *calls, parts=2)
-
-    directory = fresh("counted")
-    rows = tables(directory)
-    with monkeypatch.context() as patch:
-        seen = count_and_crash(patch, None, error)
-        compact(directory)
-    for at in range(1, seen[0] + 1):
-        directory = fresh(str(at))
-        with monkeypatch.context() as patch:
-            count_and_crash(patch, at, error)
-            with pytest.raises((Crash, ResultsError)):
-                compact(directory)
-        assert tables(directory) == rows
-        compact(directory)
-        assert tables(directory) == rows
-        assert verify(directory).sound
 
 
 def test_nothing_is_maintained_while_a_run_writes(results):

@@ -1,10 +1,8 @@
 """The tables: exactly once, whatever happens on the way to the disk."""
 
 import json
-import os
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from ser_batch.errors import ResultsError
 from ser_batch.manifest import Identity
 from ser_batch.results import Rows, open_results, read_known, read_table
 from ser_batch.schemas import table_schemas
-from tests.conftest import tables
 
 LABELS = ("calm", "angry")
 IDENTITY = Identity("tiny@1", "abc", LABELS)
@@ -102,144 +99,11 @@ def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
     assert pq.read_schema(part).field("start_s").metadata[b"unit"] == b"s"
 
 
-class Crash(BaseException):
-    """A kill at a chosen file-system operation."""
-
-
-def count_and_crash(monkeypatch, at: int | None, error: type[BaseException]) -> list[int]:
-    """Counts the operations of a commit, and fails in the one with number `at`."""
-    seen = [0]
-
-    def watched(function):
-        def call(*args, **kwargs):
-            seen[0] += 1
-            if seen[0] == at:
-                raise error("injected")
-            return function(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(module.os, "fsync", watched(os.fsync))
-    monkeypatch.setattr(module.os, "replace", watched(os.replace))
-    monkeypatch.setattr(module.pq, "write_table", watched(pq.write_table))
-    if error is Crash:
-        monkeypatch.setattr(Path, "unlink", watched(Path.unlink))
-    return seen
-
-
-def second_night(directory: Path) -> None:
-    with open_results(directory, IDENTITY) as writer:
-        for name in "bcde":
-            if name not in writer.known or writer.known[name].content_hash == "x":
-                writer.add(rows(name, 1, content="new"))
-        writer.commit()
-
-
 def first_night(directory: Path) -> None:
     with open_results(directory, IDENTITY) as writer:
         for name in "abc":
             writer.add(rows(name))
         writer.commit()
-
-
-@pytest.mark.parametrize("error", [Crash, OSError])
-def test_a_crash_or_fault_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows(tmp_path, monkeypatch, error):
-    undisturbed = tmp_path / "undisturbed"
-    first_night(undisturbed)
-    old = tables(undisturbed)
-    with monkeypatch.context() as patch:
-        seen = count_and_crash(patch, None, error)
-        second_night(undisturbed)
-    new = tables(undisturbed)
-    assert seen[0] > 10
-    for at in range(1, seen[0] + 1):
-        directory = tmp_path / str(at)
-        first_night(directory)
-        with monkeypatch.context() as patch:
-            count_and_crash(patch, at, error)
-            with pytest.raises((Crash, ResultsError)):
-                second_night(directory)
-        assert tables(directory) in (old, new)
-        second_night(directory)
-        assert tables(directory) == new
-        assert globbed(directory) == ids(directory)
-
-
-class Disk:
-    """What of a folder has surely reached the disk: contents when a file was synced, names when its folder was.
-
-    `after_a_power_cut` writes just that elsewhere: whatever was not synced is gone.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.contents: dict[int, bytes] = {}
-        self.names: dict[int, dict[str, int]] = {}
-        self.folders: set[int] = set()
-        for path in [root, *root.rglob("*")]:
-            self.sync(path)
-
-    def sync(self, path: Path) -> None:
-        inode = path.stat().st_ino
-        if path.is_dir():
-            self.folders.add(inode)
-            entries = list(os.scandir(path))
-            self.names[inode] = {entry.name: entry.inode() for entry in entries}
-            self.folders |= {entry.inode() for entry in entries if entry.is_dir()}
-        else:
-            self.contents[inode] = path.read_bytes()
-
-    def after_a_power_cut(self, target: Path) -> Path:
-        waiting = [(self.root.stat().st_ino, target)]
-        while waiting:
-            inode, folder = waiting.pop()
-            folder.mkdir()
-            for name, child in self.names.get(inode, {}).items():
-                if child in self.folders:
-                    waiting.append((child, folder / name))
-                else:
-                    (folder / name).write_bytes(self.contents.get(child, b""))
-        return target
-
-
-def test_a_power_cut_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows(tmp_path, monkeypatch):
-    undisturbed = tmp_path / "undisturbed"
-    first_night(undisturbed)
-    old = tables(undisturbed)
-    with monkeypatch.context() as patch:
-        seen = count_and_crash(patch, None, Crash)
-        second_night(undisturbed)
-    new = tables(undisturbed)
-    outcomes, real_fsync, real_open = set(), os.fsync, Path.open
-    for at in range(1, seen[0] + 2):
-        directory = tmp_path / str(at)
-        first_night(directory)
-        disk = Disk(directory)
-        with monkeypatch.context() as patch:
-
-            def fsync(descriptor: int, disk: Disk = disk) -> None:
-                real_fsync(descriptor)
-                disk.sync(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
-
-            def opened(path: Path, *args: str, disk: Disk = disk, **kwargs: str):
-                file = real_open(path, *args, **kwargs)
-                if file.writable():
-                    disk.contents.pop(os.fstat(file.fileno()).st_ino, None)  # the number of a file that is gone
-                return file
-
-            patch.setattr(os, "fsync", fsync)
-            patch.setattr(Path, "open", opened)
-            count_and_crash(patch, at, Crash)
-            with suppress(Crash):
-                second_night(directory)
-        cut = disk.after_a_power_cut(tmp_path / f"{at}-cut")
-        rows = tables(cut)
-        assert rows in (old, new), at
-        outcomes.add(rows == new)
-        second_night(cut)
-        assert tables(cut) == new
-        assert globbed(cut) == ids(cut)
-    assert outcomes == {False, True}
 
 
 def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
