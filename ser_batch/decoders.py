@@ -28,6 +28,8 @@ MAX_SAMPLE = 2.0**16
 """Nothing that a recorder writes lies beyond this, even integers that were stored as floats."""
 GAP_S = 0.05
 """Container timestamps that jump by more than this tell of lost audio."""
+END_S = 1.0
+"""Containers round their length, and codecs pad it: less than this is no loss at the end."""
 MAX_GAP_S = 6 * 3600.0
 """So much silence is put in the place of lost audio, and no more: a damaged clock could ask for years."""
 
@@ -39,6 +41,10 @@ _CONTAINERS = (
     "gsm,mpeg,mpegts,avi,flv,loas,xwma"
 )
 """FFmpeg formats that hold audio and nothing else: no playlist, which could name other files."""
+
+
+_SAY_THEIR_LENGTH = ("mov", "matroska", "asf", "aiff", "wav", "w64", "au", "caf", "flac")
+"""FFmpeg formats whose header holds the length of the audio. That of others is a guess from the size of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,37 +123,46 @@ class SoundfileDecoder(_Closing):
     def _stops_early(self) -> bool:
         """Whether more audio may follow than libsndfile is going to read.
 
-        Of MP3 it reads as much as it guesses from the first frames. Of WAV it believes the header, also
-        where a recorder died before it wrote the length: then what follows the data are no chunks.
+        Of MP3 it reads as much as it guesses from the first frames, and of FLAC what lies before the first damage.
+        Of WAV it believes the header, also where a recorder died before it wrote the length: then what follows the
+        data are no chunks.
         """
-        return "mpeg" in self.codec or not self._file.frames or "Exiting parser" in self._file.extra_info
+        if "mpeg" in self.codec or "flac" in self.codec or not self._file.frames:
+            return True
+        return "Exiting parser" in self._file.extra_info
 
     def __iter__(self) -> Iterator[Waveform]:
         size, position = _block_samples(self.sample_rate, self.channels), 0
-        while True:
+        broken = False
+        while not broken:
+            buffer = np.empty((size, self.channels), np.float32)
             try:
-                block = self._file.read(size, dtype="float32", always_2d=True)
+                block = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
-                self.notes.append(f"audio breaks off at {position / self.sample_rate:.2f} s: {error.error_string}")
-                return
+                # What came before the error has been read, and the position tells how much that is.
+                block, broken = buffer[: self._file.tell() - position], True
+                at = f"{self._file.tell() / self.sample_rate:.2f} s"
+                self.notes.append(f"audio breaks off at {at}: {error.error_string}")
             if not len(block):
                 break
             position += len(block)
             yield _repaired(block.T, self.notes)
-        promised = self._promised()
-        if promised - position > GAP_S * self.sample_rate:
-            self.notes.append(
-                f"audio breaks off at {position / self.sample_rate:.2f} s: "
-                f"the header promises {promised / self.sample_rate:.2f} s"
-            )
+        if broken:
+            return
+        self.notes += _broken_off(position / self.sample_rate, self._promised() / self.sample_rate, GAP_S)
+        if "Last page lacks an end-of-stream bit" in self._file.extra_info:
+            self.notes.append(f"audio breaks off at {position / self.sample_rate:.2f} s: the last page is missing")
 
     def _promised(self) -> int:
         """Frames that the header promises."""
         # libsndfile corrects the header of a file that is too short, and says so in its log alone.
-        cut = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
+        cut = re.search(
+            r"^ *(?:data|riff|SSND|Data Size) *: (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE
+        )
         if cut and int(cut[1]) < _UNKNOWN_LENGTH:
             return round(self._file.frames * int(cut[1]) / max(1, int(cut[2])))
-        return self._file.frames
+        stated = re.search(r"does not match value from 'ds64' chunk of (\d+)", self._file.extra_info)
+        return int(stated[1]) if stated else self._file.frames
 
 
 class AvDecoder(_Closing):
@@ -163,9 +178,11 @@ class AvDecoder(_Closing):
         # A file object, so that no name can be taken for a URL or a pattern.
         file: IO[bytes] = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
-        with open(path, "rb") as head:
-            if head.read(4) == b"RIFF":
-                options["ignore_length"] = "1"  # FFmpeg sees a WAV only where its header cannot be believed
+        with open(path, "rb") as stream:
+            head = stream.read(4096)
+        self._has_xing = b"Xing" in head or b"Info" in head
+        if head.startswith(b"RIFF"):
+            options["ignore_length"] = "1"  # FFmpeg sees a WAV only where its header cannot be believed
         if headerless:
             options |= dict(headerless.options)
         try:
@@ -185,12 +202,18 @@ class AvDecoder(_Closing):
             raise AudioError("holds no audio stream") from None
         except (av.FFmpegError, ValueError, OSError) as error:  # OSError: a header that points to nowhere
             self._stack.close()
+            if head[4:8] == b"ftyp":
+                raise AudioError(
+                    "its index is missing or damaged (an MP4 or M4A has it at its end): has it been copied whole?"
+                ) from error
             raise AudioError("is no audio in any format that we know, or its header is damaged") from error
         context = self._stream.codec_context
         if context is None:
             self._stack.close()
             raise AudioError("its codec is unknown")
         self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
+        if context.name == "flac":
+            context.options = {"err_detect": "crccheck+explode"}  # a damaged frame would be a burst of noise
         # The first frame knows better than the header: AAC may say half its rate and one of its channels.
         self._waiting = self._frames()
         first = next(self._waiting, None)
@@ -211,6 +234,16 @@ class AvDecoder(_Closing):
                 waiting, length = [], 0
         if waiting:
             yield _repaired(np.concatenate(waiting, axis=1), self.notes)
+        self.notes += _broken_off(self._position / self.sample_rate, self._promised_s(), END_S)
+
+    def _promised_s(self) -> float:
+        """The length that the header promises, in seconds; 0 where FFmpeg would have to guess it."""
+        name = self._container.format.name
+        if not name.startswith(_SAY_THEIR_LENGTH) and not (name == "mp3" and self._has_xing):
+            return 0.0
+        if self._stream.duration and self._stream.time_base:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._container.duration or 0) / av.time_base
 
     def _pieces(self) -> Iterator[np.ndarray]:
         """Decoded frames in order, with silence where the container's clock says that audio is missing."""
@@ -254,6 +287,13 @@ class AvDecoder(_Closing):
                 yield frame
         if damaged:
             self.notes.append(f"{damaged} damaged packets")
+
+
+def _broken_off(position_s: float, promised_s: float, tolerance_s: float) -> list[str]:
+    """A note where audio ends before the header says."""
+    if promised_s - position_s <= tolerance_s:
+        return []
+    return [f"audio breaks off at {position_s:.2f} s: the header promises {promised_s:.2f} s"]
 
 
 def _block_samples(sample_rate: int, channels: int) -> int:

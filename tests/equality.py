@@ -23,7 +23,7 @@ def differences(one: Path, other: Path, only: Collection[str] | None = None, abs
     for table in TABLES:
         a, b = (_ordered(directory, table, only) for directory in (one, other))
         if list(a) != list(b):
-            yield f"{table}: rows of {sorted(a.keys() - b.keys())} are missing, those of {sorted(b.keys() - a.keys())} new"
+            yield f"{table}: {sorted(a.keys() - b.keys())} are missing, {sorted(b.keys() - a.keys())} are new"
             continue
         for key, row in a.items():
             for column, value in row.items():

@@ -3,9 +3,9 @@
     python tests/kill.py --kills 300 --seed 1 --keep finds/
 
 Each victim is a run of several processes that commits every recording at once. SIGKILL meets the run alone, or all its
-processes together, or a decoding process. After every kill, what is live must be sound and part of what an undisturbed run
-gives; often the next run is killed as well; and in the end the same command must give exactly the rows of the undisturbed
-one, and leave nothing else behind. A find is kept, and the exit code is 1.
+processes together, or a decoding process. After every kill, what is live must be sound and part of what an undisturbed
+run gives; often the next run is killed as well; and in the end the same command must give exactly the rows of the
+undisturbed one, and leave nothing else behind. A find is kept, and the exit code is 1.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def _parts(out: Path) -> list[str]:
 
 
 def torment(calls: Path, bundle: str, folder: Path, kills: int, seed: int) -> Iterator[tuple[str, Path, list[str]]]:
-    """Kills runs until that many kills are done; for each finished job what was done to it, where, and what is wrong."""
+    """Kills runs until that many kills are done; gives what was done to each job, where it is, and what is wrong."""
     rng, done = random.Random(seed), 0
     whole = folder / "whole"
     for _ in range(2):  # the second as quick as those to come
@@ -175,8 +175,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     import torch
 
-    import ser_batch.pipeline
-    import tests.equality  # noqa: F401  (loaded once, for all runs)
+    import ser_batch.pipeline  # noqa: F401  (loaded once, for all runs)
 
     torch.set_num_threads(1)
     main()

@@ -47,14 +47,17 @@ MONO_ONLY = {"gsm.wav", "x.gsm", "x.vox", "x.ul", "x.al", "x.sln", "x.amr", "x.g
 }
 
 
+RAW_NAMES = ("x.ul", "x.al", "x.gsm", "x.vox", "x.sln")
+
+
 def encode(path: Path, waveform: np.ndarray) -> Path:
     """Writes (channels, samples) at 8 kHz in the format that the file's name stands for."""
     if path.name in SOUNDFILE:
         container, subtype = SOUNDFILE[path.name]
         with soundfile.SoundFile(path, "w", 8000, len(waveform), subtype, format=container) as file:
-            # libsndfile's Vorbis crashes on minutes at once.
+            # libsndfile's Vorbis crashes on minutes at once, and its VOX takes no odd number of samples.
             for block in np.array_split(waveform.T, 1 + waveform.shape[1] // 400_000):
-                file.write(block[: len(block) // 2 * 2])  # and its VOX takes no odd number of samples
+                file.write(block[: len(block) // 2 * 2] if subtype == "VOX_ADPCM" else block)
         return path
     container, codec, rate, options = FFMPEG[path.name]
     waveform = soxr.resample(waveform.T, 8000, rate).T if rate != 8000 else waveform
@@ -174,6 +177,53 @@ def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path, call):
     assert waveform.shape[1] == pytest.approx(call.shape[1] / 2, abs=50)
     np.testing.assert_allclose(waveform, call[:, : waveform.shape[1]], atol=1e-4)
     assert any("breaks off" in note for note in notes)
+
+
+SAY_THEIR_LENGTH = {*SOUNDFILE, "x.webm", "g726.wav"} - set(RAW_NAMES)
+
+
+@pytest.mark.parametrize("name", [*SOUNDFILE, *FFMPEG])
+def test_a_recording_that_breaks_off_keeps_what_came_before_however_it_is_read(name, tmp_path, call, monkeypatch):
+    whole = encode(tmp_path / name, call[:1, : 8000 * 12] if name in MONO_ONLY else call[:, : 8000 * 12])
+    waveform, rate, _ = decode(whole)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    if name == "x.m4a":
+        with pytest.raises(AudioError, match="has it been copied whole"):
+            decode(whole)
+        return
+    lengths = []
+    for block_s in (0.05, 1.0, 15.0):
+        monkeypatch.setattr("ser_batch.decoders.BLOCK_S", block_s)
+        heard, _, notes = decode(whole)
+        lengths.append(heard.shape[1])
+        assert np.allclose(heard[:, : 5 * rate], waveform[:, : 5 * rate], atol=1e-4)
+        assert any("breaks off" in note for note in notes) == (name in SAY_THEIR_LENGTH)
+    assert len(set(lengths)) == 1
+    assert 6 < lengths[0] / rate < 7.5
+
+
+def test_what_libsndfile_has_read_before_an_error_is_kept(tmp_path, call, monkeypatch):
+    path = encode(tmp_path / "x.flac", call[:, : 8000 * 12])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    monkeypatch.setattr("ser_batch.decoders.SoundfileDecoder._stops_early", lambda self: False)
+    heard, rate, notes = decode(path)
+    assert 4 < heard.shape[1] / rate < 7.5
+    assert np.allclose(heard, call[:, : heard.shape[1]], atol=1e-4)
+    assert f"breaks off at {heard.shape[1] / rate:.2f} s" in notes[0]
+
+
+def test_a_damaged_stretch_of_flac_is_silence_on_the_same_clock(tmp_path, call):
+    path = encode(tmp_path / "x.flac", call[:, : 8000 * 12])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    path.write_bytes(data)
+    heard, _, notes = decode(path)
+    assert heard.shape[1] == 8000 * 12
+    assert any("missing at" in note for note in notes)
+    kept = np.isclose(heard, call[:, : 8000 * 12], atol=1e-4)
+    silent = heard == 0
+    assert (kept | silent).all()
+    assert kept.mean() > 0.8
 
 
 @pytest.mark.parametrize("claimed", [0, 16000, 10 * 3600 * 16000, 0xFFFFFFFF])

@@ -1,6 +1,8 @@
 """Exactly once: whatever goes wrong at whatever operation, the rows are the old ones or the new ones."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ from ser_batch.errors import ResultsError
 from ser_batch.maintenance import compact, repair, verify
 from ser_batch.manifest import read_manifest
 from ser_batch.results import open_results
-from tests.conftest import tables
+from tests.conftest import ROOT, tables
 from tests.faults import Crash, Disk, Fault, FileSystem, instants
 from tests.test_results import IDENTITY, globbed, ids, rows
 
@@ -102,6 +104,15 @@ def test_a_power_cut_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows
         assert tables(cut) == after
         assert globbed(cut) == ids(cut)
     assert outcomes == {False, True}
+
+
+def test_runs_killed_at_random_instants_end_with_the_rows_of_an_undisturbed_one(tmp_path, tiny_bundle):
+    # A few of the many that `python tests/kill.py` does.
+    command = [sys.executable, ROOT / "tests" / "kill.py", "--kills", 10, "--seed", 5, "--bundle", tiny_bundle]
+    done = subprocess.run([*map(str, command), "--keep", str(tmp_path / "finds")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 kills" in done.stdout
+    assert not (tmp_path / "finds").exists()
 
 
 def test_a_first_run_that_dies_at_any_operation_leaves_a_directory_that_the_next_one_takes(tmp_path, monkeypatch):

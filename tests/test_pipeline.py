@@ -21,7 +21,7 @@ from ser_batch.features import sums
 from ser_batch.pipeline import run
 from ser_batch.results import read_table
 from ser_batch.timeline import total_s
-from tests.conftest import EXAMPLES, ROOT, ser, settle, tables, write_call
+from tests.conftest import ROOT, ser, settle, tables, write_call
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -87,28 +87,6 @@ def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle,
     assert all(s.start_s > 4.8 and s.end_s < 7.4 for s in customer.speech)
     assert sum(s.duration_s for s in agent.speech) > 1
     assert sum(s.duration_s for s in customer.speech) > 1
-
-
-@pytest.mark.parametrize(
-    "changes", [{"workers": 2}, {"batch_size": 1}, {"batch_size": 3}, {"workers": 2, "batch_size": 7}], ids=str
-)
-def test_neither_workers_nor_batches_change_a_row(calls, tmp_path, tiny_bundle, changes):
-    analyzed([calls], tmp_path / "plain", config(tiny_bundle))
-    analyzed([calls], tmp_path / "other", config(tiny_bundle, run=changes))
-    one, other = tables(tmp_path / "plain"), tables(tmp_path / "other")
-    assert one["recordings"] == other["recordings"]
-    assert one["speech"] == other["speech"]
-    keys = ["recording_id", "segment"]
-    plain, changed = (
-        read_table(tmp_path / name, "segments").to_pandas().sort_values(keys).reset_index()
-        for name in ("plain", "other")
-    )
-    assert plain[[*keys, "channel", "start_s", "end_s"]].equals(changed[[*keys, "channel", "start_s", "end_s"]])
-    probabilities = plain.filter(regex="^p_").to_numpy()
-    np.testing.assert_allclose(probabilities, changed.filter(regex="^p_").to_numpy(), atol=1e-4)
-    best = np.sort(probabilities, axis=1)
-    clear = (best[:, -1] - best[:, -2] > 2e-4) & (np.abs(best[:, -1] - 0.15) > 1e-4)
-    assert plain.label[clear].equals(changed.label[clear])
 
 
 def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_path, tiny_bundle, call):
@@ -353,37 +331,6 @@ def test_what_a_run_leaves_alone_because_it_failed_before_is_said(calls, tmp_pat
     assert analyzed([calls], tmp_path / "out", config(tiny_bundle)).failed_before == 1
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert "5 already there (1 failed then: --retry-failed tries again)" in said.stdout
-
-
-MOMENTS = {
-    "the run has begun": lambda out: (out / "run.json").exists(),
-    "a recording is being decoded": lambda out: any((out / ".work").glob("*/*.f32")),
-    "a part is live": lambda out: any((out / "segments").glob("part-*")),
-    "many commits are done": lambda out: (out / "segments" / "part-000006.parquet").exists(),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
-def test_a_run_that_is_killed_ends_with_the_rows_of_an_undisturbed_one(tmp_path, tiny_bundle, call, moment):
-    calls, killed = tmp_path / "calls", tmp_path / "killed"
-    for i in range(12):
-        write_call(calls / f"{i:02}.wav", np.roll(call, 8000 * i, axis=1))
-    shutil.copy(EXAMPLES / "billing" / "1003-broken.wav", calls)
-    settle(calls)
-    arguments = ["analyze", str(calls), "--bundle", str(tiny_bundle), "--quiet", "--out"]
-    # As `ser` is, but that every recording is committed at once.
-    script = tmp_path / "ser.py"
-    script.write_text(
-        "import ser_batch.results\nser_batch.results.COMMIT_S = 0\n"
-        "if __name__ == '__main__':\n    from ser_batch.cli import main\n    main()\n"
-    )
-    with subprocess.Popen([sys.executable, script, *arguments, str(killed)], env=ENVIRONMENT) as process:
-        while process.poll() is None and not moment(killed):
-            threading.Event().wait(0.002)
-        process.kill()
-    assert ser(*arguments, killed).returncode in (0, 3)
-    assert ser(*arguments, tmp_path / "whole").returncode == 3
-    assert tables(killed) == tables(tmp_path / "whole")
 
 
 def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(tmp_path, tiny_bundle, call):

@@ -56,8 +56,8 @@ def load_key(path: Path) -> bytes:
         raise UsageError(f"--hash-paths {path}: the key cannot be read or made there: {error.strerror}") from error
     except ValueError:
         raise UsageError(
-            f"--hash-paths {path}: is no key of ours ({2 * KEY_BYTES} hexadecimal digits); name a file that is not there "
-            "yet, and a key is made"
+            f"--hash-paths {path}: is no key of ours ({2 * KEY_BYTES} hexadecimal digits); name a file that is not "
+            "there yet, and a key is made"
         ) from None
 
 
@@ -72,7 +72,7 @@ def hasher(key: bytes) -> Callable[[str], str]:
 
 
 def hashed_path(path: str, hashed: Callable[[str], str]) -> str:
-    """A path with each of its names hashed: what lies in one folder still does. An ending may be a name: none is kept."""
+    """A path with each of its names hashed: one folder stays one. An ending may be a name: none is kept."""
     return "/".join(hashed(name) for name in PurePosixPath(path).parts)
 
 
