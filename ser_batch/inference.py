@@ -167,9 +167,10 @@ def _memory_of(device: torch.device) -> Iterator[None]:
 
 
 def loudness_dbfs(batch: Batch) -> Float32[np.ndarray, " batch"]:
-    """The RMS level of each segment in dB below full scale, -120 at the least."""
-    power = batch.waveforms.square().sum(-1) / batch.lengths
-    return (10 * power.clamp(min=1e-12).log10()).numpy()
+    """The RMS level of each segment in dB below full scale, -120 at the least; what is constant in it is no sound."""
+    mean = batch.waveforms.sum(-1, dtype=torch.float64) / batch.lengths
+    power = batch.waveforms.square().sum(-1, dtype=torch.float64) / batch.lengths - mean.square()
+    return (10 * power.clamp(min=1e-12).log10()).float().numpy()
 
 
 def resolve_device(name: str) -> torch.device:

@@ -74,8 +74,9 @@ def silence_crosstalk(
 
 
 def frame_levels_db(samples: Float32[np.ndarray, "frames samples"]) -> Float32[np.ndarray, " frames"]:
-    """The RMS level of each frame in dB below full scale, -120 at the least."""
-    power = np.einsum("fs,fs->f", samples, samples) / samples.shape[1]
+    """The RMS level of each frame in dB below full scale, -120 at the least; what is constant in it is no sound."""
+    sound = samples - samples.mean(axis=1, keepdims=True)
+    power = np.einsum("fs,fs->f", sound, sound) / samples.shape[1]
     return 10 * np.log10(np.maximum(power, 1e-12))
 
 

@@ -13,12 +13,8 @@ import soundfile
 import torch
 
 from ser_batch.audio import open_audio
-from ser_batch.bundles import Bundle, save_bundle
-from ser_batch.calibration import Calibration
-from ser_batch.features import FeatureConfig
-from ser_batch.model import CnnBiLstm, ConvConfig, NetworkConfig
 from ser_batch.results import read_table
-from ser_batch.training.corpora import LABELS
+from tests.bundle_fixture import write_tiny_bundle
 from tests.corpora_fixture import write_corpora
 
 ROOT = Path(__file__).parent.parent
@@ -52,14 +48,7 @@ def call() -> np.ndarray:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory) -> Path:
     """A bundle of a small network with random weights: quick, and as good as any where only the way counts."""
-    torch.manual_seed(0)
-    features = FeatureConfig(normalisation="mean_std", context_s=5)
-    config = NetworkConfig((ConvConfig(16), ConvConfig(16, residual=True)), lstm_width=8, members=2)
-    network = CnnBiLstm(config, features.n_static, 1 + features.deltas, len(LABELS))
-    bundle = Bundle("tiny", LABELS, features, network.config, Calibration(0.1, 0.15), "for tests", {})
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    save_bundle(folder, bundle, network.eval(), {"test": {}}, "# tiny\n")
-    return folder
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 @pytest.fixture(scope="session")

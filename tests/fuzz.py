@@ -1,35 +1,40 @@
-"""Throws damaged recordings of every format at the decoder, for as long as one likes.
+"""Throws damaged recordings of every format at the batch, for as long as one likes.
 
     python tests/fuzz.py --seconds 600 --seed 1 --keep finds/
 
-Each is a recording of some seconds in one of the formats that we read, cut, with bytes flipped, numbers made huge,
-pieces repeated, or a head of one format on the body of another. A find is whatever is neither decoded nor refused
-with an `AudioError`: another exception, a crash of the process, more than the time or the memory allowed. Finds are
-kept, and the exit code is 1. Every find that was mended has a small test of its own beside the others.
+Each is a recording of some seconds in a format that we read, cut, with bytes flipped, numbers made huge,
+pieces repeated, or a head of one format on the body of another. They go through whole runs with a small model. A find is
+whatever does not end as `done`, or as `failed` with a reason that was foreseen: a crash of its process, more than the
+time or the memory allowed, a recording without a row, a run that ends early. Finds are kept, and the exit code is 1.
+Every find that was mended has a small test of its own beside the others.
 """
 
 import argparse
+import os
 import random
-import resource
+import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from concurrent.futures import TimeoutError
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ser_batch.audio import open_audio
-from ser_batch.errors import AudioError
+from ser_batch.config import Config
+from ser_batch.pipeline import run
+from ser_batch.results import read_table
+from tests.benchmarks.memory import tree_pss
+from tests.bundle_fixture import write_tiny_bundle
 from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode
 
-DEADLINE_S = 60
-MEMORY_GIB = 1.5
+DEADLINE_S = 60.0
+MEMORY_GIB = 2.0
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -75,56 +80,74 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return bytes(broken)
 
 
-def decode(path: str) -> tuple[str, float, float]:
-    """What came of it, the seconds that it gave, and the most memory that this process has held, in GiB."""
-    seconds = 0.0
+def suspicious(error: str) -> bool:
+    """Whether a reason is none that a person would understand or that anybody foresaw."""
+    return not error.strip() or any(words in error for words in ("nobody foresaw", "its process", "longer than"))
+
+
+def run_batch(folder: Path, out: Path, bundle: Path) -> tuple[dict[str, dict[str, Any]], float]:
+    """The rows that one run gives, by path, and the most memory that it and its processes have held, in GiB."""
+    config = Config.from_dict(
+        {"score": {"bundle": str(bundle)}, "run": {"device": "cpu", "workers": 2, "deadline_s": DEADLINE_S}}
+    )
+    peak, done, stop = [0.0], threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            peak[0] = max(peak[0], tree_pss(psutil.Process()) / 2**30)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
-        with open_audio(path) as audio:
-            for block in audio:
-                seconds += block.shape[1] / audio.sample_rate
-                assert np.isfinite(block).all(), "samples that are no numbers"
-        said = "decoded"
-    except AudioError as error:
-        said = "refused" if str(error).strip() else "refused without a reason"
-    return said, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        progress = run([str(folder)], out, config, stop)
+    finally:
+        done.set()
+        watcher.join()
+    rows = {row["path"]: row for row in read_table(out, "recordings").to_pylist()}
+    assert len(rows) == progress.found == progress.done + progress.failed, progress.counts()
+    return rows, peak[0]
+
+
+def make_batch(folder: Path, number: int, whole: dict[str, bytes], rng: random.Random) -> None:
+    """So many damaged recordings, dated a minute back."""
+    folder.mkdir()
+    for i in range(number):
+        name = rng.choice(list(whole))
+        path = folder / f"{i:06}-{name}"
+        path.write_bytes(damaged(whole[name], list(whole.values()), rng))
+        os.utime(path, (time.time() - 60,) * 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=500, help="Recordings of one run.")
     parser.add_argument("--keep", type=Path, default=Path("finds"))
     options = parser.parse_args()
-    rng, counts, finds = random.Random(options.seed), Counter[str](), 0
+    rng, counts, finds, number, most = random.Random(options.seed), Counter[str](), 0, 0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        whole = seeds(folder)
-        until, number = time.monotonic() + options.seconds, 0
-        with ProcessPool(1, max_tasks=500, context=get_context("spawn")) as pool:
-            while time.monotonic() < until:
-                name = rng.choice(list(whole))
-                data = damaged(whole[name], list(whole.values()), rng)
-                path = folder / f"{number:06}-{name}"
-                path.write_bytes(data)
-                number += 1
-                try:
-                    said, seconds, gib = pool.schedule(decode, (str(path),), timeout=DEADLINE_S).result()
-                    wrong = said == "refused without a reason" or gib > MEMORY_GIB
-                    said = f"{said}, {seconds:.0f} s, {gib:.1f} GiB" if wrong else said
-                except TimeoutError:
-                    said, wrong = "takes too long", True
-                except ProcessExpired as error:
-                    said, wrong = f"crashes the process ({error.exitcode})", True
-                except Exception as error:
-                    said, wrong = f"{type(error).__name__}: {error}", True
-                counts[said.split(",")[0][:60]] += 1
-                if wrong:
-                    finds += 1
-                    options.keep.mkdir(parents=True, exist_ok=True)
-                    (options.keep / path.name).write_bytes(data)
-                    print(f"{options.keep / path.name}: {said}", flush=True)
-                path.unlink()
-    print(f"{number} files, seed {options.seed}: {dict(counts)}; {finds} finds")
+        (Path(temporary) / "seeds").mkdir()
+        whole = seeds(Path(temporary) / "seeds")
+        bundle = write_tiny_bundle(Path(temporary) / "tiny")
+        until = time.monotonic() + options.seconds
+        while time.monotonic() < until:
+            folder, out = Path(temporary) / f"{number:06}", Path(temporary) / "out"
+            make_batch(folder, options.batch, whole, rng)
+            rows, gib = run_batch(folder, out, bundle)
+            found = {path: row["error"] for path, row in rows.items() if suspicious(row["error"] or "done")}
+            if gib > MEMORY_GIB:
+                found = dict.fromkeys(rows, f"one of these made the run hold {gib:.1f} GiB")
+            for path, said in found.items():
+                options.keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(folder / path, options.keep / f"{folder.name}-{path}")
+                print(f"{options.keep / folder.name}-{path}: {said}", flush=True)
+            number, finds, most = number + len(rows), finds + len(found), max(most, gib)
+            counts.update(row["status"] for row in rows.values())
+            counts["with a note"] += sum(bool(row["notes"]) for row in rows.values())
+            shutil.rmtree(folder)
+            shutil.rmtree(out)
+    print(f"{number} recordings, seed {options.seed}: {dict(counts)}; at most {most:.2f} GiB; {finds} finds")
     sys.exit(bool(finds))
 
 

@@ -71,8 +71,10 @@ def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
         if finished:
             yield "there are no results"
         return
-    for part, problems in verify(out).problems.items():
-        yield f"{part}: {problems}"
+    problems = [f"{part}: {found}" for part, found in verify(out).problems.items()]
+    if problems:
+        yield from problems
+        return
     ids = read_table(out, "recordings")["recording_id"].to_pylist()
     yield from differences(whole, out, None if finished else ids)
     if finished:
