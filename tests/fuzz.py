@@ -2,8 +2,8 @@
 
     python tests/fuzz.py --seconds 600 --seed 1 --keep finds/
 
-Each is a recording of some seconds in a format that we read, cut, with bytes flipped, numbers made huge,
-pieces repeated, or a head of one format on the body of another. They go through whole runs with a small model. A find is
+Each is a recording of some seconds in a format that we read, cut, with bytes flipped, numbers made huge, pieces
+repeated, or a head of one format on the body of another. They go through whole runs with a small model. A find is
 whatever does not end as `done`, or as `failed` with a reason that was foreseen: a crash of its process, more than the
 time or the memory allowed, a recording without a row, a run that ends early. Finds are kept, and the exit code is 1.
 Every find that was mended has a small test of its own beside the others.

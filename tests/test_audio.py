@@ -164,7 +164,7 @@ def test_the_clock_is_exact_to_a_sample_after_ten_hours(from_rate, to_rate):
 
 def wav_header(data_bytes: int, channels: int = 1, rate: int = 8000, format_tag: int = 1, bits: int = 16) -> bytes:
     frame = channels * bits // 8
-    fmt = struct.pack("<HHIIHH", format_tag, channels, rate, rate * frame, frame, bits)
+    fmt = struct.pack("<HHIIHH", format_tag, channels, rate, rate * frame % 2**32, frame % 2**16, bits)
     body = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", data_bytes)
     return b"RIFF" + struct.pack("<I", len(body) + data_bytes) + body
 

@@ -1,8 +1,9 @@
-"""Peak memory of `ser analyze` on a long recording, against a short one.
+"""Peak memory of `ser analyze`, whatever comes.
 
-    python tests/benchmarks/memory.py [--hours 10] [--bundle telephone]
+    python tests/benchmarks/memory.py [--hours 10] [--files 100000] [--bundle telephone]
 
-Prints the peak PSS of the whole process tree for a stereo recording of one hour and for one of ten.
+Prints the peak PSS of the whole process tree for a stereo recording of one hour, for a long one, for eight channels,
+and for many tiny files; the ratio is to the first.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +22,31 @@ ROOT = Path(__file__).parents[2]
 BAR_RATIO, BAR_GIB = 1.2, 2.0
 
 
-def make_recording(path: Path, hours: float, source: Path) -> None:
+def make_recording(path: Path, hours: float, source: Path, channels: int = 2) -> None:
     """The source again and again, written block by block."""
     with soundfile.SoundFile(source) as file:
-        call = file.read(dtype="int16", always_2d=True)
+        call = file.read(dtype="int16", always_2d=True)[:, np.arange(channels) % file.channels]
         rate = file.samplerate
+    call = np.stack([np.roll(column, 4000 * i) for i, column in enumerate(call.T)], axis=1)  # no two channels alike
     left = round(hours * 3600 * rate)
-    with soundfile.SoundFile(path, "w", rate, call.shape[1], "ULAW", format="WAV") as out:
+    with soundfile.SoundFile(path, "w", rate, channels, "ULAW", format="WAV") as out:
         while left:
             out.write(call[:left])
             left -= min(left, len(call))
     os.utime(path, (time.time() - 60,) * 2)
+
+
+def make_tiny(folder: Path, number: int, source: Path) -> None:
+    """Many names of a file of two seconds with speech in it."""
+    with soundfile.SoundFile(source) as file:
+        file.seek(file.samplerate)
+        speech = file.read(2 * file.samplerate, dtype="int16", always_2d=True)
+        soundfile.write(folder / "tiny.wav", speech, file.samplerate, subtype="ULAW")
+    os.utime(folder / "tiny.wav", (time.time() - 60,) * 2)
+    for i in range(1, number):
+        below = folder / f"{i // 1000:03}"
+        below.mkdir(exist_ok=True)
+        os.link(folder / "tiny.wav", below / f"{i:06}.wav")
 
 
 def tree_pss(process: psutil.Process) -> int:
@@ -60,20 +76,25 @@ def peak_pss(recording: Path, out: Path, bundle: str) -> tuple[int, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--bundle", default="telephone")
     parser.add_argument("--call", type=Path, default=ROOT / "examples" / "calls" / "billing" / "1001.wav")
     options = parser.parse_args()
-    peaks = []
-    for hours in (1.0, options.hours):
+    cases: dict[str, Callable[[Path], None]] = {
+        "1 h of stereo": lambda folder: make_recording(folder / "x.wav", 1.0, options.call),
+        f"{options.hours:g} h of stereo": lambda folder: make_recording(folder / "x.wav", options.hours, options.call),
+        "1 h of 8 channels": lambda folder: make_recording(folder / "x.wav", 1.0, options.call, 8),
+        f"{options.files:,} files of 2 s": lambda folder: make_tiny(folder, options.files, options.call),
+    }
+    first = 0
+    for name, make in cases.items():
         with tempfile.TemporaryDirectory() as work:
-            recording = Path(work) / "long.wav"
-            make_recording(recording, hours, options.call)
-            peak, wall = peak_pss(recording, Path(work) / "out", options.bundle)
-        peaks.append(peak)
-        print(f"{hours:4.0f} h of stereo: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s", flush=True)
-    print(
-        f"ratio {peaks[1] / peaks[0]:.2f} (bar: {BAR_RATIO}), peak {np.max(peaks) / 2**30:.2f} GiB (bar: {BAR_GIB:.0f})"
-    )
+            (Path(work) / "in").mkdir()
+            make(Path(work) / "in")
+            peak, wall = peak_pss(Path(work) / "in", Path(work) / "out", options.bundle)
+        first = first or peak
+        print(f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, ratio {peak / first:.2f}", flush=True)
+    print(f"bars: ratio {BAR_RATIO} for hours, {BAR_GIB:.0f} GiB for all")
 
 
 if __name__ == "__main__":
