@@ -1,17 +1,20 @@
-"""Stage one in processes that can be replaced: a recording that crashes one costs that recording alone."""
+"""Stage one in processes that can be replaced: a recording that crashes one costs that recording alone.
+
+Each process has a pipe of its own. In the pools that we know (pebble, concurrent.futures), all processes share a queue
+and its lock, and one that is killed at the wrong instant takes the lock along, or leaves half a message: then the
+others wait for ever. A pipe of its own is closed by the death of its process, whenever that comes.
+"""
 
 import os
+import pickle
 import shutil
 import signal
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
-
-from pebble import ProcessExpired, ProcessPool
+from contextlib import suppress
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 
 from ser_batch.config import VadConfig
 from ser_batch.decoding import Decoded, Failed, Job, Outcome, Task, WorkspaceError, decode
@@ -21,13 +24,13 @@ from ser_batch.vad import SileroVad, Vad
 PULSE_S = 1.0
 GRACE_S = 5.0
 """How long recordings that are being decoded may go on once the run is to stop."""
-POOLS_WITHOUT_FRUIT = 4
-"""So many pools in a row may die before they have decoded anything: somebody may have killed one or two."""
+AHEAD = 2
+"""Tasks that a process holds: one in work, and one so that it need not wait for the consumer."""
+STILLBORN = 4
+"""So many processes in a row may die before they are ready: somebody may have killed one or two."""
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Exit codes of a process that somebody else ended: the out-of-memory killer, or a signal to the whole group."""
-
-_vad: Vad | None = None
-_job: Job | None = None
+_READY = "ready"
 
 
 def load_vad(config: VadConfig) -> Vad:
@@ -40,25 +43,84 @@ def load_vad(config: VadConfig) -> Vad:
     return SileroVad()
 
 
-def _start_worker(job: Job) -> None:
-    """The parent decides about signals, and takes its workers along when it ends, however it ends."""
-    global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(pipe: connection.Connection, job: Job) -> None:
+    """A process's life: tasks in, outcomes or errors out. It ends with its parent, however that ends."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-    _job = job
     # Codec libraries print warnings of their own; what they find goes into the rows.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    pipe.send(_READY)
+    vad: Vad | None = None
+    while True:
+        task = pipe.recv()
+        try:
+            vad = vad or load_vad(job.config.vad)
+            answer: Outcome | Exception = decode(task, job, vad)
+        except Exception as error:
+            answer = _sendable(error)
+        pipe.send(answer)
 
 
-def _work(task: Task) -> Outcome:
-    global _vad
-    assert _job is not None
-    # Once for each process; here, so that an error reaches whoever asked for it.
-    _vad = _vad or load_vad(_job.config.vad)
-    return decode(task, _job, _vad)
+def _sendable(error: Exception) -> Exception:
+    """The error, or, as those of some libraries do not survive the way through a pipe, one that tells of it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(repr(error))
+    return error
+
+
+class _Worker:
+    """A decoding process, and the tasks that it holds: the first is in work."""
+
+    def __init__(self, job: Job) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, job), daemon=True)
+        # What a terminal sends is for the parent to decide on: what is blocked here stays blocked there. (The tracker,
+        # when it starts, would unblock it.)
+        resource_tracker.ensure_running()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        theirs.close()  # now its death closes the pipe
+        self.tasks: deque[Task] = deque()
+        self.ready = False
+        self.since = time.monotonic()
+        """When the first task was begun."""
+
+    def give(self, task: Task) -> None:
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append(task)
+        with suppress(OSError):  # it has died: reading from the pipe will tell
+            self.pipe.send(task)
+
+    def answer(self) -> Outcome | Exception | str:
+        """Its next message.
+
+        Raises:
+            EOFError: it has died.
+        """
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            raise
+        except Exception as error:  # half a message, from a process that died while it wrote
+            raise EOFError from error
+        finally:
+            self.since = time.monotonic()
+
+    def end(self) -> int | None:
+        """Ends it at once, if it lives; gives its exit code."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        return self.process.exitcode
 
 
 def decode_all(tasks: Iterable[Task], job: Job, workers: int, stop: threading.Event) -> Iterator[Outcome | None]:
@@ -72,92 +134,136 @@ def decode_all(tasks: Iterable[Task], job: Job, workers: int, stop: threading.Ev
         UsageError: the VAD cannot be loaded, the working directory cannot be written, or no process lives
             for long enough to decode anything.
     """
-    queue = deque(tasks)
-    deaths: Counter[Task] = Counter()
-    fruitless = 0
-    while queue and not stop.is_set():
-        waiting = len(queue)
-        try:
-            yield from _decode_in_pool(queue, deaths, job, workers, stop)
-        except BrokenProcessPool as error:
-            # A process died between two recordings, and its pool with it: go on with a new one.
-            fruitless = fruitless + 1 if len(queue) >= waiting else 0
-            if fruitless == POOLS_WITHOUT_FRUIT:
-                raise UsageError(
-                    "decoding processes die as soon as they start. A script that calls analyze() needs "
-                    "`if __name__ == '__main__':` around it; else see `ser doctor`"
-                ) from error
-
-
-def _decode_in_pool(
-    queue: deque[Task], deaths: Counter[Task], job: Job, workers: int, stop: threading.Event
-) -> Iterator[Outcome | None]:
-    """Takes tasks from the queue; those that a dying pool had in hand go back to it."""
-    running: dict[Future, Task] = {}
+    team = _Team(tasks, job, workers)
     pulse = give_up = time.monotonic()
-    with ProcessPool(workers, initializer=_start_worker, initargs=(job,), context=get_context("spawn")) as pool:
+    try:
+        while team.in_hand or (team.queue and not stop.is_set()):
+            if not stop.is_set():
+                team.employ()
+            ready = connection.wait([worker.pipe for worker in team.workers], PULSE_S)
+            for worker in list(team.workers):
+                outcome = team.hear(worker, stop) if worker.pipe in ready else team.look_after(worker)
+                if outcome is None:
+                    continue
+                if not isinstance(outcome, Decoded):
+                    shutil.rmtree(job.work / outcome.recording.recording_id, ignore_errors=True)
+                yield outcome
+                if stop.is_set() and worker.tasks:
+                    team.dismiss(worker)  # it would begin another one
+            now = time.monotonic()
+            if not stop.is_set():
+                give_up = now + GRACE_S
+            elif now >= give_up:
+                return
+            if now - pulse >= PULSE_S:
+                pulse = now
+                yield None
+    finally:
+        for worker in list(team.workers):
+            team.dismiss(worker)
+
+
+class _Team:
+    """The processes of a run, and the tasks that none of them holds yet."""
+
+    def __init__(self, tasks: Iterable[Task], job: Job, size: int) -> None:
+        self.queue = deque(tasks)
+        self.workers: list[_Worker] = []
+        self._job, self._size = job, size
+        self._deaths: Counter[Task] = Counter()
+        self._stillborn = 0
+
+    @property
+    def in_hand(self) -> int:
+        """Tasks that processes hold."""
+        return sum(len(worker.tasks) for worker in self.workers)
+
+    def employ(self) -> None:
+        """Has as many processes as there is work for, and gives each what it can hold, the idle ones first."""
+        while len(self.workers) < min(self._size, len(self.queue) + self.in_hand):
+            try:
+                self.workers.append(_Worker(self._job))
+            except OSError as error:
+                if self.workers:
+                    break  # fewer will do
+                raise UsageError(f"no process can be started for decoding: {error.strerror}") from error
+        for held in range(AHEAD):
+            for worker in self.workers:
+                if self.queue and len(worker.tasks) == held:
+                    worker.give(self.queue.popleft())
+
+    def dismiss(self, worker: _Worker) -> int | None:
+        """Ends a process, and puts what it held back into the queue; gives its exit code."""
+        self.workers.remove(worker)
+        self.queue.extendleft(reversed(worker.tasks))
+        worker.tasks.clear()
+        return worker.end()
+
+    def hear(self, worker: _Worker, stop: threading.Event) -> Outcome | None:
+        """What a process has to say: an outcome, or None where it is ready to begin, or has died and its task goes
+        to another one."""
         try:
-            while running or (queue and not stop.is_set()):
-                # One recording more than workers, so that none waits for the consumer.
-                while queue and len(running) <= workers and not stop.is_set():
-                    running[_schedule(pool, queue[0], job)] = queue[0]
-                    queue.popleft()
-                done, _ = wait(running, timeout=PULSE_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    outcome = _outcome(future, running[future], deaths, job)
-                    task = running.pop(future)
-                    if not isinstance(outcome, Decoded):
-                        shutil.rmtree(job.work / task.recording.recording_id, ignore_errors=True)
-                    if outcome is not None:
-                        yield outcome
-                    elif not stop.is_set():
-                        queue.append(task)
-                now = time.monotonic()
-                if not stop.is_set():
-                    give_up = now + GRACE_S
-                elif now >= give_up:
-                    return
-                if now - pulse >= PULSE_S:
-                    pulse = now
-                    yield None
-        finally:
-            queue.extendleft(running.values())
-            pool.stop()
-            pool.join()
-
-
-def _schedule(pool: ProcessPool, task: Task, job: Job) -> Future:
-    try:
-        return pool.schedule(_work, (task,), timeout=job.config.run.deadline_s)
-    except RuntimeError as error:  # what pebble raises once its pool is broken
-        raise BrokenProcessPool(str(error)) from error
-
-
-def _outcome(future: Future, task: Task, deaths: Counter[Task], job: Job) -> Outcome | None:
-    """What came of a recording; None if its process was ended from outside for the first time."""
-    try:
-        return future.result()
-    except TimeoutError:
-        error = (
-            f"decoding took longer than {job.config.run.deadline_s:g} s and was given up: if it needs more, raise "
-            "run.deadline_s and use --retry-failed"
-        )
-    except ProcessExpired as expired:
-        deaths[task] += 1
-        if expired.exitcode in _FROM_OUTSIDE and deaths[task] == 1:
+            message = worker.answer()
+        except EOFError:
+            return self._bury(worker, stop)
+        if message == _READY:
+            worker.ready, self._stillborn = True, 0
             return None
-        error = f"decoding crashed its process (exit code {expired.exitcode}): the file is probably damaged"
-        if expired.exitcode in _FROM_OUTSIDE:
-            error = (
-                f"its process was ended twice from outside (exit code {expired.exitcode}), probably for want of "
-                "memory: use fewer --workers and --retry-failed"
+        return _outcome(message, worker.tasks.popleft())
+
+    def look_after(self, worker: _Worker) -> Outcome | None:
+        """Ends a process whose recording has outlasted its deadline."""
+        if not worker.tasks or time.monotonic() - worker.since <= self._job.config.run.deadline_s:
+            return None
+        task = worker.tasks.popleft()
+        self.dismiss(worker)
+        return _failed(
+            task,
+            f"decoding took longer than {self._job.config.run.deadline_s:g} s and was given up: if it needs more, "
+            "raise run.deadline_s and use --retry-failed",
+        )
+
+    def _bury(self, worker: _Worker, stop: threading.Event) -> Outcome | None:
+        """A process has died. What it decoded is to blame, unless it was ended from outside for the first time."""
+        if not worker.ready:
+            self._stillborn += 1
+            exitcode = self.dismiss(worker)
+            if self._stillborn < STILLBORN or stop.is_set():
+                return None
+            raise UsageError(
+                f"decoding processes die as soon as they start (exit code {exitcode}). A script that calls analyze() "
+                "needs `if __name__ == '__main__':` around it; else see `ser doctor`"
             )
-    except WorkspaceError as workspace:
-        raise UsageError(f"{workspace}; make room, and run the same command again") from workspace
-    except (UsageError, BrokenProcessPool):
-        raise
-    except MemoryError:
-        error = "decoding it needs more memory than there is: use fewer --workers and --retry-failed"
-    except Exception as unexpected:  # whatever a strange file does, it costs itself alone
-        error = f"decoding failed in a way that nobody foresaw, please report it: {unexpected!r}"
+        task = worker.tasks.popleft() if worker.tasks else None
+        exitcode = self.dismiss(worker)
+        if task is None:
+            return None
+        self._deaths[task] += 1
+        from_outside = exitcode in _FROM_OUTSIDE
+        if stop.is_set() or (from_outside and self._deaths[task] == 1):
+            self.queue.append(task)
+            return None
+        if from_outside:
+            return _failed(
+                task,
+                f"its process was ended twice from outside (exit code {exitcode}), probably for want of memory: use "
+                "fewer --workers and --retry-failed",
+            )
+        return _failed(task, f"decoding crashed its process (exit code {exitcode}): the file is probably damaged")
+
+
+def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:
+    """What a process says of a task; what concerns the run and not the recording is raised."""
+    if isinstance(message, WorkspaceError):
+        raise UsageError(f"{message}; make room, and run the same command again") from message
+    if isinstance(message, UsageError):
+        raise message
+    if isinstance(message, MemoryError):
+        return _failed(task, "decoding it needs more memory than there is: use fewer --workers and --retry-failed")
+    if isinstance(message, (Exception, str)):  # whatever a strange file does, it costs itself alone
+        return _failed(task, f"decoding failed in a way that nobody foresaw, please report it: {message!r}")
+    return message
+
+
+def _failed(task: Task, error: str) -> Failed:
     return Failed(task.recording, task.stamp, None, error)

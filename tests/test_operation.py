@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -96,7 +97,15 @@ def test_accounts_that_do_not_add_up_are_an_error():
         Progress(found=3, done=4).check(found, known)
 
 
-def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_bundle, monkeypatch):
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu", "python"])
+def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_bundle, monkeypatch, error):
     scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
     torch.manual_seed(0)
     lengths = torch.tensor([8000, 9000, 12000, 12000, 16000])
@@ -108,15 +117,33 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
     def short_of_memory(batch: Batch) -> torch.Tensor:
         sizes.append(len(batch.keys))
         if len(batch.keys) > 2:
-            raise torch.OutOfMemoryError("simulated")
+            raise error
         return real(batch)
 
     monkeypatch.setattr(scorer, "_probabilities", short_of_memory)
     assert torch.allclose(scorer.probabilities(batch), whole, atol=1e-5)
     assert sizes == [5, 2, 3, 1, 2]
-    monkeypatch.setattr(scorer, "_probabilities", lambda batch: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
-    with pytest.raises(UsageError, match="no memory for a single segment; free it, or use --device cpu"):
+
+    def no_memory(*args: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(scorer, "_probabilities", no_memory)
+    with pytest.raises(UsageError, match="cpu: has no memory for a single segment; free some.*run the same command"):
         scorer.probabilities(batch)
+    monkeypatch.setattr(scorer, "_features", type("Features", (), {"static": no_memory})())
+    with pytest.raises(UsageError, match="has no memory"):
+        scorer.sums(np.zeros(8000, np.float32))
+
+
+def test_other_errors_of_the_network_are_no_lack_of_memory(tiny_bundle, monkeypatch):
+    scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
+
+    def broken(batch: Batch) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(scorer, "_probabilities", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        scorer.probabilities(Batch([0, 1], torch.zeros(2, 8000), torch.tensor([8000, 8000]), None))
 
 
 def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):
