@@ -2,8 +2,10 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,8 @@ def test_strict_stops_at_the_first_failure_and_the_next_run_goes_on(calls, tmp_p
     rows = read_table(tmp_path / "out", "recordings").to_pylist()
     assert [row["status"] for row in rows].count("failed") == 1
     assert len(rows) < 17
-    ser("analyze", calls, *options, tmp_path / "out")
+    assert ser("analyze", calls, *options, tmp_path / "out").returncode == 0  # none failed in this run
+    assert ser("analyze", calls, *options, tmp_path / "out", "--strict").returncode == 3  # but there is one
     ser("analyze", calls, *options, tmp_path / "undisturbed")
     assert tables(tmp_path / "out") == tables(tmp_path / "undisturbed")
 
@@ -173,3 +176,47 @@ def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):
     code = "import socket; socket.socket(socket.AF_INET)"
     refused = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "this test allows no internet socket" in refused.stderr  # the net is really off
+
+
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_results_are_made_with_the_users_umask_and_waveforms_for_the_user_alone(
+    calls, tmp_path, tiny_bundle, umask, file, folder
+):
+    out, seen = tmp_path / "out", set()
+    command = [sys.executable, "-m", "ser_batch", "analyze", calls, "--bundle", tiny_bundle, "--quiet", "--out", out]
+    with subprocess.Popen(list(map(str, command)), umask=umask, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        while process.poll() is None:
+            with suppress(FileNotFoundError):
+                seen.add(stat.S_IMODE((out / ".work").stat().st_mode))
+    assert seen == {0o700}
+    assert not (out / ".work").exists()
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*.*") if path.is_file() and path.name != ".lock"}
+    assert modes == {file}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in [out, *out.iterdir()] if path.is_dir()} == {folder}
+    assert {path.name for path in tmp_path.iterdir()} <= {"calls", "out"}  # nothing temporary is left
+
+
+def test_a_display_that_goes_away_does_not_stop_the_run(calls, tmp_path, tiny_bundle, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)  # whoever read it is gone
+    code = (
+        "import ser_batch.cli.display as d; d.PLAIN_EVERY_S = 0\n"
+        "from ser_batch.cli import main\nif __name__ == '__main__': main()\n"
+    )
+    (tmp_path / "ser.py").write_text(code)
+    command = [
+        sys.executable,
+        tmp_path / "ser.py",
+        "analyze",
+        calls,
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(list(map(str, command)), stderr=writer, stdout=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert done.returncode == 3
+    assert "4 done, 1 failed" in done.stdout
+    assert len(read_table(tmp_path / "out", "recordings")) == 5

@@ -121,6 +121,19 @@ def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
         pass
 
 
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from ser_batch.manifest import Identity; from ser_batch.results import open_results\n"
+        "with open_results(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))):\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
+    assert (tmp_path / ".lock").exists()
+    first_night(tmp_path)
+    assert ids(tmp_path) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("identity", "what"),
     [(Identity("other@2", "abc", LABELS), "model"), (Identity("tiny@1", "x", LABELS), "configuration")],

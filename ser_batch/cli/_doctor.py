@@ -14,10 +14,10 @@ def command(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from ser_batch.cli.terminal import Terminal
     from ser_batch.installation import checks
 
     results = list(checks())
@@ -28,6 +28,6 @@ def command(
         for check in results:
             mark = Text("ok", style="green") if check.ok else Text("wrong", style="red")
             table.add_row(check.name, mark, Text(check.found), Text(check.advice))
-        Console().print(table)
+        Terminal().print(table)
     if not all(check.ok for check in results):
         raise typer.Exit(ExitCode.USAGE)

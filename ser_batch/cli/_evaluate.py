@@ -27,9 +27,9 @@ def command(
     import json
     from functools import partial
 
-    from rich.console import Console
     from tqdm import tqdm
 
+    from ser_batch.cli.terminal import Terminal
     from ser_batch.cli.training_display import label_map, print_confusion, print_figures
     from ser_batch.training.evaluate import evaluate_bundle, write_evaluation
 
@@ -49,7 +49,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(evaluation, indent=2, ensure_ascii=False))
         return
-    console = Console()
+    console = Terminal()
     print_figures(evaluation["test"], console)
     for corpus, results in evaluation["test"].items():
         print_confusion(f"{corpus}, {next(iter(results))}", next(iter(results.values())), evaluation["labels"], console)

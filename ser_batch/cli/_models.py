@@ -9,13 +9,13 @@ def command(
     bundle: Annotated[str | None, typer.Argument(help="Show the card of this bundle, by name or path.")] = None,
 ) -> None:
     """Lists the shipped bundles, or shows the card of one."""
-    from rich.console import Console
     from rich.markdown import Markdown
     from rich.table import Table
 
     from ser_batch.bundles import find_bundle, load_bundle, read_json, shipped_bundles
+    from ser_batch.cli.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     if bundle:
         console.print(Markdown((find_bundle(bundle) / "README.md").read_text(encoding="utf-8")))
         return

@@ -20,12 +20,12 @@ def command(
 ) -> None:
     """Names the emotion of short clips, each scored as a whole."""
     import numpy as np
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
     from ser_batch.audio import read_mono
     from ser_batch.bundles import load_bundle
+    from ser_batch.cli.terminal import Terminal
     from ser_batch.inference import PendingSegment, Scorer
     from ser_batch.recordings import shown
 
@@ -51,6 +51,6 @@ def command(
             probabilities = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
             table.add_row(Text(shown(str(clip))), label or "unsure", probabilities)
     if table.row_count:
-        Console().print(table)
+        Terminal().print(table)
     if failed:
         raise typer.Exit(ExitCode.SOME_FAILED)

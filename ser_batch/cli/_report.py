@@ -150,8 +150,8 @@ def _print_call(opened: "Opened", directory: Path, call: str, role: str, format_
 
 
 def _console(width: int):  # type: ignore[no-untyped-def]
-    from rich.console import Console
+    from ser_batch.cli.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     console.width = min(console.width, width) if console.is_terminal else width
     return console

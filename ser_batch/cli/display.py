@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser_batch.bundles import find_bundle, read_json
+from ser_batch.cli.terminal import Terminal
 from ser_batch.config import Config
 from ser_batch.progress import Progress
 from ser_batch.recordings import shown
@@ -27,7 +27,7 @@ class Display:
     """Progress on standard error: a live line on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, quiet: bool, stop: threading.Event) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console = Terminal(stderr=True, quiet=quiet)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal and not quiet else None
         self._stop = stop
         self._last = time.monotonic()
@@ -54,7 +54,7 @@ class Display:
             elif time.monotonic() - self._last >= PLAIN_EVERY_S:
                 self._last = time.monotonic()
                 self._console.print(status(progress), highlight=False, markup=False, soft_wrap=True)
-        except (OSError, SystemExit):  # rich makes an exit of a broken pipe
+        except OSError:
             self._gone = True
 
     def _line(self, progress: Progress) -> Table:
@@ -88,9 +88,9 @@ def _speed(progress: Progress) -> str:
 def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
     """What came of a run, what deserves a look, and what to type next. When `quiet`, the failures alone."""
     if quiet:
-        _print_failures(progress, Console(stderr=True))
+        _print_failures(progress, Terminal(stderr=True))
         return
-    console = Console()
+    console = Terminal()
 
     def say(line: str, style: str = "") -> None:
         console.print(line, style=style or None, highlight=False, soft_wrap=not console.is_terminal)
@@ -134,7 +134,7 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         say(f"Next: ser report {escape(str(out))}")
 
 
-def _print_failures(progress: Progress, console: Console) -> None:
+def _print_failures(progress: Progress, console: Terminal) -> None:
     lines = [f"cannot be read: {shown(folder)}" for folder in progress.unreadable[:SHOWN_FAILURES]]
     lines += [f"failed: {path}: {error}" for path, error in progress.failures[:SHOWN_FAILURES]]
     if progress.failed > SHOWN_FAILURES:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from ser_batch.cli.terminal import Terminal
 from ser_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def print_recipes() -> None:
     """Every shipped recipe: what it is, whom it follows, what they claim."""
     from ser_batch.training.recipe import shipped_recipes
 
-    console = Console()
+    console = Terminal()
     for name, recipe in shipped_recipes():
         console.print(name, style="bold")
         for text in (recipe.about, " ".join(recipe.source.split()), recipe.claim and f"Claimed: {recipe.claim}."):
@@ -67,7 +67,7 @@ def print_corpus(
     twins: Sequence[tuple["Clip", "Clip"]],
 ) -> None:
     """What there is of a corpus: clips by label, speakers, length; and what is wrong with it."""
-    console = Console()
+    console = Terminal()
     sexes = Counter({clip.speaker: clip.sex for clip in corpus.clips}.values())
     speakers = ", ".join(
         f"{n} {name}" for name, n in ((("women"), sexes["f"]), ("men", sexes["m"]), ("of unknown sex", sexes[""])) if n
@@ -97,7 +97,7 @@ def print_corpus(
 
 def print_tests(metrics: Mapping[str, Any]) -> None:
     """The test figures of a training, by corpus and condition, and where its time went."""
-    console = Console()
+    console = Terminal()
     console.print(metrics["protocol"], highlight=False)
     print_figures(metrics["test"], console)
     seconds = metrics["seconds"]
@@ -106,7 +106,7 @@ def print_tests(metrics: Mapping[str, Any]) -> None:
         console.print(f"time in training: {shares}", style="dim", highlight=False)
 
 
-def print_figures(test: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
     """A row for each corpus and condition."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("corpus", "heard", "clips", "UAR", "95 %", "sd", "acc.", "acc. at 70 %", "F1", "ECE"):
@@ -130,7 +130,7 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Console) -> No
     )
 
 
-def print_confusion(title: str, m: Mapping[str, Any], labels: Sequence[str], console: Console) -> None:
+def print_confusion(title: str, m: Mapping[str, Any], labels: Sequence[str], console: Terminal) -> None:
     """Shares of each true label by answer, with precision and recall."""
     table = Table(title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("truth \\ answer, %")
@@ -201,7 +201,7 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     for row, line in zip(rows, cells, strict=True):
         corpus = f"{line[1]}+context" if "context" in row["heard"] else line[1]
         table.add_row(line[0], corpus, *line[3:])
-    console = Console()
+    console = Terminal()
     console.print(table)
     if any(row["split"] == "random" for row in rows):
         console.print("random: clips of one speaker stand on both sides of the split", style="dim", highlight=False)
