@@ -33,7 +33,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
     except OSError as error:
         raise AudioError(f"cannot be read: {error.strerror}; check that it exists and who may read it") from error
     if not head:
-        raise AudioError("the file is empty (0 bytes)")
+        raise AudioError("the file is empty (0 bytes): copy it again")
     headerless = raw_format(fspath(path), head)
     decoder: Decoder
     if headerless and headerless.demuxer:
@@ -104,5 +104,5 @@ def read_mono(path: str | Path, sample_rate: int, raw: RawOptions = RawOptions()
         blocks = [resampler.push(block.mean(axis=0, keepdims=True)) for block in audio]
         waveform = np.concatenate([*blocks, resampler.finish()], axis=1)[0]
     if not waveform.size:
-        raise AudioError("holds no samples")
+        raise AudioError("holds no samples: has it been copied whole?")
     return waveform

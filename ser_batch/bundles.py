@@ -81,7 +81,10 @@ def load_bundle(name_or_path: str) -> Bundle:
     folder = find_bundle(name_or_path)
     config, calibration = read_json(folder / "config.json"), read_json(folder / "calibration.json")
     if config.get("format") != FORMAT:
-        raise BundleError(f"{folder}: bundle format {config.get('format')}; this version reads format {FORMAT}")
+        raise BundleError(
+            f"{folder}: bundle format {config.get('format')}; this version reads format {FORMAT}: "
+            "use the one that made it"
+        )
     try:
         data = (folder / "model.safetensors").read_bytes()
     except OSError as error:
@@ -159,9 +162,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}; the bundle is incomplete, copy it again") from error
     except ValueError as error:
-        raise BundleError(f"{path}: is no JSON: {error}") from error
+        raise BundleError(f"{path}: is no JSON ({error}); copy the bundle again") from error
     if not isinstance(value, dict):
-        raise BundleError(f"{path}: must hold a JSON object")
+        raise BundleError(f"{path}: must hold a JSON object; copy the bundle again")
     return value
 
 

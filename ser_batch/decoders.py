@@ -199,18 +199,21 @@ class AvDecoder(_Closing):
             self._stream = self._container.streams.audio[0]
         except IndexError:
             self._stack.close()
-            raise AudioError("holds no audio stream") from None
+            raise AudioError("holds no audio stream: there is nothing to hear in it") from None
         except (av.FFmpegError, ValueError, OSError) as error:  # OSError: a header that points to nowhere
             self._stack.close()
             if head[4:8] == b"ftyp":
                 raise AudioError(
                     "its index is missing or damaged (an MP4 or M4A has it at its end): has it been copied whole?"
                 ) from error
-            raise AudioError("is no audio in any format that we know, or its header is damaged") from error
+            raise AudioError(
+                "is no audio in any format that we know, or its header is damaged: "
+                "if a player plays it, convert it to WAV"
+            ) from error
         context = self._stream.codec_context
         if context is None:
             self._stack.close()
-            raise AudioError("its codec is unknown")
+            raise AudioError("its codec is unknown: convert it to WAV")
         self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
         if context.name == "flac":
             context.options = {"err_detect": "crccheck+explode"}  # a damaged frame would be a burst of noise
@@ -322,7 +325,7 @@ def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
     # Not frame.to_ndarray(): of eight planar channels it reads a ninth, which lies in nobody's memory.
     dtype: Any = _SAMPLE_TYPES.get(frame.format.name.removesuffix("p"))
     if dtype is None:
-        raise AudioError(f"its samples are in a format that cannot be read ({frame.format.name})")
+        raise AudioError(f"its samples are in a format that cannot be read ({frame.format.name}): convert it to WAV")
     if frame.format.is_planar:
         data = np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes[:channels]])
     else:

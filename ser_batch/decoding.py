@@ -151,12 +151,22 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
     except AudioError as error:
         outcome = Failed(recording, task.stamp, content_hash, str(error))
     except FileNotFoundError:
-        outcome = Failed(recording, task.stamp, content_hash, "the file is gone, or a link that leads nowhere")
+        outcome = Failed(
+            recording,
+            task.stamp,
+            content_hash,
+            "the file is gone, or a link that leads nowhere: it is tried again once it is back",
+        )
     except PermissionError:
         advice = "may not be read: give this user the right to, and use --retry-failed"
         outcome = Failed(recording, task.stamp, content_hash, advice)
     except OSError as error:
-        outcome = Failed(recording, task.stamp, content_hash, f"cannot be read: {error.strerror}")
+        outcome = Failed(
+            recording,
+            task.stamp,
+            content_hash,
+            f"cannot be read: {error.strerror}; check the disk, and use --retry-failed",
+        )
     # Whatever came of it: a file that changed meanwhile is not whole yet.
     now = stamp_of(recording)
     return Growing(recording) if now and task.stamp and now != task.stamp else outcome
@@ -170,7 +180,7 @@ def hash_file(file: str) -> str:
     """
     if not os.path.isfile(file):
         os.stat(file)
-        raise AudioError("is no regular file")
+        raise AudioError("is no regular file but a pipe or a device: copy what it gives into a file")
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -229,7 +239,7 @@ def _listen(audio: Decoder, listeners: "list[_Listener]", job: Job) -> tuple[flo
         share(for_vad.push(block), for_model.push(block))
     share(for_vad.finish(), for_model.finish())
     if not length:
-        raise AudioError("holds no samples")
+        raise AudioError("holds no samples: has it been copied whole?")
     return length / audio.sample_rate, len(listeners) > 1 and difference < ALIKE * energy
 
 

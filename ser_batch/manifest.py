@@ -40,7 +40,10 @@ class Manifest:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["format"] != FORMAT:
-                raise ResultsError(f"{path}: results format {values['format']}; this version reads format {FORMAT}")
+                raise ResultsError(
+                    f"{path}: results format {values['format']}; this version reads format {FORMAT}: "
+                    "use the one that made it"
+                )
             identity = Identity(values["model_id"], values["config_hash"], tuple(values["labels"]))
             parts = {name: {key: int(n) for key, n in part.items()} for name, part in values["parts"].items()}
             if not all(

@@ -23,7 +23,9 @@ class RunLog:
                 os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
                 self._file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
             except OSError as error:
-                raise UsageError(f"--log-file {path}: cannot be written: {error.strerror}") from error
+                raise UsageError(
+                    f"--log-file {path}: cannot be written: {error.strerror}; choose another file"
+                ) from error
 
     def __enter__(self) -> Self:
         return self

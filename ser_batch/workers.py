@@ -186,7 +186,10 @@ class _Team:
             except OSError as error:
                 if self.workers:
                     break  # fewer will do
-                raise UsageError(f"no process can be started for decoding: {error.strerror}") from error
+                raise UsageError(
+                    f"no process can be started for decoding: {error.strerror}; "
+                    "use fewer --workers, or end other programs"
+                ) from error
         for held in range(AHEAD):
             for worker in self.workers:
                 if self.queue and len(worker.tasks) == held:
@@ -249,7 +252,11 @@ class _Team:
                 f"its process was ended twice from outside (exit code {exitcode}), probably for want of memory: use "
                 "fewer --workers and --retry-failed",
             )
-        return _failed(task, f"decoding crashed its process (exit code {exitcode}): the file is probably damaged")
+        return _failed(
+            task,
+            f"decoding crashed its process (exit code {exitcode}): the file is probably damaged; copy it again, "
+            "or convert it to WAV",
+        )
 
 
 def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:

@@ -13,7 +13,20 @@ from typer.testing import CliRunner
 from ser_batch.cli import app
 from tests.conftest import EXAMPLES, ROOT, ser, tables
 
-COMMANDS = ("analyze", "report", "export", "predict", "train", "evaluate", "compare", "corpus", "models", "doctor")
+COMMANDS = (
+    "analyze",
+    "report",
+    "export",
+    "verify",
+    "compact",
+    "predict",
+    "train",
+    "evaluate",
+    "compare",
+    "corpus",
+    "models",
+    "doctor",
+)
 
 
 def test_help_names_every_command_and_imports_no_torch():
@@ -206,6 +219,18 @@ def test_the_readme_shows_commands_that_there_are():
     text = (ROOT / "README.md").read_text()
     for command in re.findall(r"^ *(?:\$ )?ser ([a-z]+)", text, re.MULTILINE):
         assert command in COMMANDS
+
+
+def test_the_commands_that_the_documents_show_have_the_options_that_they_show():
+    help_of = {name: ser(name, "--help", env={**os.environ, "COLUMNS": "200"}).stdout for name in COMMANDS}
+    shown = 0
+    for path in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
+        for line in re.findall(r"^    .*\bser [a-z].*$|`ser [a-z][^`]*`", path.read_text(), re.MULTILINE):
+            for command, rest in re.findall(r"\bser ([a-z]+)([^;`|]*)", line):
+                for option in re.findall(r"--([a-z][a-z-]+)", rest):
+                    shown += 1
+                    assert f"--{option}" in help_of[command], f"{path.name}: {line}"
+    assert shown > 30
 
 
 def test_the_example_script_runs_and_prints_every_call(tmp_path):

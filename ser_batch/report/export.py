@@ -72,9 +72,10 @@ def export_results(
         except duckdb.IOException as error:
             if str(out.parent) not in str(error):
                 raise  # it is about what is read
-            raise UsageError(f"--out {out}: cannot be written: {error}") from error
+            raise UsageError(f"--out {out}: cannot be written: {error}; make room, or choose another place") from error
         except (OSError, xlsxwriter.exceptions.XlsxWriterException) as error:
-            raise UsageError(f"--out {out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--out {out}: cannot be written: {reason}; make room, or choose another place") from error
     return source.metadata
 
 

@@ -77,7 +77,9 @@ def write_html(opened: Opened, directory: Path, target: str) -> Path:
             raise UsageError(f"--html {target}: would be {len(made) / 1e6:.0f} MB; {INSTEAD}")
         write_durably(page, made)
     except OSError as error:
-        raise UsageError(f"--html {target}: cannot be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"--html {target}: cannot be written: {error.strerror or error}; make room, or choose another place"
+        ) from error
     return page
 
 

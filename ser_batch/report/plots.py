@@ -38,7 +38,9 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
                     canvas.savefig(path, dpi=150, metadata={"Date": None} if end == "svg" else None)
                 written.append(path)
     except OSError as error:
-        raise UsageError(f"--plots {folder}: cannot be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"--plots {folder}: cannot be written: {error.strerror or error}; choose another folder"
+        ) from error
     return written
 
 
