@@ -43,6 +43,9 @@ _CONTAINERS = (
 """FFmpeg formats that hold audio and nothing else: no playlist, which could name other files."""
 
 
+_NO_LAST_PAGE = "Last page lacks an end-of-stream bit"
+"""What libsndfile's log says of an Ogg that breaks off."""
+
 _SAY_THEIR_LENGTH = ("mov", "matroska", "asf", "aiff", "wav", "w64", "au", "caf", "flac")
 """FFmpeg formats whose header holds the length of the audio. That of others is a guess from the size of the file."""
 
@@ -125,11 +128,12 @@ class SoundfileDecoder(_Closing):
 
         Of MP3 it reads as much as it guesses from the first frames, and of FLAC what lies before the first damage.
         Of WAV it believes the header, also where a recorder died before it wrote the length: then what follows the
-        data are no chunks.
+        data are no chunks. Of Ogg it reads the first of several streams in a row.
         """
         if "mpeg" in self.codec or "flac" in self.codec or not self._file.frames:
             return True
-        return "Exiting parser" in self._file.extra_info
+        log = self._file.extra_info
+        return "Exiting parser" in log or ("Junk after the last page" in log and _NO_LAST_PAGE not in log)
 
     def __iter__(self) -> Iterator[Waveform]:
         size, position = _block_samples(self.sample_rate, self.channels), 0
@@ -150,7 +154,7 @@ class SoundfileDecoder(_Closing):
         if broken:
             return
         self.notes += _broken_off(position / self.sample_rate, self._promised() / self.sample_rate, GAP_S)
-        if "Last page lacks an end-of-stream bit" in self._file.extra_info:
+        if _NO_LAST_PAGE in self._file.extra_info:
             self.notes.append(f"audio breaks off at {position / self.sample_rate:.2f} s: the last page is missing")
 
     def _promised(self) -> int:
