@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -144,7 +145,12 @@ class ResultsWriter:
         for rows in committed.values():
             r = rows.recording
             self.known[r["recording_id"]] = Known(
-                r["input_root"], r["size_bytes"], r["modified_at"], r["content_hash"], r["status"] == "failed", ""
+                sys.intern(r["input_root"]),
+                r["size_bytes"],
+                r["modified_at"],
+                r["content_hash"],
+                r["status"] == "failed",
+                "",
             )
         for part, recording_ids in where.items():
             for recording_id in recording_ids:
@@ -342,6 +348,7 @@ def read_known(directory: Path, identity: Identity) -> dict[str, Known]:
     for part, tables in _read_parts(directory, {"recordings": columns}):
         for row in tables["recordings"].to_pylist():
             recording_id, status = row.pop("recording_id"), row.pop("status")
+            row["input_root"] = sys.intern(row["input_root"])  # one text for a hundred thousand recordings
             known[recording_id] = Known(**row, failed=status == "failed", part=part)
     return known
 

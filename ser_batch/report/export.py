@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,9 @@ def _xlsx(source: Source, path: Path) -> None:
         "strings_to_urls": False,
         "tmpdir": str(path.parent),
     }
-    with xlsxwriter.Workbook(str(path), options) as book:
+    # In memory, for a zip file that a full disk cuts short complains once more when it is forgotten.
+    made = BytesIO()
+    with xlsxwriter.Workbook(made, options) as book:
         head = book.add_format({"bold": True, "bottom": 1})
         time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
 
@@ -221,8 +224,9 @@ def _xlsx(source: Source, path: Path) -> None:
         query = f"FROM {source.rows('segments')} ORDER BY path, start_s, channel"
         sheet("segments", schema.names, rows_of(connection, query))
         meanings = [{"name": m.name, "unit": m.unit, "meaning": m.meaning} for m in measures_of(source.labels).values()]
-        made = {"name": "made by", "unit": f"ser {__version__}", "meaning": source.model_id}
-        sheet("about", ["name", "unit", "meaning"], [*meanings, made])
+        maker = {"name": "made by", "unit": f"ser {__version__}", "meaning": source.model_id}
+        sheet("about", ["name", "unit", "meaning"], [*meanings, maker])
+    path.write_bytes(made.getbuffer())
 
 
 FORMATS: dict[str, Callable[[Source, Path], None]] = {
