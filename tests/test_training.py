@@ -26,7 +26,7 @@ from ser_batch.training.runs import TrainOptions
 from ser_batch.training.tune import suggested, tuned
 from tests.conftest import EXAMPLES, ser
 from tests.corpora_fixture import write_clip
-from tests.test_fitting import IN_CALLS, SMALL
+from tests.test_fitting import IN_CALLS, SMALL, Killed
 
 
 def options(
