@@ -43,8 +43,10 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
     else:
         try:
             decoder = SoundfileDecoder(path)
-        except (soundfile.LibsndfileError, NotWhole):
+        except soundfile.LibsndfileError:
             decoder = AvDecoder(path)
+        except NotWhole:
+            decoder = AvDecoder(path, believe_length=False)
     _check_shape(decoder)
     return decoder
 

@@ -46,8 +46,12 @@ _CONTAINERS = (
 _NO_LAST_PAGE = "Last page lacks an end-of-stream bit"
 """What libsndfile's log says of an Ogg that breaks off."""
 
-_SAY_THEIR_LENGTH = ("mov", "matroska", "asf", "aiff", "wav", "w64", "au", "caf", "flac")
-"""FFmpeg formats whose header holds the length of the audio. That of others is a guess from the size of the file."""
+_MATROSKA = b"\x1a\x45\xdf\xa3"
+_MATROSKA_DURATION = (b"\x44\x89\x84", b"\x44\x89\x88")
+"""The element Duration, as a float of 4 or of 8 bytes; what is recorded live has none."""
+_SAY_THEIR_LENGTH = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC", b"\x30\x26\xb2\x75")
+"""What opens containers whose header holds the length of the audio: WAV and its kin, AIFF, AU, CAF, FLAC, WMA. FFmpeg
+guesses that of others from the size of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,9 @@ class SoundfileDecoder(_Closing):
             try:
                 block = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
-                # What came before the error has been read, and the position tells how much that is.
-                block, broken = buffer[: self._file.tell() - position], True
-                at = f"{self._file.tell() / self.sample_rate:.2f} s"
+                # What came before the error has been read, and the position tells how much that is, if anything does.
+                block, broken = buffer[: max(0, self._file.tell() - position)], True
+                at = f"{(position + len(block)) / self.sample_rate:.2f} s"
                 self.notes.append(f"audio breaks off at {at}: {error.error_string}")
             if not len(block):
                 break
@@ -176,17 +180,28 @@ class AvDecoder(_Closing):
     of the same length.
     """
 
-    def __init__(self, path: str | PathLike[str], headerless: RawFormat | None = None) -> None:
+    def __init__(
+        self, path: str | PathLike[str], headerless: RawFormat | None = None, believe_length: bool = True
+    ) -> None:
         super().__init__()
         self._position = self._decoded = 0
+        self._origin_s = 0.0
         # A file object, so that no name can be taken for a URL or a pattern.
         file: IO[bytes] = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         with open(path, "rb") as stream:
             head = stream.read(4096)
-        self._has_xing = b"Xing" in head or b"Info" in head
-        if head.startswith(b"RIFF"):
-            options["ignore_length"] = "1"  # FFmpeg sees a WAV only where its header cannot be believed
+            tags = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) if head.startswith(b"ID3") else 0
+            stream.seek(tags)
+            first_frame = stream.read(64)
+        self._says_its_length = (
+            head.startswith(_SAY_THEIR_LENGTH)
+            or head[4:8] == b"ftyp"
+            or (b"Xing" in first_frame or b"Info" in first_frame)
+            or (head.startswith(_MATROSKA) and any(mark in head for mark in _MATROSKA_DURATION))
+        )
+        if not believe_length and head.startswith(b"RIFF"):
+            options["ignore_length"] = "1"
         if headerless:
             options |= dict(headerless.options)
         try:
@@ -244,13 +259,15 @@ class AvDecoder(_Closing):
         self.notes += _broken_off(self._position / self.sample_rate, self._promised_s(), END_S)
 
     def _promised_s(self) -> float:
-        """The length that the header promises, in seconds; 0 where FFmpeg would have to guess it."""
-        name = self._container.format.name
-        if not name.startswith(_SAY_THEIR_LENGTH) and not (name == "mp3" and self._has_xing):
+        """The length that the header promises, in seconds; 0 where FFmpeg would guess, or speaks of other streams."""
+        if not self._says_its_length:
             return 0.0
         if self._stream.duration and self._stream.time_base:
             return float(self._stream.duration * self._stream.time_base)
-        return (self._container.duration or 0) / av.time_base
+        if len(self._container.streams) > 1:
+            return 0.0
+        # This one counts from zero, and not from the first sample.
+        return (self._container.duration or 0) / av.time_base - self._origin_s
 
     def _pieces(self) -> Iterator[np.ndarray]:
         """Decoded frames in order, with silence where the container's clock says that audio is missing."""
@@ -261,7 +278,8 @@ class AvDecoder(_Closing):
                 self.notes.append(f"audio after {self._position / rate:.2f} s is left out: it changes to {shape}")
                 return
             if frame.time is not None:
-                origin_s = frame.time if origin_s is None else origin_s
+                if origin_s is None:
+                    origin_s = self._origin_s = frame.time
                 gap = round((frame.time - origin_s) * rate) - self._position
                 if GAP_S * rate < gap <= MAX_GAP_S * rate - invented:
                     invented += gap

@@ -98,7 +98,8 @@ class Scorer:
         self.bundle = bundle
         self.device = resolve_device(device)
         features, network = bundle.modules()
-        self._features, self._network = features.to(self.device), network.to(self.device)
+        with _memory_of(self.device):
+            self._features, self._network = features.to(self.device), network.to(self.device)
 
     def score(
         self, items: Iterable[PendingSegment | None], batch_size: int
@@ -149,18 +150,21 @@ class DeviceMemoryError(UsageError):
     """A device has no memory left."""
 
 
+_SIGNS = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED", "could not create a primitive")
+"""What the CPU's allocator, oneDNN and the libraries of CUDA say, for want of an exception of their own."""
+
+
 @contextmanager
 def _memory_of(device: torch.device) -> Iterator[None]:
     """Makes one error of the several by which torch says that memory has run out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # The CPU's allocator has no exception of its own.
         named = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not named and "can't allocate memory" not in str(error):
+        if not named and not any(words in str(error) for words in _SIGNS):
             raise
         raise DeviceMemoryError(
-            f"{device}: has no memory for a single segment; free some"
+            f"{device}: has no memory left, not even for a single segment; free some"
             + (", or use --device cpu" if device.type == "cuda" else ", or use fewer --workers")
             + ". What is done is kept: run the same command again"
         ) from error
@@ -168,8 +172,9 @@ def _memory_of(device: torch.device) -> Iterator[None]:
 
 def loudness_dbfs(batch: Batch) -> Float32[np.ndarray, " batch"]:
     """The RMS level of each segment in dB below full scale, -120 at the least; what is constant in it is no sound."""
-    mean = batch.waveforms.sum(-1, dtype=torch.float64) / batch.lengths
-    power = batch.waveforms.square().sum(-1, dtype=torch.float64) / batch.lengths - mean.square()
+    waveforms = batch.waveforms.double()  # a mean square minus a squared mean: in float32 little would be left
+    mean = waveforms.sum(-1) / batch.lengths
+    power = waveforms.square().sum(-1) / batch.lengths - mean.square()
     return (10 * power.clamp(min=1e-12).log10()).float().numpy()
 
 

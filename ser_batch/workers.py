@@ -26,8 +26,10 @@ GRACE_S = 5.0
 """How long recordings that are being decoded may go on once the run is to stop."""
 AHEAD = 2
 """Tasks that a process holds: one in work, and one so that it need not wait for the consumer."""
-STILLBORN = 4
-"""So many processes in a row may die before they are ready: somebody may have killed one or two."""
+START_S = 120.0
+"""A process that is not ready after so long never will be."""
+STILLBORN, SHOT = 4, 20
+"""So many processes in a row may end before they are ready: of themselves, and at the hands of others."""
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Exit codes of a process that somebody else ended: the out-of-memory killer, or a signal to the whole group."""
 _READY = "ready"
@@ -90,12 +92,12 @@ class _Worker:
         theirs.close()  # now its death closes the pipe
         self.tasks: deque[Task] = deque()
         self.ready = False
-        self.since = time.monotonic()
-        """When the first task was begun."""
+        self.spent_s = 0.0
+        """How long it has been starting, or at its first task; without the time in which nobody looked."""
 
     def give(self, task: Task) -> None:
-        if not self.tasks:
-            self.since = time.monotonic()
+        if self.ready and not self.tasks:
+            self.spent_s = 0.0
         self.tasks.append(task)
         with suppress(OSError):  # it has died: reading from the pipe will tell
             self.pipe.send(task)
@@ -113,12 +115,12 @@ class _Worker:
         except Exception as error:  # half a message, from a process that died while it wrote
             raise EOFError from error
         finally:
-            self.since = time.monotonic()
+            self.spent_s = 0.0
 
     def end(self) -> int | None:
-        """Ends it at once, if it lives; gives its exit code."""
+        """Ends it at once, if it lives; gives its exit code. One that hangs in the system is not waited for."""
         self.process.kill()
-        self.process.join()
+        self.process.join(GRACE_S)
         self.pipe.close()
         return self.process.exitcode
 
@@ -135,14 +137,22 @@ def decode_all(tasks: Iterable[Task], job: Job, workers: int, stop: threading.Ev
             for long enough to decode anything.
     """
     team = _Team(tasks, job, workers)
-    pulse = give_up = time.monotonic()
+    pulse = looked = time.monotonic()
+    give_up: float | None = None
     try:
         while team.in_hand or (team.queue and not stop.is_set()):
-            if not stop.is_set():
+            if stop.is_set():
+                give_up = give_up or time.monotonic() + GRACE_S
+                team.dismiss_beginners()
+            else:
                 team.employ()
-            ready = connection.wait([worker.pipe for worker in team.workers], PULSE_S)
+            connection.wait([worker.pipe for worker in team.workers], PULSE_S)
+            now = time.monotonic()
+            # While the consumer was busy, or all of us were stopped, no deadline came nearer.
+            passed_s, looked = min(now - looked, 2 * PULSE_S), now
             for worker in list(team.workers):
-                outcome = team.hear(worker, stop) if worker.pipe in ready else team.look_after(worker)
+                worker.spent_s += passed_s
+                outcome = team.hear(worker, stop) if worker.pipe.poll() else team.look_after(worker)
                 if outcome is None:
                     continue
                 if not isinstance(outcome, Decoded):
@@ -150,13 +160,10 @@ def decode_all(tasks: Iterable[Task], job: Job, workers: int, stop: threading.Ev
                 yield outcome
                 if stop.is_set() and worker.tasks:
                     team.dismiss(worker)  # it would begin another one
-            now = time.monotonic()
-            if not stop.is_set():
-                give_up = now + GRACE_S
-            elif now >= give_up:
+            if give_up and time.monotonic() >= give_up:
                 return
-            if now - pulse >= PULSE_S:
-                pulse = now
+            if time.monotonic() - pulse >= PULSE_S:
+                pulse = time.monotonic()
                 yield None
     finally:
         for worker in list(team.workers):
@@ -171,7 +178,7 @@ class _Team:
         self.workers: list[_Worker] = []
         self._job, self._size = job, size
         self._deaths: Counter[Task] = Counter()
-        self._stillborn = 0
+        self._stillborn = self._shot = 0
 
     @property
     def in_hand(self) -> int:
@@ -192,7 +199,9 @@ class _Team:
                 ) from error
         for held in range(AHEAD):
             for worker in self.workers:
-                if self.queue and len(worker.tasks) == held:
+                # At the end of the queue, nothing waits behind a long recording while others are idle.
+                enough = len(self.queue) > (len(self.workers) if held else 0)
+                if enough and len(worker.tasks) == held:
                     worker.give(self.queue.popleft())
 
     def dismiss(self, worker: _Worker) -> int | None:
@@ -202,6 +211,12 @@ class _Team:
         worker.tasks.clear()
         return worker.end()
 
+    def dismiss_beginners(self) -> None:
+        """Ends the processes that are still starting: they would begin a recording."""
+        for worker in list(self.workers):
+            if not worker.ready:
+                self.dismiss(worker)
+
     def hear(self, worker: _Worker, stop: threading.Event) -> Outcome | None:
         """What a process has to say: an outcome, or None where it is ready to begin, or has died and its task goes
         to another one."""
@@ -210,13 +225,17 @@ class _Team:
         except EOFError:
             return self._bury(worker, stop)
         if message == _READY:
-            worker.ready, self._stillborn = True, 0
+            worker.ready, self._stillborn, self._shot = True, 0, 0
             return None
         return _outcome(message, worker.tasks.popleft())
 
     def look_after(self, worker: _Worker) -> Outcome | None:
-        """Ends a process whose recording has outlasted its deadline."""
-        if not worker.tasks or time.monotonic() - worker.since <= self._job.config.run.deadline_s:
+        """Ends a process whose recording has outlasted its deadline, or that does not get ready."""
+        if not worker.ready:
+            if worker.spent_s > START_S:
+                self._stillbirth(self.dismiss(worker))
+            return None
+        if not worker.tasks or worker.spent_s <= self._job.config.run.deadline_s:
             return None
         task = worker.tasks.popleft()
         self.dismiss(worker)
@@ -229,14 +248,10 @@ class _Team:
     def _bury(self, worker: _Worker, stop: threading.Event) -> Outcome | None:
         """A process has died. What it decoded is to blame, unless it was ended from outside for the first time."""
         if not worker.ready:
-            self._stillborn += 1
             exitcode = self.dismiss(worker)
-            if self._stillborn < STILLBORN or stop.is_set():
-                return None
-            raise UsageError(
-                f"decoding processes die as soon as they start (exit code {exitcode}). A script that calls analyze() "
-                "needs `if __name__ == '__main__':` around it; else see `ser doctor`"
-            )
+            if not stop.is_set():
+                self._stillbirth(exitcode)
+            return None
         task = worker.tasks.popleft() if worker.tasks else None
         exitcode = self.dismiss(worker)
         if task is None:
@@ -257,6 +272,23 @@ class _Team:
             f"decoding crashed its process (exit code {exitcode}): the file is probably damaged; copy it again, "
             "or convert it to WAV",
         )
+
+    def _stillbirth(self, exitcode: int | None) -> None:
+        """Counts a process that ended before it was ready; if there are too many in a row, nothing will come of it."""
+        if exitcode in _FROM_OUTSIDE:
+            self._shot += 1
+        else:
+            self._stillborn += 1
+        if self._shot >= SHOT:
+            raise UsageError(
+                f"decoding processes are ended from outside before they begin (exit code {exitcode}), probably for "
+                "want of memory: use fewer --workers, and run the same command again"
+            )
+        if self._stillborn >= STILLBORN:
+            raise UsageError(
+                f"decoding processes die as soon as they start (exit code {exitcode}). A script that calls analyze() "
+                "needs `if __name__ == '__main__':` around it; else see `ser doctor`"
+            )
 
 
 def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:

@@ -48,17 +48,23 @@ def start(calls: Path, bundle: str, out: Path) -> BaseProcess:
     return process
 
 
-def kill(process: BaseProcess, victim: str, rng: random.Random) -> None:
+def kill(process: BaseProcess, victim: str, rng: random.Random) -> bool:
+    """Whether anything was there to be killed."""
     import psutil
 
+    assert process.pid
     with suppress(ProcessLookupError, psutil.Error):
-        assert process.pid
-        if victim == "all processes":
-            os.killpg(process.pid, signal.SIGKILL)
-        if victim != "a decoding process":
-            os.kill(process.pid, signal.SIGKILL)
-        elif children := psutil.Process(process.pid).children():
+        if victim == "a decoding process":
+            children = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+            if not children:
+                return False
             rng.choice(children).kill()
+        elif victim == "all processes" and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            os.kill(process.pid, signal.SIGKILL)
+        return True
+    return False
 
 
 def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
@@ -111,8 +117,7 @@ def torment(calls: Path, bundle: str, folder: Path, kills: int, seed: int) -> It
             process, victim, at_s = start(calls, bundle, out), rng.choice(VICTIMS), rng.uniform(0, took_s)
             if done < kills and (not story or rng.random() < 0.5):
                 process.join(at_s)
-                if process.is_alive():
-                    kill(process, victim, rng)
+                if process.is_alive() and kill(process, victim, rng):
                     done += 1
                     story.append(f"{victim} after {at_s:.2f} s")
             process.join(120)

@@ -3,6 +3,7 @@
 import io
 import struct
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -419,3 +420,65 @@ def test_an_unknown_codec_is_a_reason_that_one_understands(tmp_path):
     path.write_bytes(wav_header(16000, format_tag=0x7777, bits=16) + bytes(16000))
     with pytest.raises(AudioError, match="unknown|no audio|cannot be read"):
         decode(path)
+
+
+def muxed(path: Path, codec: str, sent: np.ndarray, start_s: float = 0, video_s: float = 0, **options: str) -> Path:
+    """Audio at 48 kHz in any container, from `start_s` on its clock; with pictures if they last for any time."""
+    with av.open(str(path), "w", options=options) as file:
+        video = file.add_stream("mjpeg", rate=1, width=64, height=64, pix_fmt="yuvj420p") if video_s else None
+        stream = file.add_stream(codec, rate=48_000, layout="mono")
+        pcm = (np.clip(soxr.resample(sent[0], 8000, 48_000), -1, 1) * 32767).astype(np.int16)
+        for at in range(0, len(pcm) - 960, 960):
+            frame = av.AudioFrame.from_ndarray(pcm[None, at : at + 960].copy(), "s16", "mono")
+            frame.rate, frame.pts, frame.time_base = 48_000, at + round(start_s * 48_000), Fraction(1, 48_000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+        for second in range(round(video_s)):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+            picture.pts, picture.time_base = second, Fraction(1, 1)
+            file.mux(video.encode(picture))
+        if video:
+            file.mux(video.encode(None))
+    return path
+
+
+def test_a_sound_recording_is_never_said_to_break_off(tmp_path, call):
+    sent = call[:, : 8000 * 6]
+    made = [
+        muxed(tmp_path / "late.webm", "libopus", sent, start_s=5),
+        muxed(tmp_path / "video.mkv", "libopus", sent, video_s=12),
+        muxed(tmp_path / "live.mkv", "libopus", sent, live="1"),
+        muxed(tmp_path / "late.m4a", "aac", sent, start_s=5),
+        muxed(tmp_path / "video.mp4", "aac", sent, video_s=12),
+        muxed(tmp_path / "bare.mp3", "libmp3lame", sent, write_xing="0"),
+        muxed(tmp_path / "whole.mp3", "libmp3lame", sent),
+    ]
+    # An MP3 whose tags speak of Information, and end in forty kilobytes: FFmpeg takes them for audio of some length.
+    frames = made[5].read_bytes()
+    frames = frames[10 + (frames[6] << 21 | frames[7] << 14 | frames[8] << 7 | frames[9]) :]
+    comment = b"COMM" + struct.pack(">IH", 30, 0) + b"\0engCall Information, Xing too."[:30].ljust(30)
+    tag = b"ID3\x03\0\0" + bytes([0, 0, 0, len(comment)]) + comment
+    made.append(tmp_path / "tagged.mp3")
+    made[-1].write_bytes(tag + frames + b"APETAGEX" + bytes(40_000))
+    for path in made:
+        heard, rate, notes = decode(path)
+        assert heard.shape[1] / rate == pytest.approx(6, abs=0.3), path.name
+        assert not [note for note in notes if "breaks off" in note], (path.name, notes)
+
+
+def test_chunks_behind_the_samples_of_a_wav_that_ffmpeg_reads_are_no_audio(tmp_path, call):
+    path = encode(tmp_path / "g726.wav", call[:1, : 8000 * 6])
+    path.write_bytes(path.read_bytes() + b"LIST" + struct.pack("<I", 8000) + b"INFO" + bytes(range(256)) * 31)
+    heard, rate, notes = decode(path)
+    assert heard.shape[1] / rate == pytest.approx(6, abs=0.02)
+    assert not notes
+
+
+def test_a_codec_that_libsndfile_cannot_seek_in_gives_no_noise(tmp_path, call):
+    path = tmp_path / "x.aiff"
+    soundfile.write(path, call[0, :16_000], 8000, format="AIFF", subtype="DWVW_16")
+    try:
+        heard = decode(path)[0]
+    except (AudioError, ValueError):  # nothing was heard at all
+        return
+    assert heard.shape[1] <= 16_000

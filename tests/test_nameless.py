@@ -27,7 +27,10 @@ def results(tmp_path) -> Path:
         tmp_path / "out",
         call("complaints/jane-doe.wav", [(0, 5)], [(6, 9)], [(6, 9, {"angry": 0.9})], input_root=root),
         call("complaints/0049301234.agent-smith", [(0, 5)], [(6, 12)], [(6, 12, {"happy": 0.7})], input_root=root),
-        call("jane-doe.mp3", error="is empty", input_root=root),
+        call(
+            "jane-doe.mp3", error=f"nobody foresaw, please report it: OSError('cannot open {root}/x')", input_root=root
+        ),
+        call("complaints/0049301234.mp3", error="0049301234.mp3 in complaints is empty", input_root=root),
     )
     record = {"inputs": [root], "config": {"run": {"log_file": "secret-log"}}, "counts": {"found": 3}, "model": {}}
     (out / "run.json").write_text(json.dumps(record))
@@ -62,7 +65,7 @@ def test_no_export_with_hashed_paths_holds_a_name(results, tmp_path, format_):
 def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
     export_results(results, "results", tmp_path / "copy", hash_paths=tmp_path / "key")
     assert verify(tmp_path / "copy").sound
-    names = ("recording_id", "path", "input_root", "analyzed_at")
+    names = ("recording_id", "path", "input_root", "analyzed_at", "error")
     for table in ("recordings", "speech", "segments"):
         rows = [
             sorted(str({k: v for k, v in row.items() if k not in names}) for row in read_table(d, table).to_pylist())
@@ -70,7 +73,9 @@ def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
         ]
         assert rows[0] == rows[1]
     paths = read_table(tmp_path / "copy", "recordings")["path"].to_pylist()
-    assert sorted(len(path.split("/")) for path in paths) == [1, 2, 2]
+    assert sorted(len(path.split("/")) for path in paths) == [1, 2, 2, 2]
+    errors = [row["error"] for row in read_table(tmp_path / "copy", "recordings").to_pylist() if row["error"]]
+    assert sorted(errors) == ["... in ... is empty", "nobody foresaw, please report it: OSError"]
     assert len({path.split("/")[0] for path in paths if "/" in path}) == 1
     assert {p.name for p in (tmp_path / "copy").iterdir()} == {
         "manifest.json", "run.json", "recordings", "speech", "segments",

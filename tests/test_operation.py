@@ -103,11 +103,13 @@ def test_accounts_that_do_not_add_up_are_an_error():
 OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     MemoryError(),
 )
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu", "python"])
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu", "onednn", "cudnn", "python"])
 def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_bundle, monkeypatch, error):
     scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
     torch.manual_seed(0)
@@ -131,7 +133,9 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
         raise error
 
     monkeypatch.setattr(scorer, "_probabilities", no_memory)
-    with pytest.raises(UsageError, match="cpu: has no memory for a single segment; free some.*run the same command"):
+    with pytest.raises(
+        UsageError, match="cpu: has no memory left, not even for a single segment; free some.*run the same command"
+    ):
         scorer.probabilities(batch)
     monkeypatch.setattr(scorer, "_features", type("Features", (), {"static": no_memory})())
     with pytest.raises(UsageError, match="has no memory"):
@@ -219,4 +223,23 @@ def test_a_display_that_goes_away_does_not_stop_the_run(calls, tmp_path, tiny_bu
     os.close(writer)
     assert done.returncode == 3
     assert "4 done, 1 failed" in done.stdout
+    assert len(read_table(tmp_path / "out", "recordings")) == 5
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_a_summary_that_cannot_be_printed_does_not_change_the_exit_code(calls, tmp_path, tiny_bundle, quiet):
+    with open("/dev/full", "w") as full:
+        command = [
+            sys.executable,
+            "-m",
+            "ser_batch",
+            "analyze",
+            calls,
+            "--bundle",
+            tiny_bundle,
+            "--out",
+            tmp_path / "out",
+        ]
+        done = subprocess.run([*map(str, command), *quiet], stdout=full, stderr=full)
+    assert done.returncode == 3
     assert len(read_table(tmp_path / "out", "recordings")) == 5

@@ -1,6 +1,8 @@
 """`ser analyze`: folders of recordings in, Parquet out."""
 
+import os
 import signal
+import sys
 import threading
 import tomllib
 from pathlib import Path
@@ -187,9 +189,14 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
         for number, handler in before.items():
             signal.signal(number, handler)
     notes = keep_metadata(out, sources) if sources else []
-    print_summary(progress, out, settings, quiet)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+    try:
+        print_summary(progress, out, settings, quiet)
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
+    except OSError:
+        # Nobody can read it: the run is done all the same, and its exit code tells how it went.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if progress.interrupted and not (settings.run.strict and progress.failed):
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable or (settings.run.strict and progress.failed_before):

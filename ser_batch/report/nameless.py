@@ -6,6 +6,7 @@ A plain hash would not do: who knows how names are built, say from telephone num
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -79,7 +80,8 @@ def hashed_path(path: str, hashed: Callable[[str], str]) -> str:
 def write_results(source: Source, folder: Path, key: bytes | None = None) -> None:
     """Writes the selected rows as a results directory of their own; with a key, names are hashed.
 
-    Call metadata are left out: they may hold any name. So are the inputs and the options of `run.json`.
+    Call metadata are left out: they may hold any name. So are the inputs and the options of `run.json`. What is said of
+    errors is freed of names that a library may have put there.
     """
     hashed = hasher(key) if key else None
     schemas = table_schemas(source.labels)
@@ -89,12 +91,10 @@ def write_results(source: Source, folder: Path, key: bytes | None = None) -> Non
 
     def parts() -> Iterator[dict[str, pa.Table]]:
         for part in source.parts:
-            yield {
-                table: _renamed(
-                    arrow(source.connection, f"FROM {source.rows(table, [part])}").cast(schemas[table]), names
-                )
-                for table in TABLES
-            }
+            tables = {table: arrow(source.connection, f"FROM {source.rows(table, [part])}") for table in TABLES}
+            if hashed:
+                tables["recordings"] = _discreet(tables["recordings"])
+            yield {table: _renamed(rows.cast(schemas[table]), names) for table, rows in tables.items()}
 
     with open_results(folder, read_manifest(source.directory).identity) as writer:
         writer.append(parts())
@@ -103,6 +103,28 @@ def write_results(source: Source, folder: Path, key: bytes | None = None) -> Non
             values = json.loads(record.read_text(encoding="utf-8"))
             writer.write_record({name: values[name] for name in KEPT_OF_THE_RECORD if name in values})
     (folder / ".lock").unlink(missing_ok=True)
+
+
+def _discreet(recordings: pa.Table) -> pa.Table:
+    """The recordings without names in their errors and notes."""
+    rows = recordings.select(["path", "input_root", "error", "notes"]).to_pylist()
+    for column in ("error", "notes"):
+        said = pa.array([_without_names(row[column], row["path"], row["input_root"]) for row in rows], pa.string())
+        recordings = recordings.set_column(recordings.column_names.index(column), column, said)
+    return recordings
+
+
+def _without_names(said: str | None, path: str, root: str) -> str | None:
+    """A text without the names of a recording, and without what an error that nobody foresaw says besides its kind."""
+    if said is None:
+        return None
+    said = re.sub(r"(please report it: \w+).*", r"\1", said, flags=re.DOTALL)
+    parts = [*PurePosixPath(path).parts, *PurePosixPath(root).parts]
+    names = {path, root, f"{root}/{path}", *parts, *(PurePosixPath(part).stem for part in parts)}
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > 2:
+            said = said.replace(name, "...")
+    return said
 
 
 def _renamed(table: pa.Table, names: dict[str, Callable[[str], str]]) -> pa.Table:

@@ -153,17 +153,19 @@ def show(samples: list[Sample]) -> None:
         )
 
 
-def watched(process: psutil.Popen, out: Path, minutes: float, shm: set[str]) -> tuple[list[Sample], set[int], int]:
+def watched(
+    process: psutil.Popen, out: Path, minutes: float, shm: set[str]
+) -> tuple[list[Sample], set[psutil.Process], int]:
     """Samples until the time is up, all child processes that were seen, and how many of them were killed."""
     samples: list[Sample] = []
-    children: set[int] = set()
+    children: set[psutil.Process] = set()
     kills, start = 0, time.monotonic()
     killed_at = start
     while process.poll() is None and time.monotonic() - start < 60 * minutes:
         time.sleep(EVERY_S)
         with suppress(psutil.Error):
             samples.append(sample(process, out, start, shm))
-            children |= {child.pid for child in process.children(recursive=True)}
+            children |= set(process.children(recursive=True))
         if time.monotonic() - killed_at >= KILL_EVERY_S:
             killed_at = time.monotonic()
             kills += shoot(process)
@@ -226,7 +228,7 @@ def main() -> None:
         print(f"SIGTERM: left after {time.monotonic() - asked:.1f} s with {code}")
         time.sleep(2)
         left = {
-            "processes": [pid for pid in children if psutil.pid_exists(pid)],
+            "processes": [child for child in children if child.is_running()],
             "shared memory": shared_memory() - shm,
             "temporary files": {p.name for p in folder.iterdir()} - {"made", "calls", "out", "log", "errors"},
             "waveforms": list(out.glob(".work/*")),
