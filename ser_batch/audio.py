@@ -12,9 +12,11 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from ser_batch.decoders import AvDecoder, Decoder, NotWhole, RawOptions, SoundfileDecoder, Waveform
+from ser_batch.decoders import Decoder, RawOptions, Waveform
 from ser_batch.errors import AudioError
+from ser_batch.ffmpeg import AvDecoder
 from ser_batch.formats import HEAD_BYTES, raw_format
+from ser_batch.libsndfile import NotWhole, SoundfileDecoder
 
 MAX_CHANNELS = 8
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 768_000

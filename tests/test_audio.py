@@ -215,7 +215,7 @@ def test_recordings_that_were_joined_end_to_end_are_read_to_the_end(name, tmp_pa
 def test_what_libsndfile_has_read_before_an_error_is_kept(tmp_path, call, monkeypatch):
     path = encode(tmp_path / "x.flac", call[:, : 8000 * 12])
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    monkeypatch.setattr("ser_batch.decoders.SoundfileDecoder._stops_early", lambda self: False)
+    monkeypatch.setattr("ser_batch.libsndfile.SoundfileDecoder._stops_early", lambda self: False)
     heard, rate, notes = decode(path)
     assert 4 < heard.shape[1] / rate < 7.5
     assert np.allclose(heard, call[:, : heard.shape[1]], atol=1e-4)
