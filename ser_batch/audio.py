@@ -13,7 +13,7 @@ import soxr
 from jaxtyping import Float32
 
 from ser_batch.decoders import Decoder, RawOptions, Waveform
-from ser_batch.errors import AudioError
+from ser_batch.errors import AudioError, UnreadableError
 from ser_batch.ffmpeg import AvDecoder
 from ser_batch.formats import HEAD_BYTES, raw_format
 from ser_batch.libsndfile import NotWhole, SoundfileDecoder
@@ -33,7 +33,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
-        raise AudioError(f"cannot be read: {error.strerror}; check that it exists and who may read it") from error
+        raise UnreadableError(f"cannot be read: {error.strerror}; check that it exists and who may read it") from error
     if not head:
         raise AudioError("the file is empty (0 bytes): copy it again")
     headerless = raw_format(fspath(path), head)

@@ -25,8 +25,8 @@ class AudioConfig:
     raw_channels: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.raw_sample_rate is None or self.raw_sample_rate > 0, "raw_sample_rate", "a rate in Hz")
-        _require(1 <= self.raw_channels <= 8, "raw_channels", "1 to 8")
+        _require(self.raw_sample_rate is None or self.raw_sample_rate > 0, "audio.raw_sample_rate", "a rate in Hz")
+        _require(1 <= self.raw_channels <= 8, "audio.raw_channels", "1 to 8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class VadConfig:
     """Speech this far below another channel's simultaneous speech has leaked in from there. 0: keep it."""
 
     def __post_init__(self) -> None:
-        _require(self.engine in ("silero", "pyannote"), "engine", "silero or pyannote")
-        _require(0 < self.offset <= self.onset < 1, "onset and offset", "0 < offset <= onset < 1")
+        _require(self.engine in ("silero", "pyannote"), "vad.engine", "silero or pyannote")
+        _require(0 < self.offset <= self.onset < 1, "vad.onset and offset", "0 < offset <= onset < 1")
         for name in ("min_silence_s", "min_speech_s", "pad_s"):
-            _require(0 <= getattr(self, name) <= 10, name, "0 to 10 seconds")
-        _require(self.crosstalk_db >= 0, "crosstalk_db", "0 dB or more")
-        _require(self.engine != "pyannote" or bool(self.model), "model", "the path or name of a pyannote model")
+            _require(0 <= getattr(self, name) <= 10, f"vad.{name}", "0 to 10 seconds")
+        _require(self.crosstalk_db >= 0, "vad.crosstalk_db", "0 dB or more")
+        _require(self.engine != "pyannote" or bool(self.model), "vad.model", "the path or name of a pyannote model")
 
     def model_fingerprint(self) -> str | None:
         """What tells one VAD model from another: a hash of a local file, the name of one on the hub."""
@@ -78,9 +78,9 @@ class SegmentConfig:
     """Longer speech is cut at its weakest frames."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.max_pause_s <= 60, "max_pause_s", "0 to 60 seconds")
-        _require(self.min_s >= 0.1, "min_s", "0.1 seconds or more")
-        _require(2 * self.min_s <= self.max_s <= 60, "max_s", "between twice min_s and 60 seconds")
+        _require(0 <= self.max_pause_s <= 60, "segments.max_pause_s", "0 to 60 seconds")
+        _require(self.min_s >= 0.1, "segments.min_s", "0.1 seconds or more")
+        _require(2 * self.min_s <= self.max_s <= 60, "segments.max_s", "between twice min_s and 60 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         wrong = [role for role in self.roles if role not in ROLES]
-        _require(not wrong, "roles", f"a list of {' and '.join(ROLES)}, one for each channel")
-        _require(self.abstain_below is None or 0 <= self.abstain_below <= 1, "abstain_below", "0 to 1")
+        _require(not wrong, "score.roles", f"a list of {' and '.join(ROLES)}, one for each channel")
+        _require(self.abstain_below is None or 0 <= self.abstain_below <= 1, "score.abstain_below", "0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ class RunConfig:
     """Where events are appended, as JSON lines."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.batch_size <= 4096, "batch_size", "1 to 4096")
-        _require(self.workers is None or 1 <= self.workers <= 256, "workers", "1 to 256")
-        _require(self.deadline_s > 0, "deadline_s", "more than 0 seconds")
+        _require(1 <= self.batch_size <= 4096, "run.batch_size", "1 to 4096")
+        _require(self.workers is None or 1 <= self.workers <= 256, "run.workers", "1 to 256")
+        _require(0 < self.deadline_s < 1e9, "run.deadline_s", "more than 0 seconds, and no infinity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import numpy as np
 from ser_batch.audio import Resampler, open_audio
 from ser_batch.config import Config
 from ser_batch.decoders import Decoder, RawOptions, Waveform
-from ser_batch.errors import AudioError, SerError
+from ser_batch.errors import AudioError, SerError, UnreadableError
 from ser_batch.recordings import Recording
 from ser_batch.regions import Regions, frame_levels_db, silence_crosstalk, speech_regions
 from ser_batch.segments import segment_regions
@@ -148,25 +148,19 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
         if content_hash == task.known_hash:
             return Unchanged(recording)
         outcome = _decode(recording, Stamp.of(recording.file), content_hash, job, vad)
+    # What the file system did not give says nothing of the recording: without a stamp, the next run tries it again.
+    except UnreadableError as error:
+        outcome = Failed(recording, None, content_hash, str(error))
     except AudioError as error:
         outcome = Failed(recording, task.stamp, content_hash, str(error))
     except FileNotFoundError:
-        outcome = Failed(
-            recording,
-            task.stamp,
-            content_hash,
-            "the file is gone, or a link that leads nowhere: it is tried again once it is back",
-        )
+        gone = "the file is gone, or a link that leads nowhere: it is tried again once it is back"
+        outcome = Failed(recording, None, content_hash, gone)
     except PermissionError:
-        advice = "may not be read: give this user the right to, and use --retry-failed"
-        outcome = Failed(recording, task.stamp, content_hash, advice)
+        outcome = Failed(recording, None, content_hash, "may not be read: give this user the right to, and run again")
     except OSError as error:
-        outcome = Failed(
-            recording,
-            task.stamp,
-            content_hash,
-            f"cannot be read: {error.strerror}; check the disk, and use --retry-failed",
-        )
+        advice = f"cannot be read: {error.strerror}; check the disk, and run again"
+        outcome = Failed(recording, None, content_hash, advice)
     # Whatever came of it: a file that changed meanwhile is not whole yet.
     now = stamp_of(recording)
     return Growing(recording) if now and task.stamp and now != task.stamp else outcome

@@ -7,6 +7,7 @@
     │   ├── ResultsError      the results directory cannot be used as asked
     │   └── CorpusError       a training corpus is not what its reader expects
     ├── AudioError            one recording cannot be read: it becomes a `failed` row   exit 3
+    │   └── UnreadableError   the file system does not give it: its content may be sound
     └── AccountingError       the counts of a run do not add up: a bug of ours          exit 1
 
 A message says what is wrong, where, and what to do about it.
@@ -53,6 +54,10 @@ class CorpusError(UsageError):
 
 class AudioError(SerError, OSError):
     """One recording cannot be read as audio."""
+
+
+class UnreadableError(AudioError):
+    """The file system does not give a recording; its content may be sound."""
 
 
 class AccountingError(SerError, RuntimeError):

@@ -11,7 +11,7 @@ import av.container
 import numpy as np
 
 from ser_batch.decoders import GAP_S, Closing, Waveform, block_samples, broken_off, repaired
-from ser_batch.errors import AudioError
+from ser_batch.errors import AudioError, UnreadableError
 from ser_batch.formats import RawFormat
 
 END_S = 1.0
@@ -160,6 +160,8 @@ class AvDecoder(Closing):
             except StopIteration:
                 break
             except (av.FFmpegError, OSError) as error:
+                if not isinstance(error, av.FFmpegError):  # it comes from the disk
+                    raise UnreadableError(f"cannot be read to its end: {error.strerror}; check the disk") from error
                 self.notes.append(f"audio breaks off after {self._decoded} samples: {error.strerror}")
                 break
             try:

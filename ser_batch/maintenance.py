@@ -14,11 +14,9 @@ import pyarrow.parquet as pq
 from ser_batch import results
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import Manifest, read_manifest, sync_folder
-from ser_batch.results import open_results, part_file
+from ser_batch.results import BROKEN, open_results, part_crc32, part_file
 from ser_batch.schemas import TABLES, table_schemas
 
-BROKEN = "broken"
-"""Where `repair` puts what is broken, below the results directory."""
 SLACK_S = 0.02
 """By how much a segment may end after its recording: the rounding of a frame."""
 SUM_TOLERANCE = 1e-3
@@ -150,6 +148,8 @@ def _unreadable(
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
         except FileNotFoundError:
             yield f"{name} is missing"
+        except PermissionError as error:
+            raise ResultsError(f"{path}: may not be read; give this user the right to. Nothing was changed") from error
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             yield f"{name} cannot be read: {error}"
         else:
@@ -157,8 +157,11 @@ def _unreadable(
                 tables[name] = table
             else:
                 yield f"{name} has another schema"
-    if len(tables) == len(TABLES) and size != stated["bytes"]:
-        yield f"its files have {size} bytes, and the manifest says {stated['bytes']}"
+    if len(tables) == len(TABLES):
+        if size != stated["bytes"]:
+            yield f"its files have {size} bytes, and the manifest says {stated['bytes']}"
+        elif "crc32" in stated and part_crc32(directory, part) != stated["crc32"]:
+            yield "its checksum is not that of the manifest"
 
 
 def _wrong_rows(tables: dict[str, pa.Table], labels: tuple[str, ...], stated: int) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ class Identity:
 
 @dataclass
 class Manifest:
-    """The live parts, in order, and how many recordings and bytes each holds."""
+    """The live parts, in order, with the recordings and bytes that each holds, and the CRC-32 of its files."""
 
     identity: Identity
     next_part: int = 1
@@ -59,7 +60,7 @@ class Manifest:
             raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
-                f"{path}: is damaged ({error}); restore it from a copy, or start a new directory"
+                f"{path}: is damaged ({error}); start a new directory. Its parts are whole Parquet files, and keep their rows"
             ) from error
 
     def write(self, directory: Path) -> None:
@@ -85,6 +86,14 @@ def read_manifest(directory: Path) -> Manifest:
     if manifest is None:
         raise ResultsError(f"{directory}: holds no results (no manifest.json); `ser analyze ... --out` makes them")
     return manifest
+
+
+def crc32_of(path: Path, crc: int = 0) -> int:
+    """CRC-32 (ISO 3309) of a file's bytes, continued from `crc`. Raises OSError."""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -23,13 +23,14 @@ from ser_batch.analysis import Analysis, Assembly, rows
 from ser_batch.bundles import load_bundle
 from ser_batch.config import Config
 from ser_batch.decoding import Decoded, Failed, Growing, Job, Task, Unchanged, stamp_of
+from ser_batch.errors import UsageError
 from ser_batch.inference import PendingSegment, Scorer
 from ser_batch.manifest import Identity
 from ser_batch.planning import failed_before, to_do
 from ser_batch.progress import Progress
 from ser_batch.recordings import Found, find_recordings, shown
 from ser_batch.results import open_results, read_known
-from ser_batch.runlog import RunLog
+from ser_batch.runlog import RunLog, check_place
 from ser_batch.workers import decode_all
 
 
@@ -72,10 +73,11 @@ def run(
     scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
     bundle = scorer.bundle
     identity = Identity(bundle.model_id, config.hash(), bundle.labels)
+    check_place(config.run.log_file, out)
     with RunLog(config.run.log_file) as log, open_results(out, identity) as results:
         tasks = to_do(found, results.known, config.run.retry_failed)
         progress = Progress(len(found.recordings), found.ignored, found.unreadable)
-        progress.skipped = progress.found - len(tasks)
+        progress.skipped, progress.held = progress.found - len(tasks), len(results.known)
         progress.failed_before = failed_before(found, results.known, tasks)
         progress.sizes = {task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks}
         progress.total_bytes = sum(progress.sizes.values())
@@ -93,6 +95,9 @@ def run(
                     stop.set()
                 results.commit_if_due()
                 on_progress(progress)
+        except UsageError:
+            results.clear_work()  # the room that its waveforms took may be what the rows need
+            raise
         finally:
             # What is done stays done, whatever ended the loop.
             results.commit()

@@ -27,6 +27,8 @@ class Progress:
     """Of those, the ones that failed in an earlier run."""
     done: int = 0
     failed: int = 0
+    held: int = 0
+    """Recordings that the results held when the run began."""
     growing: int = 0
     """Recordings that are still being written; the next run will see to them."""
     without_roles: int = 0

@@ -53,16 +53,17 @@ def find_recordings(inputs: Iterable[str]) -> Found:
         UsageError: an input does not exist or matches nothing, or two recordings would have one identity.
     """
     found = Found()
-    seen: set[str] = set()
+    chosen: dict[str, Recording] = {}
     by_id: dict[str, Recording] = {}
     for recording in _each(inputs, found):
         real = os.path.realpath(recording.file)
-        if real in seen and os.path.exists(real):
-            continue
-        seen.add(real)
+        if os.path.exists(real):
+            # A file that goes by several names has the one that no link leads to, whatever is listed first.
+            chosen[real] = min(chosen.get(real, recording), recording, key=lambda name: _preference(name, real))
+        else:
+            chosen[recording.file] = recording
+    for recording in chosen.values():
         other = by_id.setdefault(recording.recording_id, recording)
-        if other is not recording and other == recording:
-            continue  # named twice, and not there
         if other is not recording:
             raise UsageError(
                 f"{shown(recording.file)} and {shown(other.file)} would both be {shown(recording.path)!r} in the "
@@ -71,6 +72,11 @@ def find_recordings(inputs: Iterable[str]) -> Found:
         found.recordings.append(recording)
     found.recordings.sort()
     return found
+
+
+def _preference(recording: Recording, real: str) -> tuple[bool, Recording]:
+    below = os.path.join(os.path.realpath(recording.root), recording.path)
+    return below != real, recording
 
 
 def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
@@ -129,11 +135,16 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
 
 def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
     root = root or folder
-    # A link that leads back to where we have been would be walked for ever.
-    visited = {_identity(folder)}
-    waiting = [folder]
-    while waiting:
-        parent = waiting.pop()
+    # A link that leads back to where we have been would be walked for ever; and a folder goes by its own name, not by
+    # that of a link to it, whichever is listed first: links wait until all else is walked.
+    visited: set[tuple[int, int] | str] = set()
+    waiting, links = [folder], list[str]()
+    while waiting or links:
+        parent = waiting.pop() if waiting else links.pop()
+        identity = _identity(parent)
+        if identity in visited:
+            continue
+        visited.add(identity)
         try:
             with os.scandir(parent) as listed:
                 entries = [entry for entry in listed if not _skipped(entry.name)]
@@ -142,10 +153,7 @@ def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Record
             continue
         for entry in entries:
             if os.path.isdir(entry.path):
-                identity = _identity(entry.path)
-                if identity not in visited:
-                    visited.add(identity)
-                    waiting.append(entry.path)
+                (links if entry.is_symlink() else waiting).append(entry.path)
             elif _is_recording(entry.path):
                 yield Recording(root, os.path.relpath(entry.path, root))
             else:

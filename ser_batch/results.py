@@ -31,13 +31,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError, SerError
-from ser_batch.manifest import Identity, Manifest, read_manifest, sync_folder, write_durably
+from ser_batch.manifest import Identity, Manifest, crc32_of, read_manifest, sync_folder, write_durably
 from ser_batch.schemas import TABLES, table_schemas
 
 PART_RECORDINGS = 400
 PART_BYTES = 64_000_000
 COMMIT_S = 30.0
 WORK = ".work"
+BROKEN = "broken"
+"""Where parts are put that nobody can vouch for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,27 @@ class ResultsWriter:
 
     def recover(self) -> None:
         """Removes what a crash has left: files that are not live, and waveforms that were being scored."""
-        shutil.rmtree(self.work, ignore_errors=True)
+        self.clear_work()
         # A worker of a killed run may live for a moment yet, and keep it.
         self.work.mkdir(mode=0o700, exist_ok=True)
+        # Where live files are missing, the manifest is not the last one: then nothing that it does not know is rubbish.
+        doubtful = any(not self._file(table, part).exists() for part in self._manifest.parts for table in TABLES)
         for table in TABLES:
             for path in (self.directory / table).iterdir():
                 ours = re.fullmatch(r"part-\d{6,}\.parquet|\.part-\d{6,}\.partial", path.name)
                 if ours and path.stem not in self._manifest.parts:
-                    path.unlink()
+                    if doubtful and path.suffix == ".parquet":
+                        aside = self.directory / BROKEN / table
+                        aside.mkdir(parents=True, exist_ok=True)
+                        os.replace(path, aside / path.name)
+                    else:
+                        path.unlink()
+
+    def clear_work(self) -> None:
+        """Removes the waveforms that wait to be scored."""
+        if self.work.is_symlink():
+            self.work.unlink()
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def add(self, rows: Rows) -> None:
         """Takes the rows of one recording, in place of any that it had."""
@@ -197,7 +212,7 @@ class ResultsWriter:
                 part = f"part-{next_part:06}"
                 next_part += 1
                 written.append(part)
-                parts[part] = {"recordings": tables["recordings"].num_rows, "bytes": self._write(part, tables)}
+                parts[part] = self._write(part, tables)
                 where[part] = tables["recordings"]["recording_id"].to_pylist()
             manifest = Manifest(self._manifest.identity, next_part, parts)
             manifest.write(self.directory)
@@ -254,8 +269,8 @@ class ResultsWriter:
         tables = [pa.table(getattr(rows, name), schema) for rows in self._waiting.values() if getattr(rows, name)]
         return pa.concat_tables(tables) if tables else schema.empty_table()
 
-    def _write(self, part: str, tables: dict[str, pa.Table]) -> int:
-        size = 0
+    def _write(self, part: str, tables: dict[str, pa.Table]) -> dict[str, int]:
+        size = crc = 0
         for name, table in tables.items():
             path = self._file(name, part)
             partial = path.with_name(f".{part}.partial")
@@ -265,11 +280,12 @@ class ResultsWriter:
                     file.flush()
                     os.fsync(file.fileno())
                     size += file.tell()
+                crc = crc32_of(partial, crc)
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
             sync_folder(path.parent)
-        return size
+        return {"recordings": tables["recordings"].num_rows, "bytes": size, "crc32": crc}
 
 
 @contextmanager
@@ -305,7 +321,7 @@ def open_results(directory: Path, identity: Identity, read: bool = True) -> Iter
         try:
             yield writer
         finally:
-            shutil.rmtree(writer.work, ignore_errors=True)
+            writer.clear_work()
     except SerError:
         raise
     except OSError as error:
@@ -331,6 +347,14 @@ def _check_identity(directory: Path, there: Identity, asked: Identity) -> None:
 def part_file(directory: Path, table: str, part: str) -> Path:
     """Where a part of a table lies."""
     return directory / table / f"{part}.parquet"
+
+
+def part_crc32(directory: Path, part: str) -> int:
+    """The CRC-32 of a part's files, one after the other. Raises OSError."""
+    crc = 0
+    for table in TABLES:
+        crc = crc32_of(part_file(directory, table, part), crc)
+    return crc
 
 
 def read_known(directory: Path, identity: Identity) -> dict[str, Known]:
@@ -386,7 +410,12 @@ def _read_parts(directory: Path, columns: Mapping[str, Sequence[str] | None]) ->
             return [
                 (
                     part,
-                    {name: pq.read_table(part_file(directory, name, part), columns=c) for name, c in columns.items()},
+                    {
+                        name: pq.read_table(
+                            part_file(directory, name, part), columns=c, page_checksum_verification=True
+                        )
+                        for name, c in columns.items()
+                    },
                 )
                 for part in manifest.parts
             ]

@@ -262,10 +262,12 @@ class _Team:
             self.queue.append(task)
             return None
         if from_outside:
-            return _failed(
-                task,
+            return Failed(
+                task.recording,
+                None,
+                None,
                 f"its process was ended twice from outside (exit code {exitcode}), probably for want of memory: use "
-                "fewer --workers and --retry-failed",
+                "fewer --workers. The next run tries again",
             )
         return _failed(
             task,

@@ -164,6 +164,17 @@ def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
     assert verify(results).sound
 
 
+def test_parts_that_an_old_manifest_does_not_know_are_kept(results, monkeypatch):
+    old = (results / "manifest.json").read_bytes()
+    monkeypatch.setattr(module, "PART_RECORDINGS", 100)
+    compact(results)
+    [part] = parts(results)
+    newest = (results / "segments" / f"{part}.parquet").read_bytes()
+    (results / "manifest.json").write_bytes(old)  # somebody has put back a copy
+    repair(results)
+    assert (results / "broken" / "segments" / f"{part}.parquet").read_bytes() == newest
+
+
 def test_repair_leaves_sound_results_alone(results):
     before = tables(results)
     assert repair(results).sound

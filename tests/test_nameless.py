@@ -112,6 +112,12 @@ def test_metadata_select_and_are_not_written(results, tmp_path):
     assert not [secret for secret in SECRETS if secret in said]
 
 
+def test_a_damaged_record_of_a_run_is_left_out(results, tmp_path):
+    (results / "run.json").write_text('{"ser_version": ')
+    export_results(results, "results", tmp_path / "copy", hash_paths=tmp_path / "key")
+    assert not (tmp_path / "copy" / "run.json").exists()
+
+
 def test_a_key_is_for_its_owner_alone_and_anything_else_is_no_key(tmp_path):
     key = load_key(tmp_path / "key")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600

@@ -3,8 +3,10 @@
 Commands import what they need when they run, so that `ser --help` answers at once.
 """
 
+import errno
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -63,6 +65,8 @@ def _root(
 
 def main() -> None:
     """Runs `ser` and leaves with one of `ExitCode`; Typer sees to wrong options (2) and to Ctrl-C (130)."""
+    _open_streams()
+    warnings.showwarning = lambda message, *_: typer.secho(f"ser: {message}", err=True, fg="yellow")
     # A file name can hold bytes that are no text; printing one must not end the run.
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -74,10 +78,26 @@ def main() -> None:
         # `ser report ... | head` ends as any other command does there; what the command opened is closed by now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ExitCode.PIPE) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(f"standard output cannot be written: {error.strerror}; make room", ExitCode.USAGE)
     except AccountingError as error:
         _leave(str(error), ExitCode.BUG)
     except SerError as error:
         _leave(str(error), ExitCode.SOME_FAILED)
+
+
+def _open_streams() -> None:
+    """Where standard input, output or error is closed, files of ours would take its number, and its output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _leave(message: str, code: ExitCode) -> None:

@@ -185,6 +185,9 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
     try:
         with Display(quiet, stop) as display:
             progress = run(inputs, out, settings, stop, display.update)
+    except KeyboardInterrupt:
+        typer.echo("Left at once: run the same command again to go on.", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -197,6 +200,10 @@ def _run(inputs: list[str], out: Path, settings: "Config", sources: "Sources", q
         # Nobody can read it: the run is done all the same, and its exit code tells how it went.
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if not progress.found:
+        held = f", and {out} holds {progress.held}" if progress.held else ""
+        typer.secho(f"ser: there is no recording in {', '.join(inputs)}{held}: is it mounted?", err=True, fg="yellow")
+        raise typer.Exit(ExitCode.SOME_FAILED if progress.held else ExitCode.DONE)
     if progress.interrupted and not (settings.run.strict and progress.failed):
         raise typer.Exit(ExitCode.INTERRUPTED)
     if progress.failed or progress.unreadable or (settings.run.strict and progress.failed_before):

@@ -3,7 +3,8 @@
 import glob
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import pyarrow as pa
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import read_manifest
 from ser_batch.recordings import shown
-from ser_batch.results import part_file
+from ser_batch.results import part_crc32, part_file
 
 MEMORY = "600MB"
 """What DuckDB may hold at once; what is more goes to a temporary folder."""
+
+
+_VERIFY = "`ser verify` says more, and with --repair puts it aside, so that the next run makes it again"
 
 
 class ResultsChanged(ResultsError):
@@ -72,9 +76,31 @@ def reading(directory: Path) -> Iterator[None]:
     except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
         if read_manifest(directory).parts != before.parts:
             raise ResultsChanged(f"{directory}: a run has replaced what was being read; run the same again") from error
-        raise ResultsError(
-            f"{directory}: a part is damaged or missing ({error}); `ser verify` says which, and can put it aside"
-        ) from error
+        raise ResultsError(f"{directory}: a part is damaged or missing ({error}); {_VERIFY}") from error
+
+
+def check_parts(directory: Path, parts: Mapping[str, Mapping[str, int]]) -> None:
+    """That the files of all parts are those that were written: DuckDB does not look at checksums.
+
+    Raises:
+        ResultsError: one is damaged or missing; or (`ResultsChanged`) a run has replaced it in the meantime.
+    """
+
+    def check(part: str) -> None:
+        try:
+            damaged = part_crc32(directory, part) != parts[part].get("crc32", -1)
+        except OSError as error:
+            if read_manifest(directory).parts != parts:
+                raise ResultsChanged(
+                    f"{directory}: a run has replaced what was being read; run the same again"
+                ) from error
+            raise ResultsError(f"{directory}: {part} cannot be read ({error.strerror}); {_VERIFY}") from error
+        if damaged and "crc32" in parts[part]:
+            raise ResultsError(f"{directory}: {part} is damaged (its checksum differs); {_VERIFY}")
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(check, parts):
+            pass
 
 
 def arrow(connection: duckdb.DuckDBPyConnection, query: str, values: Any = None) -> pa.Table:

@@ -28,7 +28,7 @@ import pyarrow as pa
 from ser_batch.errors import UsageError
 from ser_batch.manifest import read_manifest
 from ser_batch.metadata import Metadata, Sources, read_metadata
-from ser_batch.report.database import arrow, literal, quoted, scan
+from ser_batch.report.database import arrow, check_parts, literal, quoted, scan
 from ser_batch.schemas import table_schemas
 
 DISTRESS = ("angry", "fearful", "disgust")
@@ -110,6 +110,7 @@ def measure(
     labels, parts = manifest.identity.labels, list(manifest.parts)
     if len({label.lower() for label in labels}) < len(labels):
         raise UsageError(f"{directory}: its labels differ in upper and lower case alone, which no database tells apart")
+    check_parts(directory, manifest.parts)
     taken = {*COLUMNS, *(f"p_{label}_s" for label in labels)}
     connection.execute("DROP VIEW IF EXISTS calls")
     for table in ("measured", "quarters", "episodes", "selected", "known"):

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -50,8 +51,12 @@ def load_key(path: Path) -> bytes:
                 raise ValueError from None
             return bytes.fromhex(text)
         key = secrets.token_bytes(KEY_BYTES)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key.hex() + "\n")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(key.hex() + "\n")
+        except OSError:
+            path.unlink()
+            raise
         return key
     except OSError as error:
         raise UsageError(f"--hash-paths {path}: the key cannot be read or made there: {error.strerror}") from error
@@ -99,7 +104,7 @@ def write_results(source: Source, folder: Path, key: bytes | None = None) -> Non
     with open_results(folder, read_manifest(source.directory).identity) as writer:
         writer.append(parts())
         record = source.directory / "run.json"
-        if record.exists():
+        with suppress(FileNotFoundError, ValueError):  # none there, or a damaged one
             values = json.loads(record.read_text(encoding="utf-8"))
             writer.write_record({name: values[name] for name in KEPT_OF_THE_RECORD if name in values})
     (folder / ".lock").unlink(missing_ok=True)
