@@ -60,7 +60,8 @@ class Manifest:
             raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
-                f"{path}: is damaged ({error}); start a new directory. Its parts are whole Parquet files, and keep their rows"
+                f"{path}: is damaged ({error}); start a new directory. "
+                "Its parts are whole Parquet files, and keep their rows"
             ) from error
 
     def write(self, directory: Path) -> None:
