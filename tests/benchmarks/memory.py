@@ -37,10 +37,10 @@ def make_recording(path: Path, hours: float, source: Path, channels: int = 2) ->
 
 
 def make_tiny(folder: Path, number: int, source: Path) -> None:
-    """Many names of a file of two seconds with speech in it."""
+    """Many names of a file of half a second of speech."""
     with soundfile.SoundFile(source) as file:
         file.seek(file.samplerate)
-        speech = file.read(2 * file.samplerate, dtype="int16", always_2d=True)
+        speech = file.read(file.samplerate // 2, dtype="int16", always_2d=True)
         soundfile.write(folder / "tiny.wav", speech, file.samplerate, subtype="ULAW")
     os.utime(folder / "tiny.wav", (time.time() - 60,) * 2)
     for i in range(1, number):
@@ -84,7 +84,7 @@ def main() -> None:
         "1 h of stereo": lambda folder: make_recording(folder / "x.wav", 1.0, options.call),
         f"{options.hours:g} h of stereo": lambda folder: make_recording(folder / "x.wav", options.hours, options.call),
         "1 h of 8 channels": lambda folder: make_recording(folder / "x.wav", 1.0, options.call, 8),
-        f"{options.files:,} files of 2 s": lambda folder: make_tiny(folder, options.files, options.call),
+        f"{options.files:,} files of 0.5 s": lambda folder: make_tiny(folder, options.files, options.call),
     }
     first = 0
     for name, make in cases.items():
