@@ -233,7 +233,8 @@ class _Team:
         """Ends a process whose recording has outlasted its deadline, or that does not get ready."""
         if not worker.ready:
             if worker.spent_s > START_S:
-                self._stillbirth(self.dismiss(worker))
+                self.dismiss(worker)
+                self._stillbirth(None)
             return None
         if not worker.tasks or worker.spent_s <= self._job.config.run.deadline_s:
             return None
