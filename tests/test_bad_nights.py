@@ -36,13 +36,15 @@ def analysed(folder: Path, out: Path, settings: Config):
 
 def test_a_share_that_drops_out_for_a_moment_costs_one_night(calls, tmp_path, settings):
     away = tmp_path / "away"
+    for i in range(12):
+        shutil.copy2(calls / "billing" / "1001.wav", calls / f"{i}.wav")
 
     def drop_out(progress) -> None:
         if progress.done and calls.exists():
             calls.rename(away)
 
-    settings = settings.updated({"run": {"workers": 1}})
-    first = run([str(calls)], tmp_path / "out", settings, threading.Event(), drop_out)
+    one_process = settings.updated({"run": {"workers": 1}})
+    first = run([str(calls)], tmp_path / "out", one_process, threading.Event(), drop_out)
     assert first.failed > 1
     away.rename(calls)
     analysed(calls, tmp_path / "out", settings)  # no --retry-failed
@@ -94,9 +96,9 @@ def test_a_link_that_moves_on_doubles_no_recording(tmp_path, call, settings):
         ]  # fmt: skip
     (tmp_path / "linked").symlink_to(tmp_path / "in")
     assert len(find_recordings([str(tmp_path / "linked")]).recordings) == 2
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "x.wav").symlink_to(tmp_path / "in" / "2026-11-01" / "2026-11-01.wav")
-    assert [r.path for r in find_recordings([str(tmp_path / "outside")]).recordings] == ["x.wav"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.wav").symlink_to(tmp_path / "in" / "2026-11-01" / "2026-11-01.wav")
+    assert [r.path for r in find_recordings([str(tmp_path / "elsewhere")]).recordings] == ["x.wav"]
 
 
 def test_one_flipped_bit_is_never_reported_as_a_figure(calls, tmp_path, settings):

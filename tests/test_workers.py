@@ -62,7 +62,7 @@ if __name__ == "__main__":
 SAID = {
     "segfault": "crashed its process (exit code -11)", "abort": "crashed its process (exit code -6)",
     "exit": "crashed its process (exit code 7)", "killed": "ended twice from outside (exit code -9)",
-    "hang": "took longer than 8 s", "memory": "more memory than there is: use fewer --workers",
+    "hang": "took longer than 5 s", "memory": "more memory than there is: use fewer --workers",
     "bug": "nobody foresaw, please report it: KeyError('what')", "odd": "nobody foresaw", "huge": "xxx",
     "once": "done", "good": "done",
 }  # fmt: skip
@@ -78,7 +78,7 @@ def job_in(work: Path, **run: float) -> Job:
 
 def outcomes_of(folder: str, work: str) -> None:
     """Prints what comes of each recording: for the script above."""
-    for outcome in decode_all(tasks_of(Path(folder)), job_in(Path(work), deadline_s=8.0), 3, threading.Event()):
+    for outcome in decode_all(tasks_of(Path(folder)), job_in(Path(work), deadline_s=5.0), 3, threading.Event()):
         if outcome is not None:
             print(outcome.recording.path, getattr(outcome, "error", "done")[:200], flush=True)
 
@@ -145,9 +145,9 @@ def test_a_consumer_that_takes_longer_than_the_deadline_fails_no_recording(tmp_p
     for i in range(8):
         write_call(tmp_path / "in" / f"{i}.wav", call[:, : 8000 * 4])
     outcomes = []
-    for outcome in decoded(tasks_of(tmp_path / "in"), job_in(tmp_path / "work", deadline_s=6.0), 3):
+    for outcome in decoded(tasks_of(tmp_path / "in"), job_in(tmp_path / "work", deadline_s=4.0), 3):
         outcomes.append(outcome)
-        time.sleep(7 if len(outcomes) in (2, 5) else 0)
+        time.sleep(5 if len(outcomes) in (2, 5) else 0)
     assert [type(o) for o in outcomes] == [Decoded] * 8
 
 
