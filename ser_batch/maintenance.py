@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from ser_batch import results
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import Manifest, read_manifest, sync_folder
-from ser_batch.results import BROKEN, open_results, part_crc32, part_file
+from ser_batch.parts import part_crc32, part_file
+from ser_batch.results import BROKEN, open_results
 from ser_batch.schemas import TABLES, table_schemas
 
 SLACK_S = 0.02

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.inferred import infer_types, text_of, time_of
 from ser_batch.manifest import write_durably
+from ser_batch.parts import read_table
 from ser_batch.recordings import shown
-from ser_batch.results import read_table
 
 NAME_PATTERNS = {
     "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)-(?P<started_at>\d{8}-\d{6})"

@@ -26,10 +26,11 @@ from ser_batch.decoding import Decoded, Failed, Growing, Job, Task, Unchanged, s
 from ser_batch.errors import UsageError
 from ser_batch.inference import PendingSegment, Scorer
 from ser_batch.manifest import Identity
+from ser_batch.parts import read_known
 from ser_batch.planning import failed_before, to_do
 from ser_batch.progress import Progress
 from ser_batch.recordings import Found, find_recordings, shown
-from ser_batch.results import open_results, read_known
+from ser_batch.results import open_results
 from ser_batch.runlog import RunLog, check_place
 from ser_batch.workers import decode_all
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ser_batch.decoding import YOUNG_S, Stamp, Task, stamp_of
 from ser_batch.errors import UsageError
+from ser_batch.parts import Known
 from ser_batch.recordings import Found, Recording, shown
-from ser_batch.results import Known
 
 
 def to_do(found: Found, known: Mapping[str, Known], retry_failed: bool) -> list[Task]:

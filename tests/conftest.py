@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from ser_batch.audio import open_audio
-from ser_batch.results import read_table
+from ser_batch.parts import read_table
 from tests.bundle_fixture import write_tiny_bundle
 from tests.corpora_fixture import write_corpora
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ser_batch.results import read_table
+from ser_batch.parts import read_table
 from ser_batch.schemas import TABLES
 
 KEYS = {

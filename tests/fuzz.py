@@ -27,8 +27,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ser_batch.config import Config
+from ser_batch.parts import read_table
 from ser_batch.pipeline import run
-from ser_batch.results import read_table
 from tests.benchmarks.memory import tree_pss
 from tests.bundle_fixture import write_tiny_bundle
 from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode

@@ -70,7 +70,7 @@ def kill(process: BaseProcess, victim: str, rng: random.Random) -> bool:
 def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
     """What is not as it must be: in what is live, or, once a run has finished, in the whole directory."""
     from ser_batch.maintenance import verify
-    from ser_batch.results import read_table
+    from ser_batch.parts import read_table
     from tests.equality import differences
 
     if not (out / "manifest.json").exists():

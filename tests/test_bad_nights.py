@@ -16,10 +16,10 @@ from ser_batch.config import Config
 from ser_batch.decoding import decode
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.maintenance import verify
+from ser_batch.parts import read_table
 from ser_batch.pipeline import run
 from ser_batch.recordings import find_recordings
 from ser_batch.report.export import export_results
-from ser_batch.results import read_table
 from ser_batch.vad import SileroVad
 from tests.conftest import ROOT, ser, tables, write_call
 from tests.equality import differences

@@ -12,8 +12,8 @@ from praatio import textgrid
 from pyannote.database.util import load_rttm
 
 from ser_batch.errors import UsageError
+from ser_batch.parts import read_table
 from ser_batch.report.export import FORMATS, export_results
-from ser_batch.results import read_table
 from tests.conftest import ser
 from tests.results_fixture import LABELS, call, write_results
 

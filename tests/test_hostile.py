@@ -13,8 +13,8 @@ import soundfile
 
 import ser_batch
 from ser_batch.config import Config
+from ser_batch.parts import read_table
 from ser_batch.pipeline import run
-from ser_batch.results import read_table
 from ser_batch.timeline import total_s
 from tests.conftest import settle, write_call
 from tests.fuzz import MEMORY_GIB, make_batch, run_batch, seeds, suspicious

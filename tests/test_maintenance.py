@@ -10,7 +10,8 @@ import pytest
 from ser_batch import results as module
 from ser_batch.errors import ResultsError
 from ser_batch.maintenance import compact, repair, verify
-from ser_batch.results import open_results, read_known, read_table
+from ser_batch.parts import read_known, read_table
+from ser_batch.results import open_results
 from tests.conftest import ser, tables
 from tests.results_fixture import IDENTITY, call, write_results
 

@@ -11,7 +11,7 @@ import pytest
 from ser_batch.errors import UsageError
 from ser_batch.inferred import infer_types
 from ser_batch.metadata import NAME_PATTERNS, Sources, keep_metadata, read_metadata
-from ser_batch.results import read_table
+from ser_batch.parts import read_table
 from tests.results_fixture import call, write_results
 
 PATHS = ("billing/1001.wav", "billing/1002.wav", "delivery/1001.ogg")

@@ -10,9 +10,9 @@ import pytest
 
 from ser_batch.errors import UsageError
 from ser_batch.maintenance import verify
+from ser_batch.parts import read_table
 from ser_batch.report.export import FORMATS, export_results
 from ser_batch.report.nameless import hashed_path, hasher, load_key
-from ser_batch.results import read_table
 from tests.conftest import ser
 from tests.equality import differences
 from tests.results_fixture import call, write_results

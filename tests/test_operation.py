@@ -15,9 +15,9 @@ import torch
 from ser_batch.bundles import load_bundle
 from ser_batch.errors import AccountingError, UsageError
 from ser_batch.inference import Batch, Scorer
+from ser_batch.parts import read_table
 from ser_batch.progress import Progress
 from ser_batch.recordings import Recording
-from ser_batch.results import read_table
 from tests.conftest import EXAMPLES, ser, tables
 
 NO_NETWORK = """

@@ -18,8 +18,8 @@ import ser_batch
 from ser_batch.config import Config
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.features import sums
+from ser_batch.parts import read_table
 from ser_batch.pipeline import run
-from ser_batch.results import read_table
 from ser_batch.timeline import total_s
 from tests.conftest import ROOT, ser, settle, tables, write_call
 

@@ -12,7 +12,8 @@ import pytest
 from ser_batch import results as module
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import Identity
-from ser_batch.results import Rows, open_results, read_known, read_table
+from ser_batch.parts import read_known, read_table
+from ser_batch.results import Rows, open_results
 from ser_batch.schemas import table_schemas
 
 LABELS = ("calm", "angry")

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from ser_batch.errors import ResultsError
 from ser_batch.manifest import read_manifest
+from ser_batch.parts import part_crc32, part_file
 from ser_batch.recordings import shown
-from ser_batch.results import part_crc32, part_file
 
 MEMORY = "600MB"
 """What DuckDB may hold at once; what is more goes to a temporary folder."""

@@ -41,12 +41,15 @@ def make_tiny(folder: Path, number: int, source: Path) -> None:
     with soundfile.SoundFile(source) as file:
         file.seek(file.samplerate)
         speech = file.read(file.samplerate // 2, dtype="int16", always_2d=True)
-        soundfile.write(folder / "tiny.wav", speech, file.samplerate, subtype="ULAW")
-    os.utime(folder / "tiny.wav", (time.time() - 60,) * 2)
-    for i in range(1, number):
-        below = folder / f"{i // 1000:03}"
-        below.mkdir(exist_ok=True)
-        os.link(folder / "tiny.wav", below / f"{i:06}.wav")
+    for i in range(number):
+        path = folder / f"{i // 1000:03}" / f"{i:06}.wav"
+        path.parent.mkdir(exist_ok=True)
+        if i % 30_000 == 0:  # a file system allows so many names for one file, and not many more
+            soundfile.write(path, speech, 8000, subtype="ULAW")
+            os.utime(path, (time.time() - 60,) * 2)
+            source = path
+        else:
+            os.link(source, path)
 
 
 def tree_pss(process: psutil.Process) -> int:
