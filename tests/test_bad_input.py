@@ -138,7 +138,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp
         )
         work = tmp_path / "work"
         work.mkdir()
-        for path in [work, *tmp_path.parents[:2], tmp_path, folder]:
+        for path in [work, *tmp_path.parents[:3], tmp_path, folder]:
             path.chmod(0o777)
         said = subprocess.run(
             [sys.executable, "-c", code, str(folder), str(work)], capture_output=True, text=True, cwd=ROOT, check=True

@@ -272,7 +272,7 @@ def test_a_process_that_is_ended_from_outside_costs_nothing(tmp_path, tiny_bundl
         write_call(calls / f"{i}.wav", np.roll(call, 8000 * i, axis=1))
 
     def shoot(progress) -> None:
-        if progress.done and len(shot) < 2:
+        if progress.done and not shot:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # it may have ended by itself
                     if "spawn_main" in " ".join(child.cmdline()):
@@ -309,7 +309,9 @@ def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(tmp_path, tin
         write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 4))
     command = [sys.executable, "-m", "ser_batch", "analyze", calls, "--bundle", tiny_bundle, "--out", out]
     command = list(map(str, command))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # As in a terminal, also where whoever runs the tests ignores SIGHUP.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **heeding)
     while process.poll() is None and not any((out / ".work").glob("*/*.f32")):
         threading.Event().wait(0.01)
     process.send_signal(number)
