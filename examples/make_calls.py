@@ -38,25 +38,55 @@ BILLING = [
     Turn(AGENT, "I am sorry to hear that. Let me look at your account.", 0.6),
     Turn(CUSTOMER, "This is the third time I am calling about it!", 0.8, 190, 60, 0.5),
     Turn(AGENT, "I understand. I can see that the request is still open.", 0.3),
-    Turn(CUSTOMER, "Still open? I want my money back, and I want it today!", -0.5, 215, 75, 0.8),
+    Turn(
+        CUSTOMER,
+        "Still open? I want my money back, and I want it today!",
+        -0.5,
+        215,
+        75,
+        0.8,
+    ),
     Turn(AGENT, "I have just approved the refund. You will have it tomorrow.", 0.7),
     Turn(CUSTOMER, "Well. Thank you.", 0.9, 150, 40),
 ]
 DELIVERY = [
     Turn(AGENT, "Parcel service, you are speaking with Robin."),
-    Turn(CUSTOMER, "Hi! I just wanted to say that the parcel has arrived.", 0.4, 175, 60, 0.4),
+    Turn(
+        CUSTOMER,
+        "Hi! I just wanted to say that the parcel has arrived.",
+        0.4,
+        175,
+        60,
+        0.4,
+    ),
     Turn(AGENT, "That is good to hear. Is everything as you expected?", 0.4),
     Turn(CUSTOMER, "Oh yes, it is wonderful, thank you so much!", 0.3, 185, 70, 0.45),
 ]
 VOICEMAIL = [
-    Turn(CUSTOMER, "Hello, it is me again. Please call me back when you can. It is about the water.", 0.5, 140, 35)
+    Turn(
+        CUSTOMER,
+        "Hello, it is me again. Please call me back when you can. It is about the water.",
+        0.5,
+        140,
+        35,
+    )
 ]
 
 
 def speak(turn: Turn) -> np.ndarray:
     """One turn as a waveform at `SAMPLE_RATE`."""
     voice = "en-gb+f3" if turn.who == AGENT else "en-us+m3"
-    command = ["espeak-ng", "-v", voice, "-s", str(turn.speed), "-p", str(turn.pitch), "--stdout", turn.text]
+    command = [
+        "espeak-ng",
+        "-v",
+        voice,
+        "-s",
+        str(turn.speed),
+        "-p",
+        str(turn.pitch),
+        "--stdout",
+        turn.text,
+    ]
     wav = subprocess.run(command, check=True, capture_output=True).stdout
     waveform, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
     waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
@@ -71,7 +101,9 @@ def call(turns: list[Turn], seed: int) -> np.ndarray:
         start = max(0.0, end + turn.pause_s)
         end = start + len(waveform) / SAMPLE_RATE
         placed.append((int(start * SAMPLE_RATE), turn.who, waveform))
-    out = np.random.default_rng(seed).normal(0, 0.0008, (int((end + 0.5) * SAMPLE_RATE), 2))
+    out = np.random.default_rng(seed).normal(
+        0, 0.0008, (int((end + 0.5) * SAMPLE_RATE), 2)
+    )
     for start, who, waveform in placed:
         out[start : start + len(waveform), who] += waveform
     return out
@@ -80,12 +112,32 @@ def call(turns: list[Turn], seed: int) -> np.ndarray:
 def main() -> None:
     for folder in ("billing", "delivery"):
         (CALLS / folder).mkdir(parents=True, exist_ok=True)
-    soundfile.write(CALLS / "billing" / "1001.wav", call(BILLING, 1), SAMPLE_RATE, subtype="ULAW")
-    soundfile.write(CALLS / "delivery" / "2001.ogg", call(DELIVERY, 2), SAMPLE_RATE, format="OGG", subtype="OPUS")
-    soundfile.write(CALLS / "delivery" / "2002.wav", call(VOICEMAIL, 3)[:, CUSTOMER], SAMPLE_RATE, subtype="GSM610")
-    soundfile.write(CALLS / "billing" / "1002-silent.wav", np.zeros((4 * SAMPLE_RATE, 2)), SAMPLE_RATE, subtype="ULAW")
+    soundfile.write(
+        CALLS / "billing" / "1001.wav", call(BILLING, 1), SAMPLE_RATE, subtype="ULAW"
+    )
+    soundfile.write(
+        CALLS / "delivery" / "2001.ogg",
+        call(DELIVERY, 2),
+        SAMPLE_RATE,
+        format="OGG",
+        subtype="OPUS",
+    )
+    soundfile.write(
+        CALLS / "delivery" / "2002.wav",
+        call(VOICEMAIL, 3)[:, CUSTOMER],
+        SAMPLE_RATE,
+        subtype="GSM610",
+    )
+    soundfile.write(
+        CALLS / "billing" / "1002-silent.wav",
+        np.zeros((4 * SAMPLE_RATE, 2)),
+        SAMPLE_RATE,
+        subtype="ULAW",
+    )
     # What a recorder leaves that lost its disk: the first bytes of a header, and nothing behind them.
-    (CALLS / "billing" / "1003-broken.wav").write_bytes((CALLS / "billing" / "1001.wav").read_bytes()[:20])
+    (CALLS / "billing" / "1003-broken.wav").write_bytes(
+        (CALLS / "billing" / "1001.wav").read_bytes()[:20]
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ def main(paths: list[str]) -> None:
         for scored in analysis.segments:
             if scored.probabilities["angry"] >= 0.3:
                 start_s, end_s = scored.segment.start_s, scored.segment.end_s
-                print(f"  {start_s:6.2f} to {end_s:6.2f} s  angry {scored.probabilities['angry']:.0%}")
+                print(
+                    f"  {start_s:6.2f} to {end_s:6.2f} s  angry {scored.probabilities['angry']:.0%}"
+                )
 
 
 # Decoding runs in processes of its own, and each of them imports this file.

@@ -1,4 +1,4 @@
-from ser_batch.cli import main
+from ser_batch.cli.app import main
 
 if __name__ == "__main__":
     main()

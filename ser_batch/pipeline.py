@@ -1,58 +1,79 @@
 """Every stage in order: read this first.
 
-    find_recordings -> decode_all -> SegmentBatches -> Scorer -> Assembly -> rows -> ResultsWriter
+    sources     LocalSource.find        inputs -> recordings
+    results     tasks_for               recordings -> those that are new or changed
+    speech      decode                  recording -> speech regions and segments
+                                        (in processes of `engine`)
+    emotion     Scorer.score            segments -> probabilities, in common batches
+                Assembly                probabilities -> one analysed recording
+    results     result_rows             analysed recording -> rows
+                ResultsWriter           rows -> Parquet, live in one step
 
-`analyze` yields what it finds; `run` writes it to a results directory, and can be run again.
+`analyze` yields what it finds; `run` writes it to a results directory, and can be run
+again every night.
 """
 
 import os
-import platform
-import resource
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from ser_batch import __version__
-from ser_batch.analysis import Analysis, Assembly, rows
-from ser_batch.bundles import load_bundle
-from ser_batch.config import Config
-from ser_batch.decoding import Decoded, Failed, Growing, Job, Task, Unchanged, stamp_of
+from ser_batch.config.options import Config
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.network_scorer import NetworkScorer
+from ser_batch.emotion.scorer import Scorer
+from ser_batch.engine.engine import TICK, Engine
+from ser_batch.engine.machine import divided_cores
+from ser_batch.engine.processes import LocalProcesses
+from ser_batch.engine.progress import Progress
+from ser_batch.engine.record import Journal, run_record
+from ser_batch.engine.runlog import RunLog, check_place
+from ser_batch.engine.stages import finished_recordings
 from ser_batch.errors import UsageError
-from ser_batch.inference import PendingSegment, Scorer
-from ser_batch.manifest import Identity
-from ser_batch.parts import read_known
-from ser_batch.planning import failed_before, to_do
-from ser_batch.progress import Progress
-from ser_batch.recordings import Found, find_recordings, shown
-from ser_batch.results import open_results
-from ser_batch.runlog import RunLog, check_place
-from ser_batch.workers import decode_all
+from ser_batch.results.analysed import result_rows
+from ser_batch.results.known import read_known
+from ser_batch.results.manifest import Identity
+from ser_batch.results.planning import count_failed_before, tasks_for
+from ser_batch.results.writing import ResultsWriter, open_writer
+from ser_batch.sources.local import LocalSource
+from ser_batch.sources.source import Found
+from ser_batch.speech.decoded import Job, Task
+from ser_batch.speech.waveforms import LocalWaveforms
 
 
-def analyze(paths: Iterable[str | os.PathLike[str]], config: Config | None = None) -> Iterator[Analysis]:
-    """Analyses recordings and yields each as it is done; nothing is written.
+def analyze(
+    paths: Iterable[str | os.PathLike[str]],
+    config: Config | None = None,
+    *,
+    scorer: Scorer | None = None,
+    engine: Engine | None = None,
+) -> Iterator[Analysis]:
+    """Analyse recordings and yield each as it is done; nothing is written.
 
     Args:
         paths: files, folders, globs or `@list.txt`, as `ser analyze` takes them.
         config: all options; None for the defaults.
+        scorer: a model that is loaded already; None for that of the configuration.
+        engine: who decodes; None for processes of this machine. Those import the main
+            script, which needs `if __name__ == "__main__":` around what it does.
 
     Raises:
         UsageError: a path does not exist, or an option cannot be met here.
     """
-    config = config or Config()
-    found = find_recordings(os.fspath(path) for path in paths)
-    scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
+    config, source = config or Config(), LocalSource()
+    scorer = scorer or _scorer(config)
+    found = source.find(os.fspath(path) for path in paths)
+    tasks = [Task(recording, source.stamp(recording)) for recording in found.recordings]
+    engine = engine or _processes(config, scorer, len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
-        tasks = [Task(recording, stamp_of(recording)) for recording in found.recordings]
-        for outcome in _outcomes(tasks, config, scorer, Path(work), threading.Event()):
-            if isinstance(outcome, Analysis):
-                yield outcome
+        job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
+        stop = threading.Event()
+        for finished in finished_recordings(tasks, job, engine, scorer, stop):
+            if isinstance(finished, Analysis):
+                yield finished
 
 
 def run(
@@ -61,160 +82,104 @@ def run(
     config: Config,
     stop: threading.Event,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    engine: Engine | None = None,
 ) -> Progress:
-    """Brings a results directory up to date with its inputs: new and changed recordings are analysed.
+    """Bring a results directory up to date: analyse recordings that are new or changed.
 
-    Once `stop` is set, no more recordings are begun, and those that are done are committed.
-    `on_progress` is called at least about once a second.
+    Args:
+        inputs: as `ser analyze` takes them.
+        out: the results directory; made where there is none.
+        config: all options.
+        stop: once it is set, no more recordings are begun, and those that are done are
+            committed.
+        on_progress: called at least about once a second.
+        engine: who decodes; None for processes of this machine.
 
     Raises:
         UsageError: the inputs, the options or the results directory cannot be used.
     """
-    found = find_recordings(inputs)
-    scorer = Scorer(load_bundle(config.score.bundle), config.run.device)
-    bundle = scorer.bundle
-    identity = Identity(bundle.model_id, config.hash(), bundle.labels)
+    source, scorer = LocalSource(), _scorer(config)
+    found = source.find(inputs)
+    identity = _identity(config, scorer)
     check_place(config.run.log_file, out)
-    with RunLog(config.run.log_file) as log, open_results(out, identity) as results:
-        tasks = to_do(found, results.known, config.run.retry_failed)
-        progress = Progress(len(found.recordings), found.ignored, found.unreadable)
-        progress.skipped, progress.held = progress.found - len(tasks), len(results.known)
-        progress.failed_before = failed_before(found, results.known, tasks)
-        progress.sizes = {task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks}
-        progress.total_bytes = sum(progress.sizes.values())
-        record = _record(inputs, config, scorer)
-        results.write_record(record | {"finished_at": None, "counts": progress.counts()})
-        log.write("run started", out=shown(os.path.abspath(out)), to_do=len(tasks), **record)
-        try:
-            for outcome in _outcomes(tasks, config, scorer, results.work, stop):
-                if outcome is not None:
-                    progress.count(outcome)
-                    log.write("recording", **_event(outcome))
-                if isinstance(outcome, Analysis):
-                    results.add(rows(outcome, identity))
+    with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
+        tasks = tasks_for(found, writer.known, source, config.run.retry_failed)
+        record = run_record(inputs, config, scorer)
+        progress = _progress(found, tasks, writer, scorer)
+        journal = Journal(record, writer.write_record, log, progress)
+        journal.begin(os.path.abspath(out))
+        engine = engine or _processes(config, scorer, len(tasks))
+        job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
+        with _committing(writer, journal):
+            for finished in finished_recordings(tasks, job, engine, scorer, stop):
+                if finished is not TICK:
+                    journal.count(finished)
+                if isinstance(finished, Analysis):
+                    writer.add(result_rows(finished, identity))
                 if config.run.strict and progress.failed:
                     stop.set()
-                results.commit_if_due()
+                writer.commit_if_due()
                 on_progress(progress)
-        except UsageError:
-            results.clear_work()  # the room that its waveforms took may be what the rows need
-            raise
-        finally:
-            # What is done stays done, whatever ended the loop.
-            results.commit()
-            log.write("committed", recordings=len(results.known))
-        progress.interrupted = stop.is_set() and progress.pending > 0
-        finished = {"finished_at": datetime.now(UTC).isoformat(), "interrupted": progress.interrupted}
-        finished["peak_memory_bytes"] = peak_memory_bytes()
-        results.write_record(record | finished | {"counts": progress.counts()})
-        log.write("run finished", **finished, **progress.counts())
-        progress.check(found.recordings, results.known)
+        journal.end(interrupted=stop.is_set())
+        progress.check(found.recordings, writer.known)
     return progress
 
 
-def _event(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
-    """What a log says of a recording."""
-    recording = outcome.outcome.recording if isinstance(outcome, Analysis) else outcome.recording
-    said: dict[str, Any] = {"recording_id": recording.recording_id, "path": shown(recording.path)}
-    match outcome:
-        case Unchanged():
-            return said | {"status": "skipped"}
-        case Growing():
-            return said | {"status": "growing"}
-        case Analysis(outcome=Failed() as failed):
-            return said | {"status": "failed", "error": failed.error}
-        case _:
-            decoded = outcome.outcome
-            assert isinstance(decoded, Decoded)
-            return said | {"status": "done", "duration_s": decoded.duration_s, "segments": len(outcome.segments)}
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held, and the largest of those that it has waited for."""
-    return 1024 * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+@contextmanager
+def _committing(writer: ResultsWriter, journal: Journal) -> Iterator[None]:
+    """Commit what is done, whatever ends the block."""
+    try:
+        yield
+    except UsageError:
+        # The room that its waveforms took may be what the rows need.
+        writer.clear_work()
+        raise
+    finally:
+        writer.commit()
+        journal.committed(len(writer.known))
 
 
 def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[Task]]:
-    """What `run` would do: all recordings that are there, and those of them that it would analyse.
+    """Return what `run` would find, and what of it it would analyse.
 
     Raises:
         UsageError: as `run` would.
     """
-    found = find_recordings(inputs)
+    source = LocalSource()
+    found = source.find(inputs)
     bundle = load_bundle(config.score.bundle)
-    known = read_known(out, Identity(bundle.model_id, config.hash(), bundle.labels))
-    return found, to_do(found, known, config.run.retry_failed)
+    identity = Identity(bundle.model_id, config.hash(), bundle.labels)
+    known = read_known(out, identity)
+    return found, tasks_for(found, known, source, config.run.retry_failed)
 
 
-def _outcomes(
-    tasks: Sequence[Task], config: Config, scorer: Scorer, work: Path, stop: threading.Event
-) -> Iterator[Analysis | Unchanged | Growing | None]:
-    """Both stages: recordings are decoded, their segments scored in common batches, and each recording
-    handed on once it is whole. None about every second, so that the caller can look after other things."""
-    if not tasks:
-        return
-    # Half of the cores decode and half score: on a CPU the two take about the same time.
-    cores = usable_cores()
-    threads = 1 if scorer.device.type == "cuda" else max(1, cores // 2)
-    workers = min(config.run.workers or max(1, cores - threads), len(tasks))
-    job = Job(config, scorer.bundle.features.sample_rate, work)
-    ready: list[Analysis | Unchanged | Growing] = []
-    waiting: dict[str, Assembly] = {}
-
-    def items() -> Iterator[PendingSegment | None]:
-        for outcome in decode_all(tasks, job, workers, stop):
-            match outcome:
-                case None:
-                    yield None
-                case Decoded():
-                    assembly = Assembly(outcome, scorer, config.score.abstain_below, work)
-                    if assembly.left:
-                        waiting[outcome.recording.recording_id] = assembly
-                        yield from assembly.items()
-                    else:
-                        ready.append(assembly.finish())
-                case Failed():
-                    ready.append(Analysis(outcome, []))
-                case _:
-                    ready.append(outcome)
-
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        for scores in scorer.score(items(), config.run.batch_size):
-            for (recording_id, number), probabilities, loudness in zip(*scores or ((), (), ()), strict=True):
-                waiting[recording_id].add(number, probabilities, float(loudness))
-                if not waiting[recording_id].left:
-                    ready.append(waiting.pop(recording_id).finish())
-            yield from ready
-            ready.clear()
-            yield None
-        yield from ready
-    finally:
-        torch.set_num_threads(threads_before)
+def _scorer(config: Config) -> Scorer:
+    return NetworkScorer(load_bundle(config.score.bundle), config.run.device)
 
 
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, or less where its container has a quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cores
+def _identity(config: Config, scorer: Scorer) -> Identity:
+    return Identity(scorer.model_id, config.hash(), scorer.labels)
 
 
-def _record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:
-    """What is used, for `run.json`."""
-    names = ("torch", "torchaudio", "onnxruntime", "silero-vad", "soundfile", "av", "soxr", "numpy", "pyarrow")
-    bundle = scorer.bundle
-    return {
-        "ser_version": __version__,
-        "started_at": datetime.now(UTC).isoformat(),
-        "inputs": [shown(given) for given in inputs],
-        "model": {"id": bundle.model_id, "labels": bundle.labels, "licence": bundle.licence},
-        "config": config.to_dict(),
-        "config_hash": config.hash(),
-        "device": str(scorer.device),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+def _processes(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:
+    decoding, _ = divided_cores(scorer.device.type == "cuda")
+    return LocalProcesses(min(config.run.workers or decoding, max(1, n_tasks)))
+
+
+def _progress(
+    found: Found, tasks: Sequence[Task], writer: ResultsWriter, scorer: Scorer
+) -> Progress:
+    sizes = {
+        task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks
     }
+    return Progress(
+        found=len(found.recordings),
+        ignored=found.ignored,
+        unreadable=found.unreadable,
+        skipped=len(found.recordings) - len(tasks),
+        failed_before=count_failed_before(found, writer.known, tasks),
+        held=len(writer.known),
+        sizes=sizes,
+        total_bytes=sum(sizes.values()),
+        licence=scorer.licence,
+    )

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from ser_batch.bundles import Bundle, save_bundle
-from ser_batch.calibration import Calibration
-from ser_batch.features import FeatureConfig
-from ser_batch.model import CnnBiLstm, ConvConfig, NetworkConfig
-from ser_batch.training.corpora import LABELS
+from ser_batch.emotion.bundles import Bundle, save_bundle
+from ser_batch.emotion.calibration import Calibration
+from ser_batch.emotion.features import FeatureConfig
+from ser_batch.emotion.network import CnnBiLstm, ConvConfig, NetworkConfig
+from ser_batch.training.corpora.labels import LABELS
 
 
 def write_tiny_bundle(folder: Path) -> Path:

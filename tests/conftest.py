@@ -12,10 +12,10 @@ import pytest
 import soundfile
 import torch
 
-from ser_batch.audio import open_audio
-from ser_batch.parts import read_table
+from ser_batch.audio.opening import open_audio
 from tests.bundle_fixture import write_tiny_bundle
 from tests.corpora_fixture import write_corpora
+from tests.tables import read_table
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples" / "calls"

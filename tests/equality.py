@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ser_batch.parts import read_table
-from ser_batch.schemas import TABLES
+from ser_batch.results.schemas import TABLES
+from tests.tables import read_table
 
 KEYS = {
     "recordings": ("recording_id",),

@@ -26,11 +26,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ser_batch.config import Config
-from ser_batch.parts import read_table
+from ser_batch.config.options import Config
 from ser_batch.pipeline import run
 from tests.benchmarks.memory import tree_pss
 from tests.bundle_fixture import write_tiny_bundle
+from tests.tables import read_table
 from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode
 
 DEADLINE_S = 60.0

@@ -33,10 +33,10 @@ def analyse(calls: Path, bundle: str, out: Path) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    import ser_batch.results
-    from ser_batch.cli import main
+    import ser_batch.results.writing
+    from ser_batch.cli.app import main
 
-    ser_batch.results.COMMIT_S = 0
+    ser_batch.results.writing.COMMIT_S = 0
     sys.argv = ["ser", "analyze", str(calls), "--bundle", bundle, "--workers", "2", "--quiet", "--out", str(out)]
     main()
 
@@ -69,9 +69,9 @@ def kill(process: BaseProcess, victim: str, rng: random.Random) -> bool:
 
 def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
     """What is not as it must be: in what is live, or, once a run has finished, in the whole directory."""
-    from ser_batch.maintenance import verify
-    from ser_batch.parts import read_table
+    from ser_batch.results.maintenance import verify
     from tests.equality import differences
+    from tests.tables import read_table
 
     if not (out / "manifest.json").exists():
         if finished:
@@ -92,7 +92,7 @@ def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
 
 
 def _parts(out: Path) -> list[str]:
-    from ser_batch.manifest import read_manifest
+    from ser_batch.results.manifest import read_manifest
 
     return [f"{part}.parquet" for part in read_manifest(out).parts]
 

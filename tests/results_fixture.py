@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ser_batch.manifest import Identity
-from ser_batch.results import Rows, open_results
-from ser_batch.timeline import Segment, overlap_s, total_s
+from ser_batch.intervals import Interval, overlap_s, total_s
+from ser_batch.results.manifest import Identity
+from ser_batch.results.rows import Rows
+from ser_batch.results.writing import open_writer
 
 LABELS = ("neutral", "happy", "angry", "fearful")
 IDENTITY = Identity("m@1", "c", LABELS)
@@ -25,6 +26,7 @@ def call(
     duration_s: float = 100.0,
     roles: Sequence[str | None] = ("agent", "customer"),
     error: str | None = None,
+    error_detail: str | None = None,
     day: int = 0,
     input_root: str = "/in",
     scored_role: str = "customer",
@@ -34,12 +36,13 @@ def call(
     A label is given where a probability is above 0.4.
     """
     recording_id = hashlib.sha256(path.encode()).hexdigest()[:16]
-    tracks = [[Segment(*span) for span in spans] for spans in (agent, customer)][: len(roles)]
+    tracks = [[Interval(*span) for span in spans] for spans in (agent, customer)][: len(roles)]
     talk = [total_s(track) for track in tracks]
     named = roles[0] is not None
     row: dict[str, Any] = {
         "recording_id": recording_id, "path": path, "input_root": input_root, "size_bytes": 1, "content_hash": "x",
         "modified_at": FIRST + timedelta(days=day), "status": "failed" if error else "done", "error": error,
+        "error_detail": error_detail,
     }  # fmt: skip
     if not error:
         row |= {
@@ -65,14 +68,14 @@ def call(
         "start_s": [s[0] for s in scored], "end_s": [s[1] for s in scored],
         "label": [label if p[label] > 0.4 else None for p, label in zip(every, best, strict=True)],
         "confidence": [p[label] for p, label in zip(every, best, strict=True)],
-        **{f"p_{label}": [p[label] for p in every] for label in LABELS}, "loudness_dbfs": [-20.0] * n,
+        **{f"p_{label}": [p[label] for p in every] for label in LABELS}, "level_dbfs": [-20.0] * n,
     }  # fmt: skip
     return Rows(row, speech if regions and not error else {}, segments if n and not error else {})
 
 
 def write_results(directory: Path, *calls: Rows, identity: Identity = IDENTITY, parts: int = 1) -> Path:
     """A results directory with these calls, in so many commits."""
-    with open_results(directory, identity) as writer:
+    with open_writer(directory, identity) as writer:
         for i in range(parts):
             for rows in calls[i::parts]:
                 writer.add(rows)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_batch.errors import UsageError
-from ser_batch.training import augmentation as aug
-from ser_batch.training.conditions import heard
+from ser_batch.training.data import augmentation as aug
+from ser_batch.training.evaluation.conditions import in_condition
 
 RATE = 8000
 EVERYTHING = aug.AugmentationConfig(
@@ -119,7 +119,7 @@ def test_nothing_is_changed_by_default_and_gain_clips_at_full_scale():
 @pytest.mark.parametrize("rate", [8000, 22050])
 def test_a_condition_sounds_the_same_every_time_and_keeps_the_length(condition, rate):
     waves = [tone(300)[:5000], tone(500)]
-    one, two = (heard(waves, rate, condition) for _ in range(2))
+    one, two = (in_condition(waves, rate, condition) for _ in range(2))
     for before, a, b in zip(waves, one, two, strict=True):
         assert np.array_equal(a, b)
         assert (len(a), a.dtype) == (len(before), np.float32)
@@ -129,4 +129,4 @@ def test_a_condition_sounds_the_same_every_time_and_keeps_the_length(condition, 
 
 def test_an_unknown_condition_is_refused_with_those_there_are():
     with pytest.raises(UsageError, match="choose of clean, g711"):
-        heard([tone(300)], RATE, "underwater")
+        in_condition([tone(300)], RATE, "underwater")

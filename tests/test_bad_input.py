@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_batch.config import Config
+from ser_batch.config.options import Config
 from ser_batch.pipeline import run
-from ser_batch.recordings import find_recordings, shown
+from ser_batch.results import live_parts
+from ser_batch.sources.local import LocalSource
+from ser_batch.sources.search import find_recordings
+from ser_batch.speech.decoded import Task
+from ser_batch.text import printable
 from tests.conftest import ROOT, ser, settle, tables, write_call
+from tests.decoding_fixture import job_in
 from tests.test_audio import wav_header
 
 NAMES = ["with spaces.wav", "émoji 📞.wav", "two\nlines.wav", "[brackets] {x}.wav", "=1+1.wav", "a" * 251 + ".wav"]
@@ -60,7 +65,7 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(tmp_pa
     }  # fmt: skip
     assert not [path for path, error in failed.items() if path in error]  # a reason tells no names
     assert "0 bytes" in failed["empty.wav"]
-    assert "no audio" in failed["text.wav"]
+    assert "unrecognised audio format" in failed["text.wav"]
     assert "no samples" in failed["no-samples.wav"]
     assert "leads nowhere" in failed["dangling.wav"]
     assert "symbolic links" in failed["circle.wav"]
@@ -74,14 +79,14 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(tmp_pa
 
 
 def test_a_file_that_grows_while_it_cannot_be_read_yet_gets_no_failed_row(tmp_path, tiny_bundle, monkeypatch):
-    import ser_batch.decoding as decoding
-    from ser_batch.vad import SileroVad
+    import ser_batch.speech.decoding as decoding
+    from ser_batch.speech.silero import SileroVad
 
     path = tmp_path / "x.m4a"
     path.write_bytes(b"\0\0\0\x18ftypM4A ")
     recording = find_recordings([str(path)]).recordings[0]
-    task = decoding.Task(recording, decoding.stamp_of(recording))
-    job = decoding.Job(Config(), 8000, tmp_path / "work")
+    task = Task(recording, LocalSource().stamp(recording))
+    job = job_in(tmp_path / "work")
     monkeypatch.setattr(decoding, "YOUNG_S", 0.1)
     assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Failed)
     path.write_bytes(path.read_bytes() + bytes(1000))
@@ -105,7 +110,7 @@ def test_names_of_any_kind_are_only_names(tmp_path, settings, call):
     settle(folder)
     rows = rows_of(folder, tmp_path / "out", settings)
     assert {row["status"] for row in rows.values()} == {"done"}
-    assert set(rows) == {shown(name) for name in NAMES} | {"not-utf8-\\xff.wav"}
+    assert set(rows) == {printable(name) for name in NAMES} | {"not-utf8-\\xff.wav"}
     assert "two\\nlines.wav" in rows
     said = ser("report", tmp_path / "out")
     assert said.returncode == 0
@@ -128,13 +133,16 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp
     else:
         code = (
             "import os, sys\n"
-            "from pathlib import Path; from ser_batch.decoding import *; from ser_batch.recordings import *\n"
-            "from ser_batch.vad import SileroVad; from ser_batch.config import Config\n"
+            "from pathlib import Path\n"
+            "from ser_batch.sources.search import find_recordings\n"
+            "from ser_batch.speech.decoding import decode\n"
+            "from ser_batch.speech.silero import SileroVad\n"
+            "from tests.decoding_fixture import job_in, tasks_of\n"
             "vad = SileroVad(); os.setegid(65534); os.seteuid(65534)\n"
-            "found = find_recordings([sys.argv[1]]); print(found.unreadable)\n"
-            "job = Job(Config(), 8000, Path(sys.argv[2]))\n"
-            "for r in found.recordings:\n"
-            "    print(r.path, getattr(decode(Task(r, stamp_of(r)), job, vad), 'error', 'done'))\n"
+            "print(find_recordings([sys.argv[1]]).unreadable)\n"
+            "for task in tasks_of([sys.argv[1]]):\n"
+            "    outcome = decode(task, job_in(Path(sys.argv[2])), vad)\n"
+            "    print(task.recording.path, getattr(outcome, 'error', 'done'))\n"
         )
         work = tmp_path / "work"
         work.mkdir()
@@ -145,7 +153,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp
         ).stdout
         assert "closed" in said.splitlines()[0]
         assert "good.wav done" in said
-        assert "secret.wav may not be read" in said or "secret.wav cannot be read: Permission denied" in said
+        assert "secret.wav no permission to read it" in said or "secret.wav cannot be read" in said
         return
     assert rows["good.wav"]["status"] == "done"
     assert "read" in rows["secret.wav"]["error"]
@@ -207,18 +215,17 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path, calls, ti
 def test_a_full_disk_ends_the_run_with_a_message_and_the_next_run_goes_on(
     tmp_path, calls, tiny_bundle, monkeypatch, settings
 ):
-    import ser_batch.results as results
     from ser_batch.errors import ResultsError
 
-    real = results.pq.write_table
+    real = live_parts.pq.write_table
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.pq, "write_table", full)
+    monkeypatch.setattr(live_parts.pq, "write_table", full)
     with pytest.raises(ResultsError, match="No space left on device.*make room"):
         run([str(calls)], tmp_path / "out", settings, threading.Event())
-    monkeypatch.setattr(results.pq, "write_table", real)
+    monkeypatch.setattr(live_parts.pq, "write_table", real)
     assert run([str(calls)], tmp_path / "out", settings, threading.Event()).done == 4
     assert len(tables(tmp_path / "out")["recordings"]) == 5
 
@@ -227,7 +234,7 @@ def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(tmp
     # A limit on the size of files stands for a full disk; the workers inherit it.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from ser_batch.cli import main\n"
+        "from ser_batch.cli.app import main\n"
         "if __name__ == '__main__':\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); main()\n"
     )

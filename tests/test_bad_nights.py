@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pytest
 
-import ser_batch.results as results
-from ser_batch import pipeline
-from ser_batch.config import Config
-from ser_batch.decoding import decode
+from ser_batch.config.options import Config
+from ser_batch.engine.engine import TICK
 from ser_batch.errors import ResultsError, UsageError
-from ser_batch.maintenance import verify
-from ser_batch.parts import read_table
 from ser_batch.pipeline import run
-from ser_batch.recordings import find_recordings
-from ser_batch.report.export import export_results
-from ser_batch.vad import SileroVad
+from ser_batch.reporting.export.exporting import export_results
+from ser_batch.results import live_parts
+from ser_batch.results.maintenance import verify
+from ser_batch.results.results import open_results
+from ser_batch.sources.search import find_recordings
+from ser_batch.speech.decoding import decode
+from ser_batch.speech.silero import SileroVad
 from tests.conftest import ROOT, ser, tables, write_call
 from tests.equality import differences
+from tests.tables import read_table
 
 
 @pytest.fixture
@@ -64,23 +65,23 @@ def test_an_empty_mount_point_is_no_quiet_success(calls, tmp_path, tiny_bundle):
 
 
 def test_rows_are_committed_also_where_waveforms_have_filled_the_disk(calls, tmp_path, settings, monkeypatch):
-    real = results.pq.write_table
+    real = live_parts.pq.write_table
 
     def full(table, file, **options):
         if (tmp_path / "out" / ".work").exists():
             raise OSError(28, "No space left on device")
         real(table, file, **options)
 
-    def decode_some(tasks, job, workers, stop):
-        for task in tasks[:3]:
-            yield decode(task, job, SileroVad())
-            yield None
-        raise UsageError("the working directory is full; make room")
+    class FullDisk:
+        def decode(self, tasks, job, stop):
+            for task in tasks[:3]:
+                yield decode(task, job, SileroVad())
+                yield TICK
+            raise UsageError("the working directory is full; make room")
 
-    monkeypatch.setattr(results.pq, "write_table", full)
-    monkeypatch.setattr(pipeline, "decode_all", decode_some)
+    monkeypatch.setattr(live_parts.pq, "write_table", full)
     with pytest.raises(UsageError, match="working directory is full"):
-        analysed(calls, tmp_path / "out", settings)
+        run([str(calls)], tmp_path / "out", settings, threading.Event(), engine=FullDisk())
     assert len(read_table(tmp_path / "out", "recordings")) == 3
 
 
@@ -111,7 +112,7 @@ def test_one_flipped_bit_is_never_reported_as_a_figure(calls, tmp_path, settings
             part.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
             assert not verify(out).sound
             with pytest.raises(ResultsError, match="is damaged .its checksum differs.*--repair"):
-                export_results(out, "csv", tmp_path / "csv")
+                export_results(open_results(out), "csv", tmp_path / "csv")
         part.write_bytes(whole)
     assert verify(out).sound
     manifest = json.loads((out / "manifest.json").read_text())
@@ -119,7 +120,7 @@ def test_one_flipped_bit_is_never_reported_as_a_figure(calls, tmp_path, settings
         del part["crc32"]  # as earlier versions wrote it
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert verify(out).sound
-    export_results(out, "csv", tmp_path / "csv")
+    export_results(open_results(out), "csv", tmp_path / "csv")
 
 
 def test_what_may_not_be_read_now_is_not_put_aside(calls, tmp_path, settings, monkeypatch):
@@ -129,7 +130,7 @@ def test_what_may_not_be_read_now_is_not_put_aside(calls, tmp_path, settings, mo
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ser_batch.maintenance.pq.ParquetFile", forbidden)
+        patch.setattr("ser_batch.results.maintenance.pq.ParquetFile", forbidden)
         with pytest.raises(ResultsError, match="may not be read"):
             verify(tmp_path / "out")
     assert verify(tmp_path / "out").sound

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
-from ser_batch.bundles import load_bundle, shipped_bundles
-from ser_batch.calibration import Calibration, fit_calibration
+from ser_batch.emotion.bundles import load_bundle, shipped_bundles
+from ser_batch.emotion.calibration import Calibration, fit_calibration
 from ser_batch.errors import BundleError
-from ser_batch.training.corpora import LABELS
+from ser_batch.training.corpora.labels import LABELS
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from ser_batch.cli import app
+from ser_batch.cli.app import app
 from tests.conftest import EXAMPLES, ROOT, ser, tables
 
 COMMANDS = (
@@ -32,7 +32,7 @@ COMMANDS = (
 def test_help_names_every_command_and_imports_no_torch():
     code = (
         "import sys; sys.argv = ['ser', '--help']\n"
-        "from ser_batch.cli import main\n"
+        "from ser_batch.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'pyarrow', 'onnxruntime', 'librosa', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -46,7 +46,7 @@ def test_a_report_imports_no_torch(calls, tmp_path, tiny_bundle):
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     code = (
         f"import sys; sys.argv = ['ser', 'report', {str(tmp_path / 'out')!r}]\n"
-        "from ser_batch.cli import main\n"
+        "from ser_batch.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )
@@ -59,7 +59,7 @@ def test_a_run_ends_with_a_summary_and_with_what_to_type_next(calls, tmp_path, t
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert said.returncode == 3
     assert "5 recordings: 4 done, 1 failed" in said.stdout
-    assert "failed: billing/1003-broken.wav: is no audio" in said.stdout
+    assert "failed: billing/1003-broken.wav: unrecognised audio format" in said.stdout
     assert f"Next: ser report {tmp_path}/out" in said.stdout
     assert "for tests" in said.stdout  # the bundle's licence
     assert "--roles agent,customer" in said.stdout
@@ -93,7 +93,7 @@ def test_metadata_given_to_a_run_are_kept_for_every_report(calls, tmp_path, tiny
 def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--quiet")
     assert (said.stdout, said.returncode) == ("", 3)
-    assert said.stderr.startswith("failed: billing/1003-broken.wav: is no audio")
+    assert said.stderr.startswith("failed: billing/1003-broken.wav: unrecognised audio format")
 
 
 def test_a_dry_run_lists_and_writes_nothing(calls, tmp_path, tiny_bundle):
@@ -154,7 +154,7 @@ def test_predict_names_the_emotion_of_clips_and_fails_for_what_is_none(calls, ti
     prediction = json.loads(line)
     assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert prediction["label"] in {*prediction["probabilities"], None}
-    assert "1003-broken.wav: is no audio" in said.stderr
+    assert "1003-broken.wav: unrecognised audio format" in said.stderr
     assert "2002.wav" in ser("predict", clips[0], "--bundle", tiny_bundle).stdout
 
 
@@ -174,7 +174,7 @@ def test_doctor_finds_a_sound_installation_sound():
 
 
 def test_doctor_says_what_to_do_about_a_pair_that_does_not_fit(monkeypatch):
-    import ser_batch.installation as installation
+    import ser_batch.cli.installation as installation
 
     real = installation.version
     monkeypatch.setattr(installation, "version", lambda name: "2.15.0" if name == "torch" else real(name))

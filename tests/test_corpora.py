@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from ser_batch.errors import CorpusError
-from ser_batch.training.corpora import LABELS, with_labels
-from ser_batch.training.data import load_utterances
-from ser_batch.training.material import duplicates, prepare
-from ser_batch.training.readers import LAYOUTS, PUBLISHED, read_corpora, read_corpus
+from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.corpora.layouts import LAYOUTS
+from ser_batch.training.corpora.readers import PUBLISHED, read_corpora, read_corpus
+from ser_batch.training.corpora.relabelling import with_labels
+from ser_batch.training.data.material import duplicates, prepare
+from ser_batch.training.data.utterances import load_utterances
 from tests.conftest import ser
 from tests.corpora_fixture import write_clip
 
@@ -229,7 +231,7 @@ def test_a_member_that_does_not_unpack_or_claims_too_much_is_left_out_by_name(tm
     loaded, broken = load_utterances(read_corpus(f"ravdess={tmp_path / 'r.zip'}").clips, 8000, False, iter)
     assert len(loaded) == 1
     assert "cannot be read from its archive" in next(iter(broken.values()))
-    monkeypatch.setattr("ser_batch.training.sources.MEMBER_BYTES", 1000)
+    monkeypatch.setattr("ser_batch.training.corpora.files.MEMBER_BYTES", 1000)
     loaded, broken = load_utterances(read_corpus(f"ravdess={tmp_path / 'r.zip'}").clips, 8000, False, iter)
     assert not loaded
     assert all("claims to hold" in reason for reason in broken.values())

@@ -12,10 +12,11 @@ from praatio import textgrid
 from pyannote.database.util import load_rttm
 
 from ser_batch.errors import UsageError
-from ser_batch.parts import read_table
-from ser_batch.report.export import FORMATS, export_results
+from ser_batch.reporting.export.exporting import FORMATS, export_results
+from ser_batch.results.results import open_results
 from tests.conftest import ser
 from tests.results_fixture import LABELS, call, write_results
+from tests.tables import read_table
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def results(tmp_path) -> Path:
 
 def exported(results: Path, format_: str, tmp_path: Path) -> Path:
     out = tmp_path / f"export.{format_}"
-    export_results(results, format_, out)
+    export_results(open_results(results), format_, out)
     return out
 
 
@@ -132,9 +133,11 @@ def test_duckdb_has_the_tables_and_views_that_answer(results, tmp_path):
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_results_without_a_call_are_exported_too(tmp_path, format_):
-    export_results(write_results(tmp_path / "none"), format_, tmp_path / "export")
+    export_results(open_results(write_results(tmp_path / "none")), format_, tmp_path / "export")
     assert (tmp_path / "export").exists()
-    export_results(write_results(tmp_path / "failed", call("a.wav", error="x")), format_, tmp_path / "again")
+    export_results(
+        open_results(write_results(tmp_path / "failed", call("a.wav", error="x"))), format_, tmp_path / "again"
+    )
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
@@ -142,9 +145,9 @@ def test_an_export_that_is_there_is_not_overwritten_by_another_kind(results, tmp
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="is not empty"):
-        export_results(results, "csv", tmp_path / "there")
+        export_results(open_results(results), "csv", tmp_path / "there")
     with pytest.raises(UsageError, match="xlsx is written to a file"):
-        export_results(results, "xlsx", tmp_path / "there")
+        export_results(open_results(results), "xlsx", tmp_path / "there")
     assert (tmp_path / "there" / "mine.txt").read_text() == "precious"
 
 
@@ -174,7 +177,7 @@ def test_a_damaged_part_is_said_to_be_damaged(results, tmp_path):
 
 def test_a_file_that_leads_out_of_its_folder_stays_within(tmp_path):
     directory = write_results(tmp_path / "out", call("../../up.wav", [(0, 5)], [(6, 9)], [(6, 9, {})]))
-    export_results(directory, "webvtt", tmp_path / "a" / "b" / "export")
+    export_results(open_results(directory), "webvtt", tmp_path / "a" / "b" / "export")
     assert [p.name for p in (tmp_path / "a" / "b" / "export").rglob("*.vtt")] == ["up.wav.vtt"]
     assert not (tmp_path / "a" / "up.wav.vtt").exists()
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from ser_batch import results as module
 from ser_batch.errors import ResultsError
-from ser_batch.maintenance import compact, repair, verify
-from ser_batch.manifest import read_manifest
-from ser_batch.results import open_results
+from ser_batch.results import writing as module
+from ser_batch.results.maintenance import compact, repair, verify
+from ser_batch.results.manifest import read_manifest
+from ser_batch.results.writing import open_writer
 from tests.conftest import ROOT, tables
 from tests.faults import Crash, Disk, Fault, FileSystem, instants
 from tests.test_results import IDENTITY, globbed, ids, rows
 
 
 def first_night(directory: Path) -> None:
-    with open_results(directory, IDENTITY) as writer:
+    with open_writer(directory, IDENTITY) as writer:
         for name in "abc":
             writer.add(rows(name))
         writer.commit()
@@ -29,7 +29,7 @@ def first_night(directory: Path) -> None:
 
 def second_night(directory: Path) -> None:
     """Two changed recordings, two new ones; what it finds done already it leaves."""
-    with open_results(directory, IDENTITY) as writer:
+    with open_writer(directory, IDENTITY) as writer:
         for name in "bcde":
             if name not in writer.known or writer.known[name].content_hash == "x":
                 writer.add(rows(name, 1, content="new"))
@@ -142,7 +142,7 @@ def test_a_fault_in_the_middle_of_a_repair_loses_no_file(tmp_path, monkeypatch, 
             FileSystem(patch, at, fault)
             with suppress(Crash, ResultsError):
                 repair(directory)
-        with open_results(directory, IDENTITY, read=False):
+        with open_writer(directory, IDENTITY, read=False):
             pass  # what a run does first
         kept = [folder / "speech" / f"{part}.parquet" for folder in (directory, directory / "broken")]
         assert any(path.exists() and path.read_bytes() == sound for path in kept)

@@ -8,10 +8,10 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ser_batch.emotion.features import KINDS, FeatureConfig, Features, feature_sums, frame_mask, regression
+from ser_batch.emotion.network import CnnBiLstm, ConvConfig, NetworkConfig
 from ser_batch.errors import ConfigError
-from ser_batch.features import KINDS, FeatureConfig, Features, frame_mask, regression, sums
-from ser_batch.model import CnnBiLstm, ConvConfig, NetworkConfig
-from ser_batch.training.cost import mflop_per_s
+from ser_batch.training.evaluation.cost import mflop_per_s
 from ser_batch.training.recipe import shipped_recipes
 
 
@@ -59,7 +59,7 @@ def test_each_feature_equals_librosas(kind, sample_rate, n_fft, hop_length, n):
     voice = (0.2 * np.sin(2 * np.pi * 220 * t * (1 + 0.1 * t)) + noise(n).numpy() * 0.1).astype(np.float32)
     expected = librosas(kind, voice, config).T
     ours = alone(Features(config), torch.from_numpy(voice)).numpy()
-    assert ours.shape == expected.shape == (1 + n // hop_length, config.n_features)
+    assert ours.shape == expected.shape == (1 + n // hop_length, config.n_static * (1 + config.deltas))
     # Decibels and their sums go up to some hundreds; a valley of the contrast is a few bins of almost nothing.
     tolerance = {"mfcc": 5e-3, "mel": 5e-3, "contrast": 0.15}.get(kind, 1e-5)
     np.testing.assert_allclose(ours, expected, atol=tolerance)
@@ -137,7 +137,7 @@ def test_normalisation_leaves_mean_zero_and_deviation_one():
 def test_a_context_normalises_as_if_all_speech_were_one():
     module = Features(FeatureConfig(normalisation="mean_std", context_s=10, deltas=0))
     parts = [noise(8000), noise(6400, 1) * 3, noise(7200, 2) * 0.1]
-    known = sum(sums(*module.static(p[None], torch.tensor([len(p)]))) for p in parts[1:])
+    known = sum(feature_sums(*module.static(p[None], torch.tensor([len(p)]))) for p in parts[1:])
     ours = module(parts[0][None], torch.tensor([8000]), known)[0][0]
     static = [module.static(p[None], torch.tensor([len(p)]))[0][0] for p in parts]
     everything = torch.cat(static)
@@ -170,7 +170,7 @@ def test_silence_and_a_single_sample_give_finite_logits(network):
 def test_the_logits_of_several_members_are_their_mean_log_probabilities():
     config = FeatureConfig()
     net = network_for(config, NETWORKS["three members"])
-    x, frames = torch.randn(4, 60, config.n_features), torch.tensor([60, 50, 40, 3])
+    x, frames = torch.randn(4, 60, config.n_static * (1 + config.deltas)), torch.tensor([60, 50, 40, 3])
     each = net.member_log_probabilities(x, frames)
     assert each.shape == (3, 4, 8)
     assert not torch.allclose(each[0], each[1])

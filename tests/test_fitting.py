@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from ser_batch.config.structuring import from_plain, to_plain
+from ser_batch.emotion.features import FeatureConfig
+from ser_batch.emotion.network import ConvConfig, NetworkConfig
 from ser_batch.errors import ConfigError, UsageError
-from ser_batch.features import FeatureConfig
-from ser_batch.model import ConvConfig, NetworkConfig
-from ser_batch.plain import from_plain, to_plain
-from ser_batch.training import augmentation as aug
-from ser_batch.training.corpora import LABELS, Corpus
-from ser_batch.training.data import CALLS_PER_CHUNK, Calls, Utterance, collate, epoch_calls, right_labels
-from ser_batch.training.fit import Monitor, cross_entropy, fit_network, rate_factor
-from ser_batch.training.metrics import confusion, uar
-from ser_batch.training.predict import others, predict_logits
-from ser_batch.training.recipe import DataConfig, FitConfig, Recipe, load_recipe, shipped_recipes
-from ser_batch.training.split import speaker_folds, split_speakers
+from ser_batch.training.corpora.clips import Corpus
+from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.data import augmentation as aug
+from ser_batch.training.data.batches import CALLS_PER_CHUNK, SimulatedCalls, collate, epoch_calls
+from ser_batch.training.data.options import DataConfig
+from ser_batch.training.data.split import speaker_folds, split_speakers
+from ser_batch.training.data.utterances import Utterance, right_labels
+from ser_batch.training.evaluation.metrics import confusion, uar
+from ser_batch.training.evaluation.prediction import other_clips, predict_logits
+from ser_batch.training.fit.fitting import FitJob, Monitor, fit_network
+from ser_batch.training.fit.steps import cross_entropy, rate_factor
+from ser_batch.training.recipe import FitConfig, Recipe, load_recipe, shipped_recipes
 from tests.conftest import ser
 from tests.test_split import a_clip
 
@@ -73,9 +77,9 @@ def test_only_a_corpus_without_calm_leaves_open_what_its_neutral_is(utterances):
         assert LABELS[label] == clip.label
 
 
-def calls_of(utterances: list[Utterance], augmentation: aug.AugmentationConfig) -> Calls:
+def calls_of(utterances: list[Utterance], augmentation: aug.AugmentationConfig) -> SimulatedCalls:
     _, right = right_labels([utterance.clip for utterance in utterances], LABELS, KNOWN)
-    return Calls(utterances, right, augmentation, RATE)
+    return SimulatedCalls(utterances, right, augmentation, RATE)
 
 
 @pytest.mark.parametrize("clips_per_call", [1, 4])
@@ -114,16 +118,16 @@ def test_a_batch_holds_every_waveform_its_length_and_its_call(utterances):
 def test_a_clips_context_is_its_speakers_other_clips_until_there_is_enough():
     known = torch.tensor([[10.0, 1], [20, 2], [30, 4], [40, 8]])
     speakers = ["a", "b", "a", "a"]
-    everything = others(known, speakers, n_frames=1e9)
+    everything = other_clips(known, speakers, n_frames=1e9)
     assert everything.tolist() == [[70, 12], [0, 0], [50, 9], [40, 5]]
-    little = others(known, speakers, n_frames=1)
+    little = other_clips(known, speakers, n_frames=1)
     assert all(float(x) in (10, 30, 40) for x in little[[0, 2, 3], 0])
     assert little[1].tolist() == [0, 0]
 
 
 def test_clips_of_nobody_knows_whom_are_no_context_and_validate_nothing():
     known = torch.tensor([[10.0, 1], [20, 2], [30, 4]])
-    assert others(known, ["x/unknown", "x/unknown", "x/a"], n_frames=1e9).abs().sum() == 0
+    assert other_clips(known, ["x/unknown", "x/unknown", "x/a"], n_frames=1e9).abs().sum() == 0
     clips = tuple(
         a_clip(f"{s}{i}", speaker=s, label=("sad", "happy")[i % 2]) for s in ("unknown", *"abcdef") for i in range(6)
     )
@@ -200,10 +204,17 @@ def fitted(recipe: Recipe, utterances, checkpoint: Path, die_after: int | None =
         predicted = predict_logits(features, network, [u.speech for u in held_out]).argmax(-1).numpy()
         return {"validation_uar": uar(confusion(truth, predicted, 8))}
 
-    return fit_network(
-        recipe, calls_of(utterances[:45], recipe.augmentation), validate, 8, 0, torch.device("cpu"), 0, checkpoint,
-        {"recipe": recipe, "data": identity}, Monitor(epoch=on_epoch),
-    )  # fmt: skip
+    job = FitJob(
+        recipe=recipe,
+        n_labels=8,
+        seed=0,
+        device=torch.device("cpu"),
+        workers=0,
+        checkpoint=checkpoint,
+        identity={"recipe": recipe, "data": identity},
+    )
+    train = calls_of(utterances[:45], recipe.augmentation)
+    return fit_network(job, train, validate, Monitor(epoch=on_epoch))
 
 
 @pytest.mark.parametrize("recipe", [SMALL, IN_CALLS], ids=["clips", "calls"])
@@ -291,7 +302,7 @@ def test_a_recipe_that_cannot_be_meant_is_refused_with_the_option(tmp_path):
         ("[data]\nvalidation_share = 0.6\ntest_share = 0.5", "leave some clips to train"),
         ("[fit]\nmomentum = 1", "unknown option fit.momentum"),
         ("[data]\ncorpus_shares = {ravdess = 2}", "data.corpus_shares above 0"),
-        ("[augmentation]\nspeed = [1]", "augmentation.speed must be a list of 2 numbers"),
+        ("[augmentation]\nspeed = [1]", "augmentation.speed: expected list of length 2, got 1"),
         ("[[network.convolutions]]\nkernel = 3", "option network.convolutions[[]0[]].channels is missing"),
     ):
         (tmp_path / "r.toml").write_text(text + line)

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 
 import ser_batch
-from ser_batch.config import Config
-from ser_batch.parts import read_table
+from ser_batch.config.options import Config
+from ser_batch.intervals import total_s
 from ser_batch.pipeline import run
-from ser_batch.timeline import total_s
 from tests.conftest import settle, write_call
 from tests.fuzz import MEMORY_GIB, make_batch, run_batch, seeds, suspicious
+from tests.tables import read_table
 from tests.test_audio import wav_header
 
 TEN_HOURS_S = 36_000
@@ -83,8 +83,8 @@ def test_a_constant_in_the_samples_changes_neither_loudness_nor_whose_speech_it_
     )
     for a, b in zip(plain.channels, heard.channels, strict=True):
         assert total_s(b.speech) == pytest.approx(total_s(a.speech), abs=0.8)
-    assert np.mean([s.loudness_dbfs for s in heard.segments]) == pytest.approx(
-        np.mean([s.loudness_dbfs for s in plain.segments]), abs=1.0
+    assert np.mean([s.level_dbfs for s in heard.segments]) == pytest.approx(
+        np.mean([s.level_dbfs for s in plain.segments]), abs=1.0
     )
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ser_batch.errors import UsageError
-from ser_batch.report.html import write_html
-from ser_batch.report.overview import Options, make_report
+from ser_batch.reporting.figures.overview import make_report
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.pages.html import write_html
+from ser_batch.results.results import open_results
 from tests.conftest import EXAMPLES
 from tests.results_fixture import call, write_results
 
@@ -74,8 +76,8 @@ class Page:
 
 
 def write(results: Path, target: Path | str, **options) -> Path:
-    with make_report(results, Options(**options)) as opened:
-        return write_html(opened, results, str(target))
+    with make_report(open_results(results), Options(**options)) as opened:
+        return write_html(opened, str(target))
 
 
 @browser_needed
@@ -90,9 +92,9 @@ def test_the_page_opens_offline_without_a_complaint_and_lists_the_strongest_firs
 
 @browser_needed
 def test_hostile_names_and_metadata_are_text_and_run_nothing(results, metadata, tmp_path, chromium):
-    from ser_batch.metadata import Sources
+    from ser_batch.metadata.gathering import MetadataInputs
 
-    made = Page(chromium, write(results, tmp_path / "r.html", sources=Sources(metadata), by="queue"))
+    made = Page(chromium, write(results, tmp_path / "r.html", sources=MetadataInputs(metadata), by="queue"))
     page = made.page
     page.fill("#search", "onerror")
     assert made.rows() == [EVIL]
@@ -230,7 +232,7 @@ def test_results_without_a_scored_call_make_a_page(tmp_path, chromium):
 
 
 def test_more_calls_than_a_file_holds_are_asked_into_a_folder(results, tmp_path, monkeypatch):
-    monkeypatch.setattr("ser_batch.report.html.MAX_CALLS", 100)
+    monkeypatch.setattr("ser_batch.reporting.pages.html.MAX_CALLS", 100)
     with pytest.raises(UsageError, match="123 calls are more than one file holds.*--html DIR/"):
         write(results, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

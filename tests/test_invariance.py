@@ -11,10 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ser_batch import decoders, pipeline
-from ser_batch.config import Config
-from ser_batch.decoding import Job, Outcome, Task, decode
-from ser_batch.vad import SileroVad
+from ser_batch import pipeline
+from ser_batch.audio import decoders
+from ser_batch.config.options import Config
+from ser_batch.engine.engine import TICK, Engine, Tick
+from ser_batch.speech.decoded import Job, Outcome, Task
+from ser_batch.speech.decoding import decode
+from ser_batch.speech.silero import SileroVad
 from tests.conftest import EXAMPLES, settle
 from tests.equality import differences
 from tests.test_audio import encode
@@ -48,7 +51,13 @@ def undisturbed(tmp_path_factory, recordings, tiny_bundle) -> Path:
     return out
 
 
-def resumed(recordings: Path, out: Path, config: Config, stops: Sequence[int]) -> None:
+def resumed(
+    recordings: Path,
+    out: Path,
+    config: Config,
+    stops: Sequence[int],
+    engine: Engine | None = None,
+) -> None:
     """Runs until all is done; each stop interrupts one run once that many of its recordings are finished."""
     for after in [*stops, None]:
         stop = threading.Event()
@@ -57,7 +66,7 @@ def resumed(recordings: Path, out: Path, config: Config, stops: Sequence[int]) -
             if after is not None and progress.done + progress.failed >= after:
                 stop.set()
 
-        progress = pipeline.run([str(recordings)], out, config, stop, interrupt)
+        progress = pipeline.run([str(recordings)], out, config, stop, interrupt, engine)
     assert not progress.pending
 
 
@@ -71,20 +80,22 @@ def resumed(recordings: Path, out: Path, config: Config, stops: Sequence[int]) -
 def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
     tmp_path_factory, recordings, undisturbed, tiny_bundle, block_s, batch_size, order, stops
 ):
-    def decode_here(tasks: Sequence[Task], job: Job, workers: int, stop: threading.Event) -> Iterator[Outcome | None]:
-        """One after the other, in any order, with pauses that end a batch early."""
-        for task in order.sample(list(tasks), len(tasks)):
-            if stop.is_set():
-                return
-            yield decode(task, job, SileroVad())
-            if order.random() < 0.3:
-                yield None
+    class AnyOrder:
+        """Decodes here, in any order, with pauses that end a batch early."""
+
+        def decode(self, tasks: Sequence[Task], job: Job, stop: threading.Event) -> Iterator[Outcome | Tick]:
+            for task in order.sample(list(tasks), len(tasks)):
+                if stop.is_set():
+                    return
+                yield decode(task, job, SileroVad())
+                if order.random() < 0.3:
+                    yield TICK
 
     out = tmp_path_factory.mktemp("run") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoders, "BLOCK_S", block_s)
-        patch.setattr(pipeline, "decode_all", decode_here)
-        resumed(recordings, out, configured(tiny_bundle, batch_size=batch_size), stops)
+        config = configured(tiny_bundle, batch_size=batch_size)
+        resumed(recordings, out, config, stops, AnyOrder())
     assert list(differences(undisturbed, out, abstain_below=ABSTAIN_BELOW)) == []
     shutil.rmtree(out)
 

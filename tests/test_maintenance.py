@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ser_batch import results as module
 from ser_batch.errors import ResultsError
-from ser_batch.maintenance import compact, repair, verify
-from ser_batch.parts import read_known, read_table
-from ser_batch.results import open_results
+from ser_batch.results import writing as module
+from ser_batch.results.known import read_known
+from ser_batch.results.maintenance import compact, repair, verify
+from ser_batch.results.writing import open_writer
 from tests.conftest import ser, tables
 from tests.results_fixture import IDENTITY, call, write_results
+from tests.tables import read_table
 
 SCORED = [(1, 5, {"angry": 0.5}), (6, 9, {"happy": 0.2})]
 
@@ -95,7 +96,7 @@ def test_missing_and_cut_files_are_named(results):
         ("speech", with_column("recording_id", ["nobody"] * 4), "belongs to a recording that is not here"),
         ("recordings", lambda t: pa.concat_tables([t, t]), "a recording is there twice"),
         ("recordings", with_column("status", ["done", "lost"]), "neither done nor failed"),
-        ("segments", lambda t: t.drop_columns(["loudness_dbfs"]), "another schema"),
+        ("segments", lambda t: t.drop_columns(["level_dbfs"]), "another schema"),
     ],
 )
 def test_rows_that_cannot_be_are_found(results, table, change, said):
@@ -142,7 +143,7 @@ def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
             continue
         with pytest.raises(ResultsError, match="ser verify"):
             compact(results)
-        with open_results(results, IDENTITY, read=False) as writer:
+        with open_writer(results, IDENTITY, read=False) as writer:
             writer.add(call("new.wav", [(0, 5)], [(5, 9)], SCORED))
             with pytest.raises(ResultsError, match="ser verify"):
                 writer.commit()
@@ -161,7 +162,7 @@ def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
             compact(directory)
         return manifest
 
-    monkeypatch.setattr("ser_batch.maintenance.Manifest.read", read)
+    monkeypatch.setattr("ser_batch.results.maintenance.Manifest.read", read)
     assert verify(results).sound
 
 
@@ -194,7 +195,7 @@ def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
 
 
 def test_nothing_is_maintained_while_a_run_writes(results):
-    with open_results(results, IDENTITY):
+    with open_writer(results, IDENTITY):
         for command in (("compact", results), ("verify", results, "--repair")):
             done = ser(*command)
             assert done.returncode == 2
@@ -205,7 +206,7 @@ def test_nothing_is_maintained_while_a_run_writes(results):
 def test_results_are_read_as_before_after_repair_and_compact(results, monkeypatch):
     monkeypatch.setattr(module, "PART_RECORDINGS", 100)
     compact(results)
-    with open_results(results, IDENTITY) as writer:
+    with open_writer(results, IDENTITY) as writer:
         writer.add(call("new.wav", [(0, 5)], [(5, 9)], SCORED))
         writer.commit()
     assert len(read_table(results, "recordings")) == 7

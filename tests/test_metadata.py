@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from ser_batch.errors import UsageError
-from ser_batch.inferred import infer_types
-from ser_batch.metadata import NAME_PATTERNS, Sources, keep_metadata, read_metadata
-from ser_batch.parts import read_table
+from ser_batch.metadata.column_types import infer_types
+from ser_batch.metadata.file_names import NAME_PATTERNS
+from ser_batch.metadata.gathering import MetadataInputs, gather_metadata
+from ser_batch.results.results import open_results
 from tests.results_fixture import call, write_results
+from tests.tables import read_table
 
 PATHS = ("billing/1001.wav", "billing/1002.wav", "delivery/1001.ogg")
 
@@ -24,7 +26,8 @@ def results(tmp_path) -> Path:
 
 def metadata(results: Path, **sources):
     recordings = read_table(results, "recordings", ["recording_id", "path", "input_root"]).to_pandas()
-    found = read_metadata(results, recordings, Sources(**sources))
+    kept = open_results(results).metadata
+    found = gather_metadata(recordings, MetadataInputs(**sources), kept)
     paths = recordings.set_index("recording_id").path
     return found.table.assign(path=found.table.recording_id.map(paths)).set_index("path"), found.notes
 
@@ -207,8 +210,12 @@ def test_names_that_differ_in_case_alone_are_one_column(results, tmp_path):
 
 
 def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
-    keep_metadata(results, Sources(write(tmp_path / "a.csv", "path,queue,vip\nbilling/1001.wav,old,true\n")))
-    keep_metadata(results, Sources(write(tmp_path / "b.csv", "path,queue\nbilling/1002.wav,b\nbilling/1001.wav,new\n")))
+    open_results(results).keep_metadata(
+        MetadataInputs(write(tmp_path / "a.csv", "path,queue,vip\nbilling/1001.wav,old,true\n"))
+    )
+    open_results(results).keep_metadata(
+        MetadataInputs(write(tmp_path / "b.csv", "path,queue\nbilling/1002.wav,b\nbilling/1001.wav,new\n"))
+    )
     table, _ = metadata(results)
     assert table.queue.to_dict() == {"billing/1001.wav": "new", "billing/1002.wav": "b"}
     assert bool(table.loc["billing/1001.wav", "vip"]) is True
@@ -235,7 +242,7 @@ def test_a_csv_that_cannot_be_meant_is_refused_with_the_reason(results, tmp_path
 def test_a_column_named_as_one_of_ours_is_renamed_and_told(results, tmp_path):
     recordings = read_table(results, "recordings", ["recording_id", "path", "input_root"]).to_pandas()
     path = write(tmp_path / "m.csv", "path,status\nbilling/1001.wav,solved\n")
-    found = read_metadata(results, recordings, Sources(path), taken={"status"})
+    found = gather_metadata(recordings, MetadataInputs(path), taken={"status"})
     assert found.columns == ["meta_status"]
     assert any("status is meta_status" in note for note in found.notes)
 

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_batch.training.metrics import (
+from ser_batch.training.evaluation.metrics import (
     Predictions,
     accuracy_by_coverage,
     answered,
     calibration_error,
     confusion,
-    figures,
-    intervals,
+    evaluation_figures,
     macro_f1,
     recalls,
     reliability,
+    speaker_intervals,
     uar,
 )
 
@@ -59,13 +59,13 @@ def test_intervals_hold_the_mean_and_widen_with_the_difference_between_speakers(
     def speakers(*hits: int) -> np.ndarray:
         return np.array([[[n, 20 - n], [20 - n, n]] for n in hits])
 
-    alike, unlike = intervals(speakers(*[14] * 12)), intervals(speakers(*[8, 20] * 6))
+    alike, unlike = speaker_intervals(speakers(*[14] * 12)), speaker_intervals(speakers(*[8, 20] * 6))
     assert alike["uar"] == pytest.approx([0.7, 0.7])
     low, high = unlike["uar"]
     assert low < 0.7 < high
     # Twelve speakers with a deviation of 0.3: 95 % lie within 1.96 * 0.3 / sqrt(12).
     assert high - low == pytest.approx(2 * 1.96 * 0.3 / 12**0.5, rel=0.15)
-    assert intervals(speakers(14)) == {}
+    assert speaker_intervals(speakers(14)) == {}
 
 
 def predictions(run: str, seed: int, n: int = 60) -> Predictions:
@@ -80,7 +80,7 @@ def predictions(run: str, seed: int, n: int = 60) -> Predictions:
 @settings(max_examples=20, deadline=None)
 def test_figures_of_several_runs_are_means_with_a_deviation_and_pooled_matrices(seed):
     runs = [predictions("a", seed), predictions("b", seed + 1)]
-    both, each = figures(runs, "xyz"), [figures([run], "xyz") for run in runs]
+    both, each = evaluation_figures(runs, "xyz"), [evaluation_figures([run], "xyz") for run in runs]
     assert both["uar"] == pytest.approx(np.mean([m["uar"] for m in each]))
     assert both["uar_sd"] == pytest.approx(np.std([m["uar"] for m in each], ddof=1))
     assert both["confusion"] == (np.array(each[0]["confusion"]) + np.array(each[1]["confusion"])).tolist()

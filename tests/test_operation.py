@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from ser_batch.bundles import load_bundle
+from ser_batch.emotion.batches import SegmentBatch
+from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.network_scorer import NetworkScorer
+from ser_batch.engine.progress import Progress
 from ser_batch.errors import AccountingError, UsageError
-from ser_batch.inference import Batch, Scorer
-from ser_batch.parts import read_table
-from ser_batch.progress import Progress
-from ser_batch.recordings import Recording
+from ser_batch.sources.source import Recording
 from tests.conftest import EXAMPLES, ser, tables
+from tests.tables import read_table
 
 NO_NETWORK = """
 import socket
@@ -111,15 +112,15 @@ OUT_OF_MEMORY = (
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu", "onednn", "cudnn", "python"])
 def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_bundle, monkeypatch, error):
-    scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
+    scorer = NetworkScorer(load_bundle(str(tiny_bundle)), "cpu")
     torch.manual_seed(0)
     lengths = torch.tensor([8000, 9000, 12000, 12000, 16000])
     width = 1 + 2 * scorer.bundle.features.n_static
-    batch = Batch(list(range(5)), torch.randn(5, 16000) / 10, lengths, torch.rand(5, width))
+    batch = SegmentBatch(list(range(5)), torch.randn(5, 16000) / 10, lengths, torch.rand(5, width))
     whole = scorer.probabilities(batch)
     sizes, real = [], scorer._probabilities
 
-    def short_of_memory(batch: Batch) -> torch.Tensor:
+    def short_of_memory(batch: SegmentBatch) -> torch.Tensor:
         sizes.append(len(batch.keys))
         if len(batch.keys) > 2:
             raise error
@@ -133,9 +134,7 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
         raise error
 
     monkeypatch.setattr(scorer, "_probabilities", no_memory)
-    with pytest.raises(
-        UsageError, match="cpu: has no memory left, not even for a single segment; free some.*run the same command"
-    ):
+    with pytest.raises(UsageError, match="cpu: out of memory, even for one segment; free some.*run the same command"):
         scorer.probabilities(batch)
     monkeypatch.setattr(scorer, "_features", type("Features", (), {"static": no_memory})())
     with pytest.raises(UsageError, match="has no memory"):
@@ -143,14 +142,14 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
 
 
 def test_other_errors_of_the_network_are_no_lack_of_memory(tiny_bundle, monkeypatch):
-    scorer = Scorer(load_bundle(str(tiny_bundle)), "cpu")
+    scorer = NetworkScorer(load_bundle(str(tiny_bundle)), "cpu")
 
-    def broken(batch: Batch) -> torch.Tensor:
+    def broken(batch: SegmentBatch) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(scorer, "_probabilities", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        scorer.probabilities(Batch([0, 1], torch.zeros(2, 8000), torch.tensor([8000, 8000]), None))
+        scorer.probabilities(SegmentBatch([0, 1], torch.zeros(2, 8000), torch.tensor([8000, 8000]), None))
 
 
 def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):
@@ -204,8 +203,8 @@ def test_a_display_that_goes_away_does_not_stop_the_run(calls, tmp_path, tiny_bu
     reader, writer = os.pipe()
     os.close(reader)  # whoever read it is gone
     code = (
-        "import ser_batch.cli.display as d; d.PLAIN_EVERY_S = 0\n"
-        "from ser_batch.cli import main\nif __name__ == '__main__': main()\n"
+        "import ser_batch.cli.run_display as d; d.PLAIN_EVERY_S = 0\n"
+        "from ser_batch.cli.app import main\nif __name__ == '__main__': main()\n"
     )
     (tmp_path / "ser.py").write_text(code)
     command = [

@@ -37,7 +37,7 @@ def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported
     code = (
         f"import sys; sys.path[:0] = [{str(site)!r}]; sys.path += {shared!r}\n"
         "import ser_batch; assert ser_batch.__file__.startswith(sys.path[0]), ser_batch.__file__\n"
-        "from ser_batch.cli import main\n"
+        "from ser_batch.cli.app import main\n"
         "if __name__ == '__main__': main()\n"
     )
     script = tmp_path / "ser.py"

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import ser_batch
-from ser_batch.config import Config
+from ser_batch.config.options import Config
+from ser_batch.emotion.features import feature_sums
 from ser_batch.errors import ResultsError, UsageError
-from ser_batch.features import sums
-from ser_batch.parts import read_table
+from ser_batch.intervals import total_s
 from ser_batch.pipeline import run
-from ser_batch.timeline import total_s
 from tests.conftest import ROOT, ser, settle, tables, write_call
+from tests.tables import read_table
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -200,8 +200,8 @@ def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
 
 
 def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_path, tiny_bundle, call):
-    from ser_batch.bundles import load_bundle
-    from ser_batch.timeline import samples
+    from ser_batch.emotion.bundles import load_bundle
+    from ser_batch.intervals import samples
 
     write_call(tmp_path / "x.wav", call, "FLOAT")
     [analysis] = ser_batch.analyze([tmp_path / "x.wav"], config(tiny_bundle))
@@ -222,11 +222,13 @@ def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_pa
         with torch.inference_mode():
             for other, part in zip(together, first, strict=True):
                 if len(part) and other is not scored:
-                    context += sums(*features.static(torch.from_numpy(part.copy())[None], torch.tensor([len(part)])))
+                    context += feature_sums(
+                        *features.static(torch.from_numpy(part.copy())[None], torch.tensor([len(part)]))
+                    )
             logits = network(*features(own[None], torch.tensor([len(own)]), context))
         alone = bundle.calibration.probabilities(logits)[0]
         np.testing.assert_allclose(list(scored.probabilities.values()), alone, atol=1e-4)
-        assert scored.loudness_dbfs == pytest.approx(float(10 * own.var(unbiased=False).log10()), abs=0.01)
+        assert scored.level_dbfs == pytest.approx(float(10 * own.var(unbiased=False).log10()), abs=0.01)
     assert sum(len(samples_of(s)) for s in analysis.segments if s.channel == 0) > 5 * 8000  # some speech lies behind it
 
 

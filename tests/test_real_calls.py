@@ -8,26 +8,29 @@ import numpy as np
 import pytest
 import soxr
 
-from ser_batch.audio import open_audio
-from ser_batch.config import Config
-from ser_batch.decoding import Decoded, Job, Task, decode
+from ser_batch.audio.opening import open_audio
+from ser_batch.config.options import Config
+from ser_batch.intervals import Interval, overlap_s, total_s
 from ser_batch.pipeline import run
-from ser_batch.recordings import Recording
-from ser_batch.timeline import Segment, overlap_s, total_s
-from ser_batch.vad import FRAME_S, SileroVad
+from ser_batch.sources.source import Recording
+from ser_batch.speech.decoded import Decoded, Task
+from ser_batch.speech.decoding import decode
+from ser_batch.speech.silero import SileroVad
+from ser_batch.speech.vad import FRAME_S
 from tests.conftest import tables
+from tests.decoding_fixture import job_in
 from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode, lag_s
 
 pytestmark = pytest.mark.corpus
 
 
 def decoded(path: Path, work: Path) -> Decoded:
-    outcome = decode(Task(Recording(str(path.parent), path.name), None), Job(Config(), 8000, work), SileroVad())
+    outcome = decode(Task(Recording(str(path.parent), path.name), None), job_in(work), SileroVad())
     assert isinstance(outcome, Decoded), outcome
     return outcome
 
 
-def active(segments: list[Segment], shift_s: float = 0.0, step_s: float = 0.01, until_s: float = 125.0) -> np.ndarray:
+def active(segments: list[Interval], shift_s: float = 0.0, step_s: float = 0.01, until_s: float = 125.0) -> np.ndarray:
     """Whether each step of time lies in a segment."""
     on = np.zeros(int(until_s / step_s), bool)
     for segment in segments:
@@ -42,7 +45,7 @@ def test_speech_lies_where_the_reference_has_speakers(data, tmp_path):
     turns = []
     for line in (data / "vad" / "conversation_2_speakers.rttm").read_text().splitlines():
         start_s, length_s = (float(field) for field in line.split()[3:5])
-        turns.append(Segment(start_s, start_s + length_s))
+        turns.append(Interval(start_s, start_s + length_s))
     found, reference = active(call.channels[0].speech), active(turns)
     assert (found & reference).sum() / reference.sum() > 0.97
     assert (found & ~reference).sum() / reference.sum() < 0.05

@@ -13,16 +13,22 @@ import pytest
 from rich.console import Console
 
 from ser_batch.errors import UsageError
-from ser_batch.manifest import Identity
-from ser_batch.metadata import Sources
-from ser_batch.report.markdown import to_markdown
-from ser_batch.report.one_call import call_page
-from ser_batch.report.overview import Options, check_thresholds, make_report, parse_time
-from ser_batch.report.palette import COLOURS
-from ser_batch.report.plots import draw_plots
-from ser_batch.report.portfolio import MIN_RECORDINGS, figures, measures_of
-from ser_batch.report.records import to_dict
-from ser_batch.report.terminal import WIDTH, clock, page
+from ser_batch.metadata.gathering import MetadataInputs
+from ser_batch.reporting.figures.groups import MIN_RECORDINGS, figures_by, measures_of
+from ser_batch.reporting.figures.overview import make_report
+from ser_batch.reporting.figures.periods import parse_time
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.thresholds import crossed_thresholds
+from ser_batch.reporting.pages.markdown import to_markdown
+from ser_batch.reporting.pages.one_call import call_page
+from ser_batch.reporting.pages.palette import COLOURS
+from ser_batch.reporting.pages.plots import draw_plots
+from ser_batch.reporting.pages.records import to_dict
+from ser_batch.reporting.pages.strips import WIDTH
+from ser_batch.reporting.pages.terminal import page
+from ser_batch.results.manifest import Identity
+from ser_batch.results.results import open_results
+from ser_batch.text import clock
 from tests.conftest import ROOT, ser
 from tests.results_fixture import LABELS, call, write_results
 
@@ -43,7 +49,7 @@ def results(tmp_path) -> Path:
 
 
 def report_of(directory: Path, **options):
-    with make_report(directory, Options(**options)) as opened:
+    with make_report(open_results(directory), Options(**options)) as opened:
         return opened.report
 
 
@@ -116,7 +122,7 @@ def test_buckets_give_the_interval_that_single_recordings_give(tmp_path, monkeyp
     directory = write_results(tmp_path / "out", *calls)
     widths = []
     for buckets in (1000, 60):
-        monkeypatch.setattr("ser_batch.report.portfolio.BUCKETS", buckets)
+        monkeypatch.setattr("ser_batch.reporting.figures.groups.BUCKETS", buckets)
         figure = report_of(directory).total["angry_share"]
         widths.append(figure.high - figure.low)
     assert widths[1] == pytest.approx(widths[0], rel=0.35)
@@ -132,7 +138,7 @@ def test_groups_are_compared_by_the_same_measures(results):
 
 def test_metadata_join_and_group_and_what_is_unknown_has_a_group_of_its_own(results, tmp_path):
     (tmp_path / "m.csv").write_text("path,queue\nbilling/storm.wav,vip\n")
-    groups = report_of(results, by="queue", sources=Sources(tmp_path / "m.csv")).groups
+    groups = report_of(results, by="queue", inputs=MetadataInputs(tmp_path / "m.csv")).groups
     assert {key: group.recordings for key, group in groups.items()} == {"vip": 1, None: 3}
 
 
@@ -193,7 +199,7 @@ def test_results_of_two_models_are_not_compared(tmp_path):
     ],
 )  # fmt: skip
 def test_thresholds_hold_or_do_not(results, condition, crossed):
-    assert bool(check_thresholds(report_of(results), [condition])) is crossed
+    assert bool(crossed_thresholds(report_of(results), [condition])) is crossed
 
 
 @pytest.mark.parametrize(
@@ -201,7 +207,7 @@ def test_thresholds_hold_or_do_not(results, condition, crossed):
 )
 def test_a_threshold_that_cannot_be_meant_is_refused(results, condition):
     with pytest.raises(UsageError, match="--fail-if"):
-        check_thresholds(report_of(results), [condition])
+        crossed_thresholds(report_of(results), [condition])
 
 
 def test_the_exit_code_tells_a_scheduler_that_a_threshold_is_crossed(results):
@@ -329,7 +335,7 @@ def test_columns_of_metadata_may_be_called_anything(results, tmp_path):
     text = ",".join(["path", *(f'"{n.replace(chr(34), chr(34) * 2)}"' for n in names)])
     (tmp_path / "m.csv").write_text(text + "\nbilling/storm.wav" + ",[red]v[/b]" * len(names) + "\n")
     for name in ("done", "x", 'a"b', "[/b]", "meta_day"):
-        report = report_of(results, sources=Sources(tmp_path / "m.csv"), by=name)
+        report = report_of(results, inputs=MetadataInputs(tmp_path / "m.csv"), by=name)
         assert {key: group.recordings for key, group in report.groups.items()} == {"[red]v[/b]": 1, None: 3}
         assert "[red]v[/b]" in text_of(page(report))
 
@@ -366,7 +372,7 @@ def test_asking_for_a_call_by_name(results):
 
 def test_reporting_loads_neither_torch_nor_librosa(results):
     code = (
-        "import sys; from ser_batch.cli import app\n"
+        "import sys; from ser_batch.cli.app import app\n"
         f"try: app(['report', {str(results)!r}, '--html', {str(results / 'r.html')!r}])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'librosa', 'torchaudio'} & set(sys.modules)"
@@ -382,15 +388,15 @@ def test_the_docs_explain_every_measure_as_it_is_computed():
 
 
 def test_figures_do_not_depend_on_the_order_of_recordings(tmp_path):
-    from ser_batch.report.database import connect
-    from ser_batch.report.measures import measure
+    from ser_batch.reporting.figures.calls import measure
+    from ser_batch.reporting.figures.database import connect
 
     calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": i / 40})]) for i in range(20)]
     values = []
     for name, order in (("a", calls), ("b", calls[::-1])):
         with connect() as connection:
-            measure(connection, write_results(tmp_path / name, *order))
-            values.append(figures(connection, LABELS)[None]["angry_share"])
+            measure(connection, open_results(write_results(tmp_path / name, *order)))
+            values.append(figures_by(connection, LABELS)[None]["angry_share"])
     assert values[0].low == pytest.approx(values[1].low)
     assert values[0].value == pytest.approx(values[1].value)
 

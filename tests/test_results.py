@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ser_batch import results as module
 from ser_batch.errors import ResultsError
-from ser_batch.manifest import Identity
-from ser_batch.parts import read_known, read_table
-from ser_batch.results import Rows, open_results
-from ser_batch.schemas import table_schemas
+from ser_batch.results import writing as module
+from ser_batch.results.known import read_known
+from ser_batch.results.manifest import Identity
+from ser_batch.results.rows import Rows
+from ser_batch.results.schemas import table_schemas
+from ser_batch.results.writing import open_writer
+from tests.tables import read_table
 
 LABELS = ("calm", "angry")
 IDENTITY = Identity("tiny@1", "abc", LABELS)
@@ -34,7 +36,7 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
         **scores,
         "path": [f"{name}.wav"] * n,
         "segment": list(range(n)),
-        "loudness_dbfs": [-20.0] * n,
+        "level_dbfs": [-20.0] * n,
     }
     return Rows(recording, common, segments)
 
@@ -50,7 +52,7 @@ def globbed(directory: Path, table: str = "recordings") -> list[str]:
 
 
 def test_what_was_added_is_read_back_and_a_plain_glob_sees_the_same(tmp_path):
-    with open_results(tmp_path, IDENTITY) as writer:
+    with open_writer(tmp_path, IDENTITY) as writer:
         for name in "abc":
             writer.add(rows(name))
         writer.commit()
@@ -61,7 +63,7 @@ def test_what_was_added_is_read_back_and_a_plain_glob_sees_the_same(tmp_path):
 def test_many_small_commits_share_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PART_RECORDINGS", 10)
     for night in range(8):
-        with open_results(tmp_path, IDENTITY) as writer:
+        with open_writer(tmp_path, IDENTITY) as writer:
             for i in range(4):
                 writer.add(rows(f"{night}-{i}"))
             writer.commit()
@@ -71,11 +73,11 @@ def test_many_small_commits_share_parts(tmp_path, monkeypatch):
 
 def test_changed_recordings_replace_their_rows_in_every_part(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PART_RECORDINGS", 3)
-    with open_results(tmp_path, IDENTITY) as writer:
+    with open_writer(tmp_path, IDENTITY) as writer:
         for name in "abcdefgh":
             writer.add(rows(name))
         writer.commit()
-    with open_results(tmp_path, IDENTITY) as writer:
+    with open_writer(tmp_path, IDENTITY) as writer:
         for name in "beh":
             writer.add(rows(name, 1, content="new"))
         writer.commit()
@@ -89,7 +91,7 @@ def test_changed_recordings_replace_their_rows_in_every_part(tmp_path, monkeypat
 
 
 def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
-    with open_results(tmp_path, IDENTITY) as writer:
+    with open_writer(tmp_path, IDENTITY) as writer:
         writer.add(rows("silent", 0))
         writer.commit()
     for table, schema in table_schemas(LABELS).items():
@@ -101,32 +103,34 @@ def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
 
 
 def first_night(directory: Path) -> None:
-    with open_results(directory, IDENTITY) as writer:
+    with open_writer(directory, IDENTITY) as writer:
         for name in "abc":
             writer.add(rows(name))
         writer.commit()
 
 
 def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
-    with open_results(tmp_path, IDENTITY):
+    with open_writer(tmp_path, IDENTITY):
         code = (
             "import sys; from pathlib import Path\n"
-            "from ser_batch.manifest import Identity; from ser_batch.results import open_results\n"
+            "from ser_batch.results.manifest import Identity\n"
+            "from ser_batch.results.writing import open_writer\n"
             "from ser_batch.errors import ResultsError\n"
-            "try:\n    open_results(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))).__enter__()\n"
+            "try:\n    open_writer(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))).__enter__()\n"
             "except ResultsError as error:\n    print(error)"
         )
         second = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert "another run is writing here" in second.stdout
-    with open_results(tmp_path, IDENTITY):
+    with open_writer(tmp_path, IDENTITY):
         pass
 
 
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from ser_batch.manifest import Identity; from ser_batch.results import open_results\n"
-        "with open_results(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))):\n"
+        "from ser_batch.results.manifest import Identity\n"
+        "from ser_batch.results.writing import open_writer\n"
+        "with open_writer(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))):\n"
         "    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
@@ -141,7 +145,7 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
 )
 def test_another_model_or_configuration_is_refused(tmp_path, identity, what):
     first_night(tmp_path)
-    with pytest.raises(ResultsError, match=f"made with {what}"), open_results(tmp_path, identity):
+    with pytest.raises(ResultsError, match=f"made with {what}"), open_writer(tmp_path, identity):
         pass
     assert ids(tmp_path) == ["a", "b", "c"]
 
@@ -149,13 +153,13 @@ def test_another_model_or_configuration_is_refused(tmp_path, identity, what):
 def test_parts_of_unknown_origin_are_not_touched(tmp_path):
     first_night(tmp_path)
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(ResultsError, match="no manifest.json"), open_results(tmp_path, IDENTITY):
+    with pytest.raises(ResultsError, match="no manifest.json"), open_writer(tmp_path, IDENTITY):
         pass
     assert globbed(tmp_path) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 1}', "is damaged")]
+    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 2}', "is damaged")]
 )
 def test_a_damaged_manifest_is_named(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
@@ -176,7 +180,7 @@ def test_a_directory_without_results_says_how_to_make_some(tmp_path):
 
 
 def test_the_record_of_a_run_is_json(tmp_path):
-    with open_results(tmp_path, IDENTITY) as writer:
+    with open_writer(tmp_path, IDENTITY) as writer:
         writer.write_record({"name": "café"})
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"name": "café"}
 

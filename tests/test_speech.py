@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ser_batch.config import SegmentConfig, VadConfig
-from ser_batch.regions import close_gaps, frame_levels_db, hysteresis, silence_crosstalk, speech_regions
-from ser_batch.segments import segment_regions
-from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SileroVad, silero_model_path
+from ser_batch.config.options import SegmentConfig, VadConfig
+from ser_batch.speech.crosstalk import silence_crosstalk
+from ser_batch.speech.regions import close_gaps, frame_levels_db, hysteresis, speech_regions
+from ser_batch.speech.segments import segment_regions
+from ser_batch.speech.silero import SileroVad, silero_model_path
+from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES
 
 PROBABILITIES = arrays(np.float32, st.integers(1, 400), elements=st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.9]))
 
@@ -149,7 +151,7 @@ def test_crosstalk_in_stretches_equals_a_loop_over_the_frames(seed, n, stretch):
             if loudest - levels[channel, t] >= 25:
                 expected[channel, t] = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_batch.regions._STRETCH", stretch)
+        patch.setattr("ser_batch.speech.crosstalk._STRETCH", stretch)
         np.testing.assert_array_equal(silenced(probabilities, levels, VadConfig()), expected)
 
 

@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_batch.errors import CorpusError
-from ser_batch.training.corpora import LABELS, Clip, Corpus
-from ser_batch.training.readers import RAVDESS_FOLDS, read_corpora
-from ser_batch.training.recipe import DataConfig
-from ser_batch.training.sources import SourceFile
-from ser_batch.training.split import check_labels, speaker_folds, split_randomly, split_speakers
+from ser_batch.training.corpora.clips import Clip, Corpus
+from ser_batch.training.corpora.files import CorpusFile
+from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.corpora.layouts import RAVDESS_FOLDS
+from ser_batch.training.corpora.readers import read_corpora
+from ser_batch.training.data.options import DataConfig
+from ser_batch.training.data.split import check_labels, speaker_folds, split_randomly, split_speakers
 
 
 def a_clip(name: str, corpus: str = "x", speaker: str = "a", sex: str = "f", label: str = "sad") -> Clip:
-    return Clip(SourceFile(Path(name)), corpus, f"{corpus}/{speaker}", sex, label)
+    return Clip(CorpusFile(Path(name)), corpus, f"{corpus}/{speaker}", sex, label)
 
 
 @given(st.integers(5, 30), st.integers(0, 10**6), st.booleans())

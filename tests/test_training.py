@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from ser_batch.bundles import load_bundle
+from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.network import NetworkConfig
 from ser_batch.errors import BundleError, CorpusError, UsageError
-from ser_batch.model import NetworkConfig
-from ser_batch.training.build import train_bundle
-from ser_batch.training.conditions import CONDITIONS
-from ser_batch.training.corpora import LABELS
-from ser_batch.training.evaluate import evaluate_bundle, read_metrics
-from ser_batch.training.fit import DivergedError
+from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.evaluation.conditions import CONDITIONS
+from ser_batch.training.evaluation.evaluating import evaluate_bundle, read_metrics
+from ser_batch.training.fit.building import train_bundle
+from ser_batch.training.fit.fitting import DivergedError
+from ser_batch.training.fit.options import TrainOptions
+from ser_batch.training.fit.tuning import suggested, tuned
 from ser_batch.training.recipe import Recipe, load_recipe, shipped_recipes
-from ser_batch.training.runs import TrainOptions
-from ser_batch.training.tune import suggested, tuned
 from tests.conftest import EXAMPLES, ser
 from tests.corpora_fixture import write_clip
 from tests.test_fitting import IN_CALLS, SMALL, Killed
@@ -333,7 +333,7 @@ def test_a_search_that_was_stopped_in_its_first_trial_tries_that_again(corpora, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ser_batch.training.tune.fit_run", stop)
+        patched.setattr("ser_batch.training.fit.tuning.fit_run", stop)
         with pytest.raises(KeyboardInterrupt):
             tuned(given, 1, silent)
     said: list[str] = []
@@ -342,7 +342,7 @@ def test_a_search_that_was_stopped_in_its_first_trial_tries_that_again(corpora, 
 
 
 def test_a_trial_that_diverges_costs_itself_alone(corpora, tmp_path, monkeypatch):
-    from ser_batch.training import tune
+    from ser_batch.training.fit import tuning as tune
 
     real, calls = tune.fit_run, []
 
@@ -368,7 +368,7 @@ def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():
 
 
 def test_all_conditions_that_are_explained_can_be_heard():
-    from ser_batch.training.conditions import check_condition
+    from ser_batch.training.evaluation.conditions import check_condition
 
     for name in CONDITIONS:
         assert check_condition(name.replace("X", "12"))

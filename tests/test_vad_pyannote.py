@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ser_batch.config import Config, VadConfig
+from ser_batch.config.options import Config, VadConfig
 from ser_batch.errors import UsageError
 from ser_batch.pipeline import run
-from ser_batch.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
-from ser_batch.workers import load_vad
+from ser_batch.speech.loading import load_vad
+from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
 from tests.conftest import ser, tables
 
 
@@ -22,7 +22,7 @@ from tests.conftest import ser, tables
 def checkpoint(tmp_path_factory) -> Path:
     """A PyanNet with a few weights, saved as pyannote.audio saves its models."""
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-    import ser_batch.vad_pyannote  # noqa: F401, I001  (telemetry is off before the library is imported)
+    import ser_batch.speech.pyannote  # noqa: F401, I001  (telemetry is off before the library is imported)
     from pyannote.audio import __version__
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
@@ -82,7 +82,7 @@ def test_a_short_recording_gives_what_the_pipeline_gives(checkpoint):
 
 
 def test_windows_give_what_one_pass_gives_and_bound_the_memory(checkpoint, monkeypatch):
-    import ser_batch.vad_pyannote as module
+    import ser_batch.speech.pyannote as module
 
     monkeypatch.setattr(module, "WINDOW_FRAMES", module.CONTEXT_FRAMES)  # short ones, to have some
     vad, samples = load(checkpoint), bursts(6.5)
@@ -122,7 +122,7 @@ class Evil:
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
-    from ser_batch.vad_pyannote import load_model
+    from ser_batch.speech.pyannote import load_model
 
     monkeypatch.chdir(tmp_path)
     torch.save({"pyannote.audio": Evil()}, tmp_path / "x.bin")
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_network_of_another_library_is_refused(tmp_path):
-    from ser_batch.vad_pyannote import load_model
+    from ser_batch.speech.pyannote import load_model
 
     torch.save({"pyannote.audio": {"architecture": {"module": "os", "class": "system"}}}, tmp_path / "x.bin")
     with pytest.raises(UsageError, match="none of pyannote.audio's own"):
@@ -158,7 +158,7 @@ def test_a_model_that_is_nowhere_ends_the_run_with_2_and_says_what_to_do(calls, 
 def test_pyannote_is_imported_only_where_it_is_asked_for_and_with_telemetry_off():
     code = (
         "import sys, os; import ser_batch.pipeline; assert 'pyannote.audio' not in sys.modules\n"
-        "import ser_batch.vad_pyannote; assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'\n"
+        "import ser_batch.speech.pyannote; assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'\n"
         "from pyannote.audio.telemetry.metrics import is_metrics_enabled; assert not is_metrics_enabled()"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -16,21 +16,28 @@ class Format(StrEnum):
 
 def command(
     bundles: Annotated[
-        list[str], typer.Argument(help="Bundles by name or path, evaluations, or folders that hold several of them.")
+        list[str],
+        typer.Argument(
+            help="Bundles by name or path, evaluations, or folders that hold several of them."
+        ),
     ],
     condition: Annotated[str, typer.Option(help="How the clips are heard.")] = "clean",
-    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    format_: Annotated[
+        Format, typer.Option("--format", help="How to write it.")
+    ] = Format.TABLE,
 ) -> None:
     """Tabulates what several bundles or recipes reached, from their metrics."""
     import json
 
     from ser_batch.cli.training_display import comparison_rows, print_comparison
     from ser_batch.errors import UsageError
-    from ser_batch.training.evaluate import read_metrics
+    from ser_batch.training.evaluation.evaluating import read_metrics
 
     rows = comparison_rows(read_metrics(bundles), condition)
     if not rows:
-        raise UsageError(f"none of these was tested in condition {condition!r}; choose another --condition")
+        raise UsageError(
+            f"none of these was tested in condition {condition!r}; choose another --condition"
+        )
     if format_ is Format.JSON:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:

@@ -6,7 +6,9 @@ import typer
 
 from ser_batch.errors import ExitCode
 
-app = typer.Typer(no_args_is_help=True, help="Emotion corpora, as ser train reads them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Emotion corpora, as ser train reads them."
+)
 
 
 @app.callback()
@@ -17,7 +19,10 @@ def _corpus() -> None: ...
 def command(
     corpora: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME=]PATH...", help="Corpora, as for ser train; a known one needs no NAME."),
+        typer.Argument(
+            metavar="[NAME=]PATH...",
+            help="Corpora, as for ser train; a known one needs no NAME.",
+        ),
     ],
 ) -> None:
     """Reads corpora and every clip of theirs, and says what is there, missing, broken or there twice.
@@ -29,9 +34,9 @@ def command(
     from tqdm import tqdm
 
     from ser_batch.cli.training_display import print_corpus
-    from ser_batch.training.data import load_utterances
-    from ser_batch.training.material import duplicates
-    from ser_batch.training.readers import read_corpora
+    from ser_batch.training.corpora.readers import read_corpora
+    from ser_batch.training.data.material import duplicates
+    from ser_batch.training.data.utterances import load_utterances
 
     complete = True
     for corpus in read_corpora(corpora):

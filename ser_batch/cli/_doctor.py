@@ -8,7 +8,9 @@ from ser_batch.errors import ExitCode
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the checks as JSON.")
+    ] = False,
 ) -> None:
     """Checks versions, GPU, codecs, VAD and bundles."""
     import json
@@ -17,14 +19,16 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
+    from ser_batch.cli.installation import checks
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.installation import checks
 
     results = list(checks())
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in results], indent=2))
     else:
-        table = Table("check", "", "what was found", "what to do", box=None, header_style="bold")
+        table = Table(
+            "check", "", "what was found", "what to do", box=None, header_style="bold"
+        )
         for check in results:
             mark = Text("ok", style="green") if check.ok else Text("wrong", style="red")
             table.add_row(check.name, mark, Text(check.found), Text(check.advice))

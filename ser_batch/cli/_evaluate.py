@@ -7,17 +7,29 @@ import typer
 
 
 def command(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle by its name, or any by its path.")],
-    corpora: Annotated[list[str], typer.Argument(metavar="NAME=PATH...", help="Corpora, as for ser train.")],
+    bundle: Annotated[
+        str, typer.Argument(help="A shipped bundle by its name, or any by its path.")
+    ],
+    corpora: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=PATH...", help="Corpora, as for ser train."),
+    ],
     condition: Annotated[
         list[str] | None,
-        typer.Option(help="clean, g711, gsm, telephone, reverb or noise=XdB; may be repeated.  Default: clean."),
+        typer.Option(
+            help="clean, g711, gsm, telephone, reverb or noise=XdB; may be repeated.  Default: clean."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write evaluation.json and pictures here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write evaluation.json and pictures here."),
+    ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="LABEL=LABEL", help="Take one label for another; for none (LABEL=) to leave out."
+            "--map",
+            metavar="LABEL=LABEL",
+            help="Take one label for another; for none (LABEL=) to leave out.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -30,12 +42,18 @@ def command(
     from tqdm import tqdm
 
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.cli.training_display import label_map, print_confusion, print_figures
-    from ser_batch.training.evaluate import evaluate_bundle, write_evaluation
+    from ser_batch.cli.training_display import print_confusion, print_figures
+    from ser_batch.training.corpora.relabelling import parse_label_map
+    from ser_batch.training.evaluation.evaluating import (
+        evaluate_bundle,
+        write_evaluation,
+    )
 
     bar = partial(tqdm, desc="reading", unit="clip", leave=False)
     conditions = tuple(dict.fromkeys(condition or ("clean",)))
-    evaluation = evaluate_bundle(bundle, corpora, conditions, label_map(map_), device, bar)
+    evaluation = evaluate_bundle(
+        bundle, corpora, conditions, parse_label_map(map_), device, bar
+    )
     for note in evaluation["notes"]:
         typer.echo(f"note: {note}", err=True)
     if seen := evaluation["seen_speakers"]:
@@ -52,6 +70,13 @@ def command(
     console = Terminal()
     print_figures(evaluation["test"], console)
     for corpus, results in evaluation["test"].items():
-        print_confusion(f"{corpus}, {next(iter(results))}", next(iter(results.values())), evaluation["labels"], console)
+        print_confusion(
+            f"{corpus}, {next(iter(results))}",
+            next(iter(results.values())),
+            evaluation["labels"],
+            console,
+        )
     if out is not None:
-        console.print(f"Written: {out}/evaluation.json and pictures", style="dim", highlight=False)
+        console.print(
+            f"Written: {out}/evaluation.json and pictures", style="dim", highlight=False
+        )

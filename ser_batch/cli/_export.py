@@ -24,17 +24,32 @@ class To(StrEnum):
 
 
 def command(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.", show_default=False)],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
+    ],
     to: Annotated[To, typer.Option(help="The format.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A file for xlsx and duckdb, else a new folder.", show_default=False)
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A file for xlsx and duckdb, else a new folder.",
+            show_default=False,
+        ),
     ],
-    since: Annotated[str | None, typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.")] = None,
-    until: Annotated[str | None, typer.Option(help="Until when; a day with all its hours.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Until when; a day with all its hours.")
+    ] = None,
     hash_paths: Annotated[
         Path | None,
         typer.Option(
-            metavar="KEY", help="Write hashes in place of file names, with the key in this file; made if new."
+            metavar="KEY",
+            help="Write hashes in place of file names, with the key in this file; made if new.",
         ),
     ] = None,
     metadata: MetadataFile = None,
@@ -42,14 +57,16 @@ def command(
     sidecars: Sidecars = False,
 ) -> None:
     """Writes results for Praat, audformat, spreadsheets, players, databases; or as results without file names."""
-    from ser_batch.metadata import Sources
-    from ser_batch.report.export import export_results
-    from ser_batch.report.overview import parse_time
+    from ser_batch.metadata.gathering import MetadataInputs
+    from ser_batch.reporting.export.exporting import export_results
+    from ser_batch.reporting.figures.periods import parse_time
+    from ser_batch.results.results import open_results
 
     first = parse_time(since) if since is not None else None
     last = parse_time(until, end=True) if until is not None else None
-    sources = Sources(metadata, name_pattern, sidecars)
-    found = export_results(directory, to.value, out, sources, first, last, hash_paths)
+    inputs = MetadataInputs(metadata, name_pattern, sidecars)
+    results = open_results(directory)
+    found = export_results(results, to.value, out, inputs, first, last, hash_paths)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"written: {out}", err=True)

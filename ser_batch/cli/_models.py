@@ -6,18 +6,28 @@ import typer
 
 
 def command(
-    bundle: Annotated[str | None, typer.Argument(help="Show the card of this bundle, by name or path.")] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Argument(help="Show the card of this bundle, by name or path."),
+    ] = None,
 ) -> None:
     """Lists the shipped bundles, or shows the card of one."""
     from rich.markdown import Markdown
     from rich.table import Table
 
-    from ser_batch.bundles import find_bundle, load_bundle, read_json, shipped_bundles
     from ser_batch.cli.terminal import Terminal
+    from ser_batch.emotion.bundles import (
+        find_bundle,
+        load_bundle,
+        read_json,
+        shipped_bundles,
+    )
 
     console = Terminal()
     if bundle:
-        console.print(Markdown((find_bundle(bundle) / "README.md").read_text(encoding="utf-8")))
+        console.print(
+            Markdown((find_bundle(bundle) / "README.md").read_text(encoding="utf-8"))
+        )
         return
     for folder in shipped_bundles():
         loaded, metrics = load_bundle(str(folder)), read_json(folder / "metrics.json")
@@ -25,7 +35,13 @@ def command(
             f"{metrics['corpora'][corpus]['title']} {conditions['clean']['uar']:.1%}"
             for corpus, conditions in metrics["test"].items()
         )
-        grid = Table(box=None, show_header=False, title=loaded.name, title_justify="left", title_style="bold")
+        grid = Table(
+            box=None,
+            show_header=False,
+            title=loaded.name,
+            title_justify="left",
+            title_style="bold",
+        )
         grid.add_row("model id", loaded.model_id)
         grid.add_row("labels", ", ".join(loaded.labels))
         grid.add_row("test UAR", scores)

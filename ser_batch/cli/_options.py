@@ -8,7 +8,10 @@ import typer
 _KNOWN = "What is known of the calls"
 
 MetadataFile = Annotated[
-    Path | None, typer.Option("--metadata", help="A CSV with a row for each call.", rich_help_panel=_KNOWN)
+    Path | None,
+    typer.Option(
+        "--metadata", help="A CSV with a row for each call.", rich_help_panel=_KNOWN
+    ),
 ]
 NamePattern = Annotated[
     str | None,
@@ -18,4 +21,9 @@ NamePattern = Annotated[
         rich_help_panel=_KNOWN,
     ),
 ]
-Sidecars = Annotated[bool, typer.Option("--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN)]
+Sidecars = Annotated[
+    bool,
+    typer.Option(
+        "--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN
+    ),
+]

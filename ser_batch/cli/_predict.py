@@ -1,7 +1,6 @@
 """`ser predict`: one utterance a file, no VAD."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,44 +11,51 @@ from ser_batch.errors import AudioError, ExitCode
 
 def command(
     clips: Annotated[
-        list[Path], typer.Argument(metavar="CLIP...", help="Audio files of one utterance each.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="CLIP...",
+            help="Audio files of one utterance each.",
+            show_default=False,
+        ),
     ],
-    bundle: Annotated[str, typer.Option(help="A bundle by name or path.")] = "telephone",
+    bundle: Annotated[
+        str, typer.Option(help="A bundle by name or path.")
+    ] = "telephone",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line.")
+    ] = False,
 ) -> None:
-    """Names the emotion of short clips, each scored as a whole."""
-    import numpy as np
+    """Name the emotion of short clips, each scored as a whole."""
     from rich.table import Column, Table
     from rich.text import Text
 
-    from ser_batch.audio import read_mono
-    from ser_batch.bundles import load_bundle
+    from ser_batch.api import load
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.inference import PendingSegment, Scorer
-    from ser_batch.recordings import shown
+    from ser_batch.text import printable
 
-    scorer = Scorer(load_bundle(bundle), device)
-    labels, calibration = scorer.bundle.labels, scorer.bundle.calibration
-    table = Table(Column("clip", overflow="fold"), "label", "probabilities", show_lines=True)
+    model = load(bundle, device)
+    table = Table(
+        Column("clip", overflow="fold"), "label", "probabilities", show_lines=True
+    )
     failed = False
     for clip in clips:
+        name = printable(str(clip))
         try:
-            waveform = read_mono(clip, scorer.bundle.features.sample_rate)
+            (row,) = model.predict([clip]).to_dict("records")
         except AudioError as error:
-            typer.secho(f"{shown(str(clip))}: {error}", err=True, fg="red")
+            typer.secho(f"{name}: {error}", err=True, fg="red")
             failed = True
             continue
-        item = PendingSegment(clip, len(waveform), partial(np.asarray, waveform))
-        [[_, [p], _]] = [scores for scores in scorer.score([item], 1) if scores]
-        label = labels[p.argmax()] if p.max() >= calibration.abstain_below else None
+        probabilities = {label: float(row[f"p_{label}"]) for label in model.labels}
         if as_json:
-            values = {name: round(float(value), 6) for name, value in zip(labels, p, strict=True)}
-            typer.echo(json.dumps({"path": shown(str(clip)), "label": label, "probabilities": values}))
+            values = {label: round(p, 6) for label, p in probabilities.items()}
+            line = {"path": name, "label": row["label"], "probabilities": values}
+            typer.echo(json.dumps(line))
         else:
-            ranked = sorted(zip(labels, p, strict=True), key=lambda pair: -pair[1])
-            probabilities = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
-            table.add_row(Text(shown(str(clip))), label or "unsure", probabilities)
+            ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+            text = ", ".join(f"{label} {p:.2f}" for label, p in ranked)
+            table.add_row(Text(name), row["label"] or "unsure", text)
     if table.row_count:
         Terminal().print(table)
     if failed:

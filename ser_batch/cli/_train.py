@@ -29,62 +29,106 @@ def command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The bundle to make; its folder's name is its name.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The bundle to make; its folder's name is its name."
+        ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe, or the path of a TOML file.")] = "telephone",
-    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Explain the shipped recipes.")] = False,
+    recipe: Annotated[
+        str, typer.Option(help="A shipped recipe, or the path of a TOML file.")
+    ] = "telephone",
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="Explain the shipped recipes.")
+    ] = False,
     split: Annotated[
-        Split, typer.Option(help="Speakers apart, or clips at random as many publications do.")
+        Split,
+        typer.Option(
+            help="Speakers apart, or clips at random as many publications do."
+        ),
     ] = Split.SPEAKERS,
     folds: Annotated[
-        bool, typer.Option("--folds", help="Test on every fold in turn, then train the bundle on everyone.")
+        bool,
+        typer.Option(
+            "--folds",
+            help="Test on every fold in turn, then train the bundle on everyone.",
+        ),
     ] = False,
     test_fold: Annotated[
-        int | None, typer.Option(min=1, help="Without --folds: the fold to test on.  Default: 1.")
+        int | None,
+        typer.Option(min=1, help="Without --folds: the fold to test on.  Default: 1."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="With --folds: train each fold with so many seeds.")] = 1,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="With --folds: train each fold with so many seeds."),
+    ] = 1,
     noise: Annotated[
-        Path | None, typer.Option(help="A folder of noise recordings to mix in, beside the noise that is made.")
+        Path | None,
+        typer.Option(
+            help="A folder of noise recordings to mix in, beside the noise that is made."
+        ),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="The labels of the model: a,b,c.  Default: the common ones that occur.")
+        str | None,
+        typer.Option(
+            help="The labels of the model: a,b,c.  Default: the common ones that occur."
+        ),
     ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="LABEL=LABEL", help="Take one label for another; for none (LABEL=) to leave out."
+            "--map",
+            metavar="LABEL=LABEL",
+            help="Take one label for another; for none (LABEL=) to leave out.",
         ),
     ] = None,
-    init: Annotated[str | None, typer.Option(help="Fine-tune this bundle: its features, network and weights.")] = None,
-    tune: Annotated[
-        int | None, typer.Option(min=1, help="Search rate, dropout, widths and augmentation first, in so many trials.")
+    init: Annotated[
+        str | None,
+        typer.Option(help="Fine-tune this bundle: its features, network and weights."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="Log to this folder for TensorBoard.")] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Search rate, dropout, widths and augmentation first, in so many trials.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In place of the recipe's.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Log to this folder for TensorBoard.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that augment.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")
+    ] = False,
 ) -> None:
     """Trains a model on emotion corpora, and writes it with its card and its figures.
 
     Start it again in the same way after a crash, and it goes on where it was.
     """
-    from ser_batch.cli.training_display import label_list, label_map, print_recipes, print_tests
+    from ser_batch.cli.training_display import print_recipes, print_tests
     from ser_batch.errors import UsageError
-    from ser_batch.training.build import train_bundle
+    from ser_batch.training.corpora.relabelling import parse_label_map, parse_labels
+    from ser_batch.training.fit.building import train_bundle
+    from ser_batch.training.fit.options import TrainOptions
     from ser_batch.training.recipe import load_recipe
-    from ser_batch.training.runs import TrainOptions
 
     if list_recipes:
         print_recipes()
         return
     if not corpora or out is None:
-        raise UsageError("name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help")
+        raise UsageError(
+            "name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help"
+        )
     if split is Split.RANDOM and (folds or seeds > 1):
         raise UsageError("--split random has no folds: leave --folds and --seeds out")
     if test_fold is not None and (folds or split is Split.RANDOM):
-        raise UsageError("--test-fold names the one fold that is tested: leave --folds and --split random out")
+        raise UsageError(
+            "--test-fold names the one fold that is tested: leave --folds and --split random out"
+        )
     if seeds > 1 and not folds:
         raise UsageError("--seeds needs --folds")
     chosen = load_recipe(recipe)
@@ -108,8 +152,8 @@ def command(
         seed=seed,
         n_seeds=seeds,
         noise=noise,
-        labels=label_list(labels),
-        label_map=label_map(map_),
+        labels=parse_labels(labels),
+        label_map=parse_label_map(map_),
         initial=init,
         device=device,
         workers=workers,
@@ -118,13 +162,18 @@ def command(
     )
     try:
         if tune is not None:
-            from ser_batch.training.tune import tuned
+            from ser_batch.training.fit.tuning import tuned
 
             options = tuned(options, tune, say)
         metrics = train_bundle(options, say)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; finished epochs are kept in {out}, and the same command goes on from there", err=True)
+        typer.echo(
+            f"stopped; finished epochs are kept in {out}, and the same command goes on from there",
+            err=True,
+        )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if not quiet:
         print_tests(metrics)
-        typer.echo(f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS")
+        typer.echo(
+            f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS"
+        )

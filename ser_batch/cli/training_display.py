@@ -8,43 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ser_batch.cli.terminal import Terminal
-from ser_batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from ser_batch.training.corpora import Clip, Corpus
-    from ser_batch.training.data import Utterance
+    from ser_batch.training.corpora.clips import Clip, Corpus
+    from ser_batch.training.data.utterances import Utterance
 
 SHOWN = 5
 """So many names of a long list are printed."""
-
-
-def label_map(texts: Sequence[str] | None) -> dict[str, str]:
-    """`LABEL=LABEL` options as a mapping.
-
-    Raises:
-        UsageError: one without an equals sign.
-    """
-    pairs = [text.partition("=") for text in texts or ()]
-    for label, equals, _ in pairs:
-        if not equals:
-            raise UsageError(f"--map {label}: give LABEL=LABEL, or LABEL= to leave its clips out")
-    return {label: to for label, _, to in pairs}
-
-
-def label_list(text: str | None) -> tuple[str, ...] | None:
-    """`a,b,c` as labels; None where nothing was given.
-
-    Raises:
-        UsageError: an empty label, or one given twice.
-    """
-    if text is None:
-        return None
-    from ser_batch.training.corpora import common_label
-
-    labels = tuple(common_label(label) for label in text.split(","))
-    if "" in labels or len(set(labels)) < len(labels):
-        raise UsageError(f"--labels {text}: give each label once, with commas between them")
-    return labels
 
 
 def print_recipes() -> None:
@@ -54,7 +24,11 @@ def print_recipes() -> None:
     console = Terminal()
     for name, recipe in shipped_recipes():
         console.print(name, style="bold")
-        for text in (recipe.about, " ".join(recipe.source.split()), recipe.claim and f"Claimed: {recipe.claim}."):
+        for text in (
+            recipe.about,
+            " ".join(recipe.source.split()),
+            recipe.claim and f"Claimed: {recipe.claim}.",
+        ):
             if text:
                 console.print(Padding(text, (0, 0, 0, 2)), highlight=False)
     console.print("Next: ser train ravdess=DIR --recipe NAME --out FOLDER", style="dim")
@@ -70,7 +44,13 @@ def print_corpus(
     console = Terminal()
     sexes = Counter({clip.speaker: clip.sex for clip in corpus.clips}.values())
     speakers = ", ".join(
-        f"{n} {name}" for name, n in ((("women"), sexes["f"]), ("men", sexes["m"]), ("of unknown sex", sexes[""])) if n
+        f"{n} {name}"
+        for name, n in (
+            (("women"), sexes["f"]),
+            ("men", sexes["m"]),
+            ("of unknown sex", sexes[""]),
+        )
+        if n
     )
     hours = sum(len(utterance.waveform) for utterance in utterances) / 8000 / 3600
     console.print(f"[bold]{corpus.title}[/bold]  {corpus.licence}", highlight=False)
@@ -79,15 +59,26 @@ def print_corpus(
     rows.add_row("clips", f"{len(corpus.clips)}{of}, {hours:.2f} h")
     rows.add_row("speakers", f"{len(corpus.speakers)}: {speakers}")
     labels = Counter(clip.label for clip in corpus.clips)
-    rows.add_row("labels", ", ".join(f"{label} {labels[label]}" for label in corpus.labels))
+    rows.add_row(
+        "labels", ", ".join(f"{label} {labels[label]}" for label in corpus.labels)
+    )
     if corpus.folds:
-        rows.add_row("folds", " ".join(f"{len(fold & set(corpus.speakers))}/{len(fold)}" for fold in corpus.folds))
+        rows.add_row(
+            "folds",
+            " ".join(
+                f"{len(fold & set(corpus.speakers))}/{len(fold)}"
+                for fold in corpus.folds
+            ),
+        )
     for what, names in (
         ("missing", corpus.missing),
         ("there twice", corpus.repeated),
         ("other audio", corpus.foreign),
         ("unreadable", [f"{clip.source}: {error}" for clip, error in broken.items()]),
-        ("same recording", [f"{twin.source} as {first.source.inner.name}" for twin, first in twins]),
+        (
+            "same recording",
+            [f"{twin.source} as {first.source.inner.name}" for twin, first in twins],
+        ),
     ):
         if names:
             more = f"\n... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -102,15 +93,32 @@ def print_tests(metrics: Mapping[str, Any]) -> None:
     print_figures(metrics["test"], console)
     seconds = metrics["seconds"]
     if total := sum(seconds.values()):
-        shares = ", ".join(f"{name} {value / total:.0%}" for name, value in seconds.items())
+        shares = ", ".join(
+            f"{name} {value / total:.0%}" for name, value in seconds.items()
+        )
         console.print(f"time in training: {shares}", style="dim", highlight=False)
 
 
 def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
     """A row for each corpus and condition."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("corpus", "heard", "clips", "UAR", "95 %", "sd", "acc.", "acc. at 70 %", "F1", "ECE"):
-        table.add_column(name, justify="left" if name in ("corpus", "heard") else "right", no_wrap=True)
+    for name in (
+        "corpus",
+        "heard",
+        "clips",
+        "UAR",
+        "95 %",
+        "sd",
+        "acc.",
+        "acc. at 70 %",
+        "F1",
+        "ECE",
+    ):
+        table.add_column(
+            name,
+            justify="left" if name in ("corpus", "heard") else "right",
+            no_wrap=True,
+        )
     for corpus, conditions in test.items():
         for condition, m in conditions.items():
             low, high = m["intervals_95"].get("uar", (None, None))
@@ -130,21 +138,34 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> N
     )
 
 
-def print_confusion(title: str, m: Mapping[str, Any], labels: Sequence[str], console: Terminal) -> None:
+def print_confusion(
+    title: str, m: Mapping[str, Any], labels: Sequence[str], console: Terminal
+) -> None:
     """Shares of each true label by answer, with precision and recall."""
-    table = Table(title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        header_style="dim",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("truth \\ answer, %")
     for label in (*(label[:6] for label in labels), "recall", "precision"):
         table.add_column(label, justify="right")
     for label, row in zip(labels, m["confusion"], strict=True):
         if total := sum(row):
             shares = [f"{100 * n / total:.0f}" if n else "·" for n in row]
-            precision = f"{100 * m['precision'][label]:.0f}" if label in m["precision"] else "–"
+            precision = (
+                f"{100 * m['precision'][label]:.0f}" if label in m["precision"] else "–"
+            )
             table.add_row(label, *shares, f"{100 * m['recall'][label]:.0f}", precision)
     console.print(table)
 
 
-def comparison_rows(metrics: Mapping[str, Mapping[str, Any]], condition: str) -> list[dict[str, Any]]:
+def comparison_rows(
+    metrics: Mapping[str, Mapping[str, Any]], condition: str
+) -> list[dict[str, Any]]:
     """A row for each bundle and corpus that was tested in a condition, and in it with context."""
     rows = []
     for name, values in metrics.items():
@@ -189,19 +210,38 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
         for row in rows
     ]  # fmt: skip
     if markdown:
-        lines = [names, tuple("---" if i < 4 else "---:" for i in range(len(names))), *cells]
+        lines = [
+            names,
+            tuple("---" if i < 4 else "---:" for i in range(len(names))),
+            *cells,
+        ]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
     # How it was heard is the same in all rows, but for the context: the title says it.
     heard = rows[0]["heard"].partition(",")[0]
-    table = Table(title=heard, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=heard,
+        title_justify="left",
+        box=None,
+        header_style="dim",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for i, name in enumerate(names):
         if name != "heard":
-            table.add_column(name.replace("accuracy", "acc."), justify="left" if i < 4 else "right", no_wrap=True)
+            table.add_column(
+                name.replace("accuracy", "acc."),
+                justify="left" if i < 4 else "right",
+                no_wrap=True,
+            )
     for row, line in zip(rows, cells, strict=True):
         corpus = f"{line[1]}+context" if "context" in row["heard"] else line[1]
         table.add_row(line[0], corpus, *line[3:])
     console = Terminal()
     console.print(table)
     if any(row["split"] == "random" for row in rows):
-        console.print("random: clips of one speaker stand on both sides of the split", style="dim", highlight=False)
+        console.print(
+            "random: clips of one speaker stand on both sides of the split",
+            style="dim",
+            highlight=False,
+        )

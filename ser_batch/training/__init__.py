@@ -1,1 +1,1 @@
-"""Building a bundle from emotion corpora. Analysis never imports this package."""
+"""Emotion corpora to bundles: corpora, data, evaluation, fit; each uses those before."""

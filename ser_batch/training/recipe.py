@@ -8,37 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ser_batch.bundles import read_json
+from ser_batch.config.structuring import from_plain, read_toml
+from ser_batch.emotion.bundles import read_json
+from ser_batch.emotion.features import FeatureConfig
+from ser_batch.emotion.network import NetworkConfig
 from ser_batch.errors import ConfigError
-from ser_batch.features import FeatureConfig
-from ser_batch.model import NetworkConfig
-from ser_batch.plain import from_plain, read_toml
-from ser_batch.training.augmentation import AugmentationConfig
+from ser_batch.training.data.augmentation import AugmentationConfig
+from ser_batch.training.data.options import DataConfig
 
-SHIPPED = Path(__file__).parent / "recipes"
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """What of the corpora is trained on, and how it is divided."""
-
-    trim_silence: bool = True
-    """Clips are cut to their speech, as analysis does it."""
-    corpus_shares: dict[str, float] = field(default_factory=dict)
-    """The share of a corpus's clips that an epoch draws; 1 for those not named."""
-    clips_per_call: int = 1
-    """So many clips of one speaker come over one line and are each other's context."""
-    validation_share: float = 0.2
-    """Of the speakers that are not tested on; of all clips with a random split."""
-    test_share: float = 0.2
-    """Of all clips, with a random split. With 0 it reports on the clips that it was validated on, as many
-    publications do. (Speakers are tested fold by fold.)"""
-
-    def __post_init__(self) -> None:
-        if not (self.validation_share > 0 and self.test_share >= 0 and self.validation_share + self.test_share < 1):
-            raise ConfigError("data.validation_share and data.test_share must be shares that leave some clips to train")
-        if self.clips_per_call < 1 or any(not 0 < share <= 1 for share in self.corpus_shares.values()):
-            raise ConfigError("data.clips_per_call must be 1 or more, data.corpus_shares above 0 and at most 1")
+RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +43,21 @@ class FitConfig:
     """Half of the batches mix pairs of clips by a weight from Beta(a, a) (Zhang et al. 2018); 0: none."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.restart_epochs) < 1 or self.learning_rate <= 0:
-            raise ConfigError("fit.epochs, batch_size, restart_epochs and learning_rate must be above 0")
-        if not (0 <= self.label_smoothing < 1 and 0 <= self.average_decay < 1 and self.mixup >= 0):
-            raise ConfigError("fit.label_smoothing and average_decay must be 0 to 1, mixup 0 or more")
+        if (
+            min(self.epochs, self.batch_size, self.restart_epochs) < 1
+            or self.learning_rate <= 0
+        ):
+            raise ConfigError(
+                "fit.epochs, batch_size, restart_epochs and learning_rate must be above 0"
+            )
+        if not (
+            0 <= self.label_smoothing < 1
+            and 0 <= self.average_decay < 1
+            and self.mixup >= 0
+        ):
+            raise ConfigError(
+                "fit.label_smoothing and average_decay must be 0 to 1, mixup 0 or more"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +78,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.features.context_s and self.data.clips_per_call == 1:
-            raise ConfigError("features.context_s needs data.clips_per_call of 2 or more: else nobody has any context")
+            raise ConfigError(
+                "features.context_s needs data.clips_per_call of 2 or more: else nobody has any context"
+            )
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -98,17 +89,22 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         ConfigError: there is none; or it holds an unknown option or a wrong value.
     """
-    path = SHIPPED / f"{name_or_path}.toml"
+    path = RECIPES_FOLDER / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
     if (metrics := path / "metrics.json").is_file():
         return from_plain(Recipe, read_json(metrics).get("config", {}))
     if not path.is_file():
         names = ", ".join(name for name, _ in shipped_recipes())
-        raise ConfigError(f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}")
+        raise ConfigError(
+            f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}"
+        )
     return read_toml(Recipe, path)
 
 
 def shipped_recipes() -> Iterator[tuple[str, Recipe]]:
     """The recipes that come with this package, by name."""
-    return ((path.stem, read_toml(Recipe, path)) for path in sorted(SHIPPED.glob("*.toml")))
+    return (
+        (path.stem, read_toml(Recipe, path))
+        for path in sorted(RECIPES_FOLDER.glob("*.toml"))
+    )

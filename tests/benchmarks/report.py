@@ -20,23 +20,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_batch.schemas import table_schemas
-from ser_batch.training.corpora import LABELS
+from ser_batch.results.schemas import table_schemas
+from ser_batch.training.corpora.labels import LABELS
 
 CALLS, SEGMENTS = 400, 30
 CHILD = """
 import resource, sys, time
 from pathlib import Path
-from ser_batch.report.overview import Options, make_report
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.overview import make_report
+from ser_batch.results.results import open_results
 began = time.perf_counter()
-with make_report(Path(sys.argv[1]), Options(by="folder")) as opened:
+with make_report(open_results(sys.argv[1]), Options(by="folder")) as opened:
     report = opened.report
 print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, report.total.recordings)
 """
 REFERENCE = """
 import sys, time
 from pathlib import Path
-from ser_batch.report.database import connect, literal
+from ser_batch.reporting.figures.database import connect, literal
 began = time.perf_counter()
 with connect() as connection:
     files = ", ".join(literal(str(p)) for p in sorted((Path(sys.argv[1]) / "segments").iterdir()))
@@ -68,7 +70,7 @@ def write_part(folder: Path, number: int, hot: float, rng: np.random.Generator) 
         "recording_id": np.repeat(ids, SEGMENTS), "path": np.repeat(paths, SEGMENTS),
         "channel": np.ones(n, np.int16), "role": ["customer"] * n,
         "segment": np.tile(np.arange(SEGMENTS, dtype=np.int32), CALLS), "start_s": start.ravel(), "end_s": end.ravel(),
-        "label": label, "confidence": confidence, "loudness_dbfs": np.full(n, -20, np.float32),
+        "label": label, "confidence": confidence, "level_dbfs": np.full(n, -20, np.float32),
         **{f"p_{name}": p[..., i].ravel() for i, name in enumerate(LABELS)},
     }  # fmt: skip
     # The agent speaks in the customer's pauses, now and then beyond them.

@@ -51,8 +51,10 @@ def make_calls(folder: Path, hours: float, source: Path) -> int:
 
 def floor(folder: Path) -> tuple[float, float]:
     """CPU seconds of decoding and of the VAD, channel by channel, and nothing else."""
-    from ser_batch.audio import Resampler, open_audio
-    from ser_batch.vad import SAMPLE_RATE, SileroVad
+    from ser_batch.audio.opening import open_audio
+    from ser_batch.audio.resampling import Resampler
+    from ser_batch.speech.silero import SileroVad
+    from ser_batch.speech.vad import SAMPLE_RATE
 
     vad = SileroVad()
     decoding = detecting = 0.0
@@ -81,12 +83,10 @@ def main() -> None:
     start = cpu_s()
     import torch  # noqa: F401
 
-    import ser_batch.audio
-    import ser_batch.pipeline
-    import ser_batch.vad  # noqa: F401
+    import ser_batch.speech.silero  # noqa: F401
 
     imports = cpu_s() - start
-    code = "import ser_batch.workers"
+    code = "import ser_batch.engine.processes"
     start = cpu_s()
     subprocess.run([sys.executable, "-c", code], check=True)
     worker_imports = cpu_s() - start
@@ -98,7 +98,7 @@ def main() -> None:
         decoding, detecting = floor(calls)
         alone = decoding + detecting
 
-        from ser_batch.config import Config
+        from ser_batch.config.options import Config
         from ser_batch.pipeline import run
 
         config = Config().updated({"score": {"bundle": options.bundle}, "run": {"device": "cpu"}})

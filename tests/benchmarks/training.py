@@ -15,11 +15,11 @@ import numpy as np
 import soundfile
 import torch
 
-from ser_batch.inference import resolve_device
-from ser_batch.training.build import train_bundle
-from ser_batch.training.fit import KINDS
+from ser_batch.emotion.devices import resolve_device
+from ser_batch.training.fit.building import train_bundle
+from ser_batch.training.fit.fitting import KINDS
+from ser_batch.training.fit.options import TrainOptions
 from ser_batch.training.recipe import load_recipe
-from ser_batch.training.runs import TrainOptions
 
 
 def made_up(root: Path) -> str:

@@ -1,0 +1,235 @@
+"""A model as a library: probabilities of waveforms and clips, one analysed call.
+
+    model = ser_batch.load("telephone")
+    model.predict_proba(waveform, sample_rate)         # (labels,); a list: (n, labels)
+    model.predict(["a.wav", "b.wav"])                  # a row for each clip
+    call = model.analyze("call.wav", roles=["agent", "customer"])
+    call.segments, call.speech                         # a row for each
+
+Tables are pandas DataFrames with the columns of the results' Parquet tables.
+"""
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soxr
+from jaxtyping import Float32
+
+from ser_batch.audio.opening import read_mono
+from ser_batch.config.options import Config, SegmentConfig
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.network_scorer import NetworkScorer
+from ser_batch.emotion.scorer import Scorer
+from ser_batch.engine.stages import finished_recordings
+from ser_batch.engine.this_process import ThisProcess
+from ser_batch.errors import AudioError, UsageError
+from ser_batch.results.analysed import result_rows
+from ser_batch.results.manifest import Identity
+from ser_batch.sources.local import LocalSource
+from ser_batch.speech.decoded import Failed, Job, Task
+from ser_batch.speech.waveforms import LocalWaveforms
+
+LONGEST_S = SegmentConfig().max_s
+"""Longer speech is not what a model has been trained on."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One analysed recording."""
+
+    path: str
+    duration_s: float
+    notes: list[str]
+    """What was wrong with the audio, if anything, and how it was taken."""
+    speech: pd.DataFrame
+    """One row for each speech region: channel, role, start_s, end_s."""
+    segments: pd.DataFrame
+    """One row for each scored segment: channel, role, start_s, end_s, label (None where
+    the model abstains), confidence, one `p_<label>` per label, level_dbfs."""
+
+
+class Model:
+    """A bundle on a device; made by `load`.
+
+    Attributes:
+        labels: in the order of the probabilities.
+        sample_rate: of the model, in Hz; waveforms at any rate are resampled to it.
+        model_id: name and fingerprint; two models with one id give the same figures.
+        licence: of the bundle.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.labels, self.sample_rate = scorer.labels, scorer.sample_rate
+        self.model_id, self.licence = scorer.model_id, scorer.licence
+
+    def predict_proba(
+        self, waveform: np.ndarray | Sequence[np.ndarray], sample_rate: int
+    ) -> Float32[np.ndarray, "*n labels"]:
+        """Return the probabilities of one utterance, or of several.
+
+        >>> import numpy as np, ser_batch
+        >>> model = ser_batch.load("telephone", device="cpu")
+        >>> tone = 0.1 * np.sin(np.arange(16_000) / 5)
+        >>> model.predict_proba(tone, 16_000).shape == (len(model.labels),)
+        True
+        >>> model.predict_proba([tone, tone], 16_000).shape == (2, len(model.labels))
+        True
+
+        Args:
+            waveform: one channel, shape (samples,), as floats with full scale at 1.0;
+                or a list of such.
+            sample_rate: of the waveform, in Hz.
+
+        Raises:
+            UsageError: a waveform has another shape or type, is empty, or holds values
+                that are not finite.
+        """
+        if isinstance(waveform, np.ndarray):
+            return self._scorer.predict([self._prepared(waveform, sample_rate)])[0]
+        ready = [self._prepared(np.asarray(w), sample_rate) for w in waveform]
+        return self._scorer.predict(ready)
+
+    def predict(self, paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+        """Return a row for each clip, each scored as a whole: no VAD, no segments.
+
+        Columns: path, label (None where the model abstains), confidence, one
+        `p_<label>` per label.
+
+        Raises:
+            AudioError: a clip cannot be read; `path` says which.
+        """
+        waveforms = []
+        for path in paths:
+            try:
+                waveforms.append(read_mono(os.fspath(path), self.sample_rate))
+            except AudioError as error:
+                error.path = os.fspath(path)
+                raise
+        probabilities = self._scorer.predict(waveforms)
+        confidence = probabilities.max(axis=1, initial=0.0)
+        best = [self.labels[i] for i in probabilities.argmax(axis=1)]
+        sure = confidence >= self._scorer.abstain_below
+        return pd.DataFrame(
+            {
+                "path": [os.fspath(path) for path in paths],
+                "label": [a if b else None for a, b in zip(best, sure, strict=True)],
+                "confidence": confidence,
+                **{
+                    f"p_{label}": p
+                    for label, p in zip(self.labels, probabilities.T, strict=True)
+                },
+            }
+        )
+
+    def analyze(
+        self,
+        path: str | os.PathLike[str],
+        roles: Sequence[str] | None = None,
+        config: Config | None = None,
+    ) -> Call:
+        """Analyse one recording in this process.
+
+        Args:
+            path: the recording.
+            roles: who speaks on each channel, `agent` or `customer`; only customers are
+                scored.
+            config: all other options; its bundle and device are not used.
+
+        Raises:
+            AudioError: the recording cannot be analysed.
+            UsageError: there is no such file, or it is a folder.
+        """
+        config = config or Config()
+        if roles is not None:
+            config = config.updated({"score": {"roles": list(roles)}})
+        analysis = self._analysis(os.fspath(path), config)
+        outcome = analysis.outcome
+        if isinstance(outcome, Failed):
+            error = AudioError(outcome.error, outcome.kind, outcome.detail)
+            error.path = os.fspath(path)
+            raise error
+        identity = Identity(self.model_id, config.hash(), self.labels)
+        rows = result_rows(analysis, identity)
+        names = ("recording_id", "path", "segment")
+        return Call(
+            os.fspath(path),
+            outcome.duration_s,
+            outcome.notes,
+            pd.DataFrame(rows.speech).drop(columns=names, errors="ignore"),
+            pd.DataFrame(rows.segments).drop(columns=names, errors="ignore"),
+        )
+
+    def _analysis(self, path: str, config: Config) -> Analysis:
+        source = LocalSource()
+        found = source.find([path])
+        if len(found.recordings) != 1:
+            raise UsageError(
+                f"{path}: holds {len(found.recordings)} recordings; ser_batch.analyze "
+                "takes any number",
+                path=path,
+            )
+        # Without a stamp, a file that is still growing is taken as it is.
+        task = Task(found.recordings[0], None)
+        with tempfile.TemporaryDirectory(prefix="ser-") as work:
+            waveforms = LocalWaveforms(Path(work))
+            job = Job(config, self.sample_rate, source, waveforms)
+            stop = threading.Event()
+            for finished in finished_recordings(
+                [task], job, ThisProcess(), self._scorer, stop
+            ):
+                if isinstance(finished, Analysis):
+                    return finished
+        raise AssertionError("a recording ends as one analysis")
+
+    def _prepared(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Return a waveform at the model's rate, checked."""
+        problem = None
+        if waveform.ndim != 1:
+            problem = (
+                f"a waveform of shape {waveform.shape}: give one channel, (samples,)"
+            )
+        elif not np.issubdtype(waveform.dtype, np.floating):
+            problem = (
+                f"a waveform of {waveform.dtype}: give floats with full scale at 1.0"
+            )
+        elif not len(waveform):
+            problem = "a waveform without samples"
+        elif not np.isfinite(waveform).all():
+            problem = "a waveform with values that are not finite (NaN or infinite)"
+        elif sample_rate <= 0:
+            problem = f"a sample rate of {sample_rate} Hz"
+        if problem:
+            raise UsageError(problem)
+        if len(waveform) > LONGEST_S * sample_rate:
+            warnings.warn(
+                f"{len(waveform) / sample_rate:.1f} s in one piece; the model knows "
+                f"utterances of up to {LONGEST_S:g} s: `analyze` cuts longer speech",
+                stacklevel=3,
+            )
+        waveform = np.ascontiguousarray(waveform, np.float32)
+        if sample_rate != self.sample_rate:
+            waveform = soxr.resample(waveform, sample_rate, self.sample_rate, "HQ")
+        return waveform
+
+
+def load(bundle: str = "telephone", device: str = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        bundle: the name of a shipped bundle, or the path of one.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+        UsageError: there is no such device here.
+    """
+    return Model(NetworkScorer(load_bundle(bundle), device))

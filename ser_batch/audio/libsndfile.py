@@ -1,0 +1,121 @@
+"""Recordings that libsndfile opens: WAV of most kinds, OGG, AIFF, AU, and raw PCM, GSM and VOX."""
+
+import re
+from collections.abc import Iterator
+from os import PathLike, fsencode
+
+import numpy as np
+import soundfile
+
+from ser_batch.audio.decoders import (
+    GAP_S,
+    Closing,
+    RawOptions,
+    Waveform,
+    block_samples,
+    broken_off,
+    repaired,
+)
+from ser_batch.errors import AudioError, FailureKind
+from ser_batch.sources.formats import RawFormat
+
+_UNKNOWN_LENGTH = 0x7FFF_0000
+"""Recorders that never learn the length write something like this or more."""
+_NO_LAST_PAGE = "Last page lacks an end-of-stream bit"
+"""What libsndfile's log says of an Ogg that breaks off."""
+
+
+class NotWhole(Exception):
+    """libsndfile would stop before the audio does; FFmpeg goes on to the end of the file."""
+
+
+class SoundfileDecoder(Closing):
+    """What libsndfile reads: WAV of all kinds, FLAC, OGG, MP3, AIFF, AU, and raw PCM, GSM and VOX."""
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        headerless: RawFormat | None = None,
+        raw: RawOptions = RawOptions(),
+    ) -> None:
+        super().__init__()
+        if headerless:
+            try:
+                self._file = soundfile.SoundFile(
+                    fsencode(path),
+                    format="RAW",
+                    subtype=headerless.subtype,
+                    endian="LITTLE" if headerless.subtype == "PCM_16" else "FILE",
+                    samplerate=raw.sample_rate or headerless.sample_rate,
+                    channels=raw.channels,
+                )
+            except soundfile.LibsndfileError as error:
+                shape = f"{raw.channels} channels at {raw.sample_rate or headerless.sample_rate} Hz"
+                raise AudioError(
+                    f"cannot be {headerless.subtype} of {shape}: check the options for raw files",
+                    FailureKind.UNSUPPORTED,
+                ) from error
+        else:
+            self._file = soundfile.SoundFile(fsencode(path))
+        self._stack.enter_context(self._file)
+        self.codec = f"{self._file.format}/{self._file.subtype}".lower()
+        if not headerless and self._stops_early():
+            self._stack.close()
+            raise NotWhole
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+
+    def _stops_early(self) -> bool:
+        """Whether more audio may follow than libsndfile is going to read.
+
+        Of MP3 it reads as much as it guesses from the first frames, and of FLAC what lies before the first damage.
+        Of WAV it believes the header, also where a recorder died before it wrote the length: then what follows the
+        data are no chunks. Of Ogg it reads the first of several streams in a row.
+        """
+        if "mpeg" in self.codec or "flac" in self.codec or not self._file.frames:
+            return True
+        log = self._file.extra_info
+        return "Exiting parser" in log or (
+            "Junk after the last page" in log and _NO_LAST_PAGE not in log
+        )
+
+    def __iter__(self) -> Iterator[Waveform]:
+        size, position = block_samples(self.sample_rate, self.channels), 0
+        broken = False
+        while not broken:
+            buffer = np.empty((size, self.channels), np.float32)
+            try:
+                block = self._file.read(out=buffer)
+            except soundfile.LibsndfileError as error:
+                # What came before the error has been read, and the position tells how much that is, if anything does.
+                block, broken = buffer[: max(0, self._file.tell() - position)], True
+                at = f"{(position + len(block)) / self.sample_rate:.2f} s"
+                self.notes.append(f"audio breaks off at {at}: {error.error_string}")
+            if not len(block):
+                break
+            position += len(block)
+            yield repaired(block.T, self.notes)
+        if broken:
+            return
+        self.notes += broken_off(
+            position / self.sample_rate, self._promised() / self.sample_rate, GAP_S
+        )
+        if _NO_LAST_PAGE in self._file.extra_info:
+            self.notes.append(
+                f"audio breaks off at {position / self.sample_rate:.2f} s: the last page is missing"
+            )
+
+    def _promised(self) -> int:
+        """Frames that the header promises."""
+        # libsndfile corrects the header of a file that is too short, and says so in its log alone.
+        cut = re.search(
+            r"^ *(?:data|riff|SSND|Data Size) *: (\d+) \(should be (\d+)\)",
+            self._file.extra_info,
+            re.MULTILINE,
+        )
+        if cut and int(cut[1]) < _UNKNOWN_LENGTH:
+            return round(self._file.frames * int(cut[1]) / max(1, int(cut[2])))
+        stated = re.search(
+            r"does not match value from 'ds64' chunk of (\d+)", self._file.extra_info
+        )
+        return int(stated[1]) if stated else self._file.frames

@@ -1,0 +1,119 @@
+"""`ser` and its commands; errors become exit codes.
+
+Commands import what they need when they run, so that `ser --help` answers at once.
+"""
+
+import errno
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from ser_batch.cli import (
+    _analyze,
+    _compare,
+    _corpus,
+    _doctor,
+    _evaluate,
+    _export,
+    _maintain,
+    _models,
+    _predict,
+    _report,
+    _train,
+)
+from ser_batch.errors import AccountingError, ExitCode, SerError, UsageError
+from ser_batch.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Speech emotion analytics for call recordings: folders of calls in, per-segment emotions out.",
+)
+app.command("analyze")(_analyze.command)
+app.command("report")(_report.command)
+app.command("export")(_export.command)
+app.command("verify")(_maintain.verify_command)
+app.command("compact")(_maintain.compact_command)
+app.command("predict")(_predict.command)
+app.command("train")(_train.command)
+app.command("evaluate")(_evaluate.command)
+app.command("compare")(_compare.command)
+app.add_typer(_corpus.app, name="corpus")
+app.command("models")(_models.command)
+app.command("doctor")(_doctor.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ser {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run `ser` and exit with one of `ExitCode`.
+
+    Typer handles wrong options (2) and Ctrl-C (130).
+    """
+    _open_streams()
+    warnings.showwarning = lambda message, *_: typer.secho(
+        f"ser: {message}", err=True, fg="yellow"
+    )
+    # A file name can hold bytes that are no text; printing one must not end the run.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app()
+    except UsageError as error:
+        _leave(str(error), ExitCode.USAGE)
+    except BrokenPipeError:
+        # `ser report ... | head` ends as any other command does there; what the command opened is closed by now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ExitCode.PIPE) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(
+            f"standard output cannot be written: {error.strerror}; make room",
+            ExitCode.USAGE,
+        )
+    except AccountingError as error:
+        _leave(str(error), ExitCode.BUG)
+    except SerError as error:
+        _leave(str(error), ExitCode.SOME_FAILED)
+
+
+def _open_streams() -> None:
+    """Where standard input, output or error is closed, files of ours would take its number, and its output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _leave(message: str, code: ExitCode) -> None:
+    typer.secho(f"ser: {message}", err=True, fg="red")
+    raise SystemExit(code)

@@ -1,0 +1,179 @@
+"""What `ser analyze` shows while it runs, and what it says at the end."""
+
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ser_batch.cli.terminal import Terminal
+from ser_batch.config.options import Config
+from ser_batch.engine.progress import Progress
+from ser_batch.text import clock, counted, printable
+
+PLAIN_EVERY_S = 30.0
+SHOWN_FAILURES = 5
+
+
+class Display:
+    """Progress on standard error: a live line on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, quiet: bool, stop: threading.Event) -> None:
+        self._console = Terminal(stderr=True, quiet=quiet)
+        self._live = (
+            Live(console=self._console, transient=True)
+            if self._console.is_terminal and not quiet
+            else None
+        )
+        self._stop = stop
+        self._last = time.monotonic()
+        self._gone = False
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+            self._live.update(
+                Text("looking for recordings and loading the model ..."), refresh=True
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._live:
+            with suppress(OSError):
+                self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Shows where the run is. A terminal that has gone away ends the showing and not the run."""
+        if self._gone:
+            return
+        try:
+            if self._live:
+                self._live.update(self._line(progress))
+            elif time.monotonic() - self._last >= PLAIN_EVERY_S:
+                self._last = time.monotonic()
+                self._console.print(
+                    status(progress), highlight=False, markup=False, soft_wrap=True
+                )
+        except OSError:
+            self._gone = True
+
+    def _line(self, progress: Progress) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        total = max(1, progress.total_bytes)
+        line = (
+            "stopping: finishing what is in flight ..."
+            if self._stop.is_set()
+            else status(progress)
+        )
+        grid.add_row(ProgressBar(total, progress.finished_bytes, width=24), Text(line))
+        return grid
+
+
+def status(progress: Progress) -> str:
+    """One line: recordings, hours of audio, speed, failures, time left."""
+    to_do = progress.found - progress.skipped
+    finished = to_do - progress.pending
+    left = progress.left_s
+    return (
+        f"{finished}/{to_do} recordings · {progress.audio_s / 3600:.2f} h · {_speed(progress)}"
+        + (f" · {progress.failed} failed" if progress.failed else "")
+        + ("" if left is None else f" · {clock(left)} left")
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+
+
+def _speed(progress: Progress) -> str:
+    return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
+
+
+def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
+    """What came of a run, what deserves a look, and what to type next. When `quiet`, the failures alone."""
+    if quiet:
+        _print_failures(progress, Terminal(stderr=True))
+        return
+    console = Terminal()
+
+    def say(line: str, style: str = "") -> None:
+        console.print(
+            line,
+            style=style or None,
+            highlight=False,
+            soft_wrap=not console.is_terminal,
+        )
+
+    parts = [f"{progress.done} done"]
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.skipped} already there"] if progress.skipped else []
+    if progress.failed_before:
+        parts[-1] += (
+            f" ({progress.failed_before} failed then: --retry-failed tries again)"
+        )
+    parts += (
+        [f"{progress.growing} still being written (left for the next run)"]
+        if progress.growing
+        else []
+    )
+    parts += [f"{progress.pending} not begun"] if progress.pending else []
+    say(f"{counted(progress.found, 'recording')}: {', '.join(parts)}", "bold")
+    if progress.done:
+        say(
+            f"{progress.audio_s / 3600:.2f} h of audio, {counted(progress.segments, 'segment')}, "
+            f"in {_time(progress.elapsed_s)} ({_speed(progress)})"
+        )
+    if progress.ignored:
+        say(f"{counted(progress.ignored, 'file')} skipped: no audio")
+    _print_failures(progress, console)
+    if progress.without_roles:
+        say(
+            f"Several channels in {counted(progress.without_roles, 'recording')}, and every one was scored. If agents "
+            "are on one of them, name the channels (--roles agent,customer): inferring emotions of employees is "
+            "restricted by law in many places, and the timing measures gain from it.",
+            "yellow",
+        )
+    if progress.unscored:
+        say(
+            f"Timed, not scored: {counted(progress.unscored, 'recording')} with channels that do not fit the roles, so "
+            "that an agent might be among those scored. Their notes in the results say why.",
+            "yellow",
+        )
+    say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")
+    if progress.interrupted and config.run.strict and progress.failed:
+        say(
+            "Stopped at the first recording that failed (--strict); run without it to go on.",
+            "yellow",
+        )
+    elif progress.interrupted:
+        say("Interrupted: run the same command again to go on.", "yellow")
+    else:
+        say(f"Next: ser report {escape(str(out))}")
+
+
+def _print_failures(progress: Progress, console: Terminal) -> None:
+    lines = [
+        f"cannot be read: {printable(folder)}"
+        for folder in progress.unreadable[:SHOWN_FAILURES]
+    ]
+    lines += [
+        f"failed: {path}: {error}" for path, error in progress.failures[:SHOWN_FAILURES]
+    ]
+    if progress.failed > SHOWN_FAILURES:
+        lines.append(
+            f"... and {progress.failed - SHOWN_FAILURES} more: `ser report` lists them"
+        )
+    for line in lines:
+        console.print(
+            line,
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=not console.is_terminal,
+        )

@@ -1,0 +1,252 @@
+"""Every option of an analysis, as frozen dataclasses that are read from TOML."""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from ser_batch.config.structuring import from_plain, read_toml, to_plain
+from ser_batch.errors import ConfigError
+
+ROLES = ("agent", "customer")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """How recordings become channels."""
+
+    mix: bool = False
+    """One channel, the mean of all: for recordings whose channels do not separate speakers."""
+    raw_sample_rate: int | None = None
+    """Hz, for files without a header; None: what their extension stands for (mostly 8000)."""
+    raw_channels: int = 1
+
+    def __post_init__(self) -> None:
+        _require(
+            self.raw_sample_rate is None or self.raw_sample_rate > 0,
+            "audio.raw_sample_rate",
+            "a rate in Hz",
+        )
+        _require(1 <= self.raw_channels <= 8, "audio.raw_channels", "1 to 8")
+
+
+@dataclass(frozen=True, slots=True)
+class VadConfig:
+    """Where speech is. Probabilities are per frame of 32 ms."""
+
+    engine: Literal["silero", "pyannote"] = "silero"
+    model: str | None = None
+    """pyannote only: a local path, or the name of a model on the hub."""
+    onset: float = 0.5
+    """Speech begins at a frame of at least this probability ..."""
+    offset: float = 0.35
+    """... and lasts until one below this."""
+    min_silence_s: float = 0.1
+    """Shorter silence within speech counts as speech."""
+    min_speech_s: float = 0.25
+    """Shorter speech counts as noise."""
+    pad_s: float = 0.032
+    """Speech is widened by this at both ends."""
+    crosstalk_db: float = 25.0
+    """Speech this far below another channel's simultaneous speech has leaked in from there. 0: keep it."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.engine in ("silero", "pyannote"), "vad.engine", "silero or pyannote"
+        )
+        _require(
+            0 < self.offset <= self.onset < 1,
+            "vad.onset and offset",
+            "0 < offset <= onset < 1",
+        )
+        for name in ("min_silence_s", "min_speech_s", "pad_s"):
+            _require(0 <= getattr(self, name) <= 10, f"vad.{name}", "0 to 10 seconds")
+        _require(self.crosstalk_db >= 0, "vad.crosstalk_db", "0 dB or more")
+        _require(
+            self.engine != "pyannote" or bool(self.model),
+            "vad.model",
+            "the path or name of a pyannote model",
+        )
+
+    def model_fingerprint(self) -> str | None:
+        """What tells one VAD model from another: a hash of a local file, the name of one on the hub."""
+        if self.engine == "silero" or self.model is None:
+            return None
+        path = Path(self.model)
+        path = path / "pytorch_model.bin" if path.is_dir() else path
+        return (
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            if path.is_file()
+            else self.model
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentConfig:
+    """How speech is divided into what is scored."""
+
+    max_pause_s: float = 0.3
+    """Regions that are no further apart are scored together."""
+    min_s: float = 0.8
+    """Speech that stands alone and is shorter stays unscored."""
+    max_s: float = 6.0
+    """Longer speech is cut at its weakest frames."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.max_pause_s <= 60, "segments.max_pause_s", "0 to 60 seconds")
+        _require(self.min_s >= 0.1, "segments.min_s", "0.1 seconds or more")
+        _require(
+            2 * self.min_s <= self.max_s <= 60,
+            "segments.max_s",
+            "between twice min_s and 60 seconds",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """Which segments are scored, and when the model keeps silent."""
+
+    bundle: str = "telephone"
+    """The name of a shipped bundle, or the path of one."""
+    roles: tuple[str, ...] = ()
+    """Who speaks on each channel: `agent` or `customer`."""
+    score_agents: bool = False
+    abstain_below: float | None = None
+    """Segments with a lower confidence get no label; None: the bundle's own threshold."""
+
+    def __post_init__(self) -> None:
+        wrong = [role for role in self.roles if role not in ROLES]
+        _require(
+            not wrong,
+            "score.roles",
+            f"a list of {' and '.join(ROLES)}, one for each channel",
+        )
+        _require(
+            self.abstain_below is None or 0 <= self.abstain_below <= 1,
+            "score.abstain_below",
+            "0 to 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How the work is done. Nothing here alters a row."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    batch_size: int = 64
+    workers: int | None = None
+    """Decoding processes; None: as the machine has cores."""
+    deadline_s: float = 1800.0
+    """A recording that takes longer to decode is given up."""
+    retry_failed: bool = False
+    strict: bool = False
+    """Stop at the first recording that fails; what is done stays done."""
+    log_file: str | None = None
+    """Where events are appended, as JSON lines."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.batch_size <= 4096, "run.batch_size", "1 to 4096")
+        _require(
+            self.workers is None or 1 <= self.workers <= 256, "run.workers", "1 to 256"
+        )
+        _require(
+            0 < self.deadline_s < 1e9,
+            "run.deadline_s",
+            "more than 0 seconds, and no infinity",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All options of `ser analyze`.
+
+    >>> Config.from_dict({"vad": {"onset": 0.6}}).vad.onset
+    0.6
+    """
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vad: VadConfig = field(default_factory=VadConfig)
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.audio.mix and self.score.roles:
+            raise ConfigError(
+                "mix makes one channel of all, and roles name channels: choose one of the two"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration with `values` in place of defaults.
+
+        Raises:
+            ConfigError: an unknown key, a value of the wrong type, or one out of range.
+        """
+        return from_plain(cls, values)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """As `from_dict`, from a TOML file with a table for each group of options."""
+        return read_toml(cls, path)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values that `from_dict` takes back. Options that are None are left out, as TOML has none."""
+        return to_plain(self)
+
+    def updated(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+        """This configuration with some options changed: `{"vad": {"onset": 0.6}}`."""
+        merged = self.to_dict()
+        for group, values in changes.items():
+            merged[group] = merged.get(group, {}) | dict(values)
+        return self.from_dict(merged)
+
+    def hash(self) -> str:
+        """A fingerprint of all options that alter rows: the same rows, the same hash."""
+        values = dataclasses.asdict(self)
+        del values["run"]
+        # Models count by their content, not by where they lie; that of the bundle is its model_id.
+        del values["score"]["bundle"]
+        values["vad"]["model"] = self.vad.model_fingerprint()
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
+            :16
+        ]
+
+
+def _require(holds: bool, name: str, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {wanted}", option=name)
+
+
+def parse_assignments(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """Return `GROUP.OPTION=VALUE` texts as nested values for `Config.updated`.
+
+    >>> parse_assignments(["vad.onset=0.6", "score.bundle=mine"])
+    {'vad': {'onset': 0.6}, 'score': {'bundle': 'mine'}}
+
+    Args:
+        texts: each VALUE is TOML, or else plain text.
+
+    Raises:
+        ConfigError: a text is not such an assignment.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        group, dot, option = name.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(
+                f"--set {text}: write GROUP.OPTION=VALUE, for example vad.onset=0.6",
+                option="--set",
+            )
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        changes.setdefault(group, {})[option] = parsed
+    return changes

@@ -1,0 +1,1 @@
+"""Segments become probabilities of emotions: features, network, calibration, bundles."""

@@ -1,0 +1,132 @@
+"""One recording once all its segments are scored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ser_batch.emotion.batches import PendingSegment
+from ser_batch.emotion.scorer import Scorer
+from ser_batch.intervals import Interval, sample_index
+from ser_batch.sources.source import Recording
+from ser_batch.speech.decoded import Channel, Decoded, Failed
+from ser_batch.speech.waveforms import Waveforms
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSegment:
+    """One segment with what the model says of it.
+
+    `label` is None where the model abstains.
+    """
+
+    interval: Interval
+    channel: int
+    role: str | None
+    label: str | None
+    confidence: float
+    probabilities: dict[str, float]
+    level_dbfs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One recording: what its audio is, or why it failed, and its scored segments.
+
+    Segments are ordered by start and channel.
+    """
+
+    outcome: Decoded | Failed
+    segments: list[ScoredSegment]
+
+    @property
+    def recording(self) -> Recording:
+        """Where it was found."""
+        return self.outcome.recording
+
+    @property
+    def path(self) -> str:
+        """The path below the input in which the recording was found."""
+        return self.recording.path
+
+    @property
+    def error(self) -> str | None:
+        """Why the recording could not be analysed, or None if it was."""
+        return self.outcome.error if isinstance(self.outcome, Failed) else None
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The channels with their speech; none if the recording failed."""
+        return self.outcome.channels if isinstance(self.outcome, Decoded) else []
+
+
+class Assembly:
+    """A decoded recording whose segments are being scored, in any order."""
+
+    def __init__(
+        self,
+        decoded: Decoded,
+        scorer: Scorer,
+        abstain_below: float | None,
+        waveforms: Waveforms,
+    ) -> None:
+        """`abstain_below` of None stands for the model's own threshold."""
+        self._decoded, self._scorer, self._waveforms = decoded, scorer, waveforms
+        self._recording_id = decoded.recording.recording_id
+        self._abstain_below: float = (
+            scorer.abstain_below if abstain_below is None else abstain_below
+        )
+        self._segments = sorted(
+            (interval, number)
+            for number, channel in enumerate(decoded.channels)
+            for interval in channel.segments
+        )
+        self._scored: dict[int, ScoredSegment] = {}
+
+    @property
+    def n_left(self) -> int:
+        """Segments that are still to be scored."""
+        return len(self._segments) - len(self._scored)
+
+    def pending(self) -> Iterator[PendingSegment]:
+        """Yield the segments to score.
+
+        The key of each is the recording's id and the segment's number.
+        """
+        by_channel: dict[int, list[PendingSegment]] = {}
+        for number, (interval, channel) in enumerate(self._segments):
+            start = sample_index(interval.start_s, self._scorer.sample_rate)
+            n = sample_index(interval.end_s, self._scorer.sample_rate) - start
+            read = partial(self._waveforms.read, self._recording_id, channel, start, n)
+            segment = PendingSegment((self._recording_id, number), n, read)
+            by_channel.setdefault(channel, []).append(segment)
+        ready = [
+            segment
+            for segments in by_channel.values()
+            for segment in self._scorer.with_context(segments)
+        ]
+        yield from sorted(ready, key=lambda segment: segment.key[1])
+
+    def add(self, number: int, probabilities: np.ndarray, level_dbfs: float) -> None:
+        """Take what the model says of segment `number`."""
+        interval, channel = self._segments[number]
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        labels = self._scorer.labels
+        abstains = confidence < self._abstain_below
+        self._scored[number] = ScoredSegment(
+            interval,
+            channel,
+            self._decoded.channels[channel].role,
+            None if abstains else labels[best],
+            confidence,
+            dict(zip(labels, map(float, probabilities), strict=True)),
+            level_dbfs,
+        )
+
+    def finish(self) -> Analysis:
+        """Return the whole recording, and remove its waveforms."""
+        self._waveforms.remove(self._recording_id)
+        segments = [self._scored[number] for number in range(len(self._segments))]
+        return Analysis(self._decoded, segments)

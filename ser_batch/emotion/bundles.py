@@ -1,0 +1,206 @@
+"""Trained models on disk: weights, labels, features, calibration, metrics and card.
+
+NAME/
+  model.safetensors   the weights; no pickle is ever loaded
+  config.json         network, features, labels in order, licence, sha256 of the weights
+  calibration.json    temperature, abstention threshold
+  metrics.json        what it reached, on whom, and everything needed to train it again
+  README.md           the model card, written from metrics.json
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from ser_batch.config.structuring import from_plain, to_plain
+from ser_batch.emotion.calibration import Calibration
+from ser_batch.emotion.features import FeatureConfig, Features
+from ser_batch.emotion.network import CnnBiLstm, NetworkConfig
+from ser_batch.errors import BundleError, ConfigError
+from ser_batch.storage.local import LocalStorage
+
+FORMAT = 2
+_PACKAGE = Path(__file__).parents[1]
+# The wheel has the bundles inside the package, a checkout has them beside it.
+_INSIDE, _BESIDE = _PACKAGE / "models", _PACKAGE.parent / "models"
+BUNDLES_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model and everything needed to use it. Label order lives here and nowhere else."""
+
+    name: str
+    labels: tuple[str, ...]
+    features: FeatureConfig
+    network: NetworkConfig
+    calibration: Calibration
+    licence: str
+    weights: dict[str, Tensor] = field(repr=False)
+    model_id: str = ""
+    """The name and a fingerprint of all that shapes a probability."""
+
+    def modules(self) -> tuple[Features, CnnBiLstm]:
+        """The feature and network modules, with the weights, ready for inference."""
+        network = CnnBiLstm(
+            self.network,
+            self.features.n_static,
+            1 + self.features.deltas,
+            len(self.labels),
+        )
+        network.load_state_dict(self.weights)
+        return Features(self.features).eval(), network.eval()
+
+
+def find_bundle(name_or_path: str) -> Path:
+    """The folder of a shipped bundle by its name, or of any bundle by its path.
+
+    Raises:
+        BundleError: there is none; the message lists those that there are.
+    """
+    for folder in (Path(name_or_path), BUNDLES_FOLDER / name_or_path):
+        if (folder / "config.json").is_file():
+            return folder
+    names = ", ".join(path.name for path in shipped_bundles()) or "none"
+    raise BundleError(
+        f"no bundle {name_or_path!r}: give the path of one, or the name of a shipped one ({names})"
+    )
+
+
+def shipped_bundles() -> Iterator[Path]:
+    """The folders of the bundles that come with this package."""
+    return (path.parent for path in sorted(BUNDLES_FOLDER.glob("*/config.json")))
+
+
+def load_bundle(name_or_path: str) -> Bundle:
+    """Loads a bundle and checks its hash.
+
+    Raises:
+        BundleError: it is missing, incomplete, damaged, or of another format.
+    """
+    folder = find_bundle(name_or_path)
+    config, calibration = (
+        read_json(folder / "config.json"),
+        read_json(folder / "calibration.json"),
+    )
+    if config.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder}: bundle format {config.get('format')}; this version reads format {FORMAT}: "
+            "use the one that made it"
+        )
+    try:
+        data = (folder / "model.safetensors").read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder}/model.safetensors: {error.strerror}; install or copy the bundle again"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != config.get("sha256"):
+        raise BundleError(
+            f"{folder}: the weights are not those of config.json (sha256 differs); copy the bundle again"
+        )
+    try:
+        bundle = Bundle(
+            name=config["name"],
+            labels=tuple(config["labels"]),
+            features=from_plain(FeatureConfig, config["features"], "features"),
+            network=from_plain(NetworkConfig, config["network"], "network"),
+            calibration=Calibration(
+                calibration["temperature"], calibration["abstain_below"]
+            ),
+            licence=config["licence"],
+            weights=safetensors.torch.load(data),
+            model_id=model_id(config, calibration),
+        )
+        bundle.modules()
+    except (
+        KeyError,
+        TypeError,
+        RuntimeError,
+        ConfigError,
+        ValueError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise BundleError(
+            f"{folder}: config.json does not describe the weights: {error}"
+        ) from error
+    return bundle
+
+
+def save_bundle(
+    folder: Path, bundle: Bundle, network: nn.Module, metrics: dict[str, Any], card: str
+) -> None:
+    """Writes all files of a bundle; the weights are those of `network`.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
+    data = safetensors.torch.save(
+        {name: t.contiguous().cpu() for name, t in network.state_dict().items()}
+    )
+    config = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "labels": bundle.labels,
+        "features": to_plain(bundle.features),
+        "network": to_plain(bundle.network),
+        "licence": bundle.licence,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    files = {
+        "README.md": card.encode(),
+        "metrics.json": json_bytes(metrics),
+        "calibration.json": json_bytes(dataclasses.asdict(bundle.calibration)),
+        "model.safetensors": data,
+        "config.json": json_bytes(config),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        LocalStorage(folder).put(files)
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: cannot be written: {error.strerror}; make room, and try again",
+            path=folder,
+        ) from error
+
+
+def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
+    """`NAME@fingerprint`; two bundles with one id give the same probabilities."""
+    shaping = [config[key] for key in ("labels", "features", "network", "sha256")] + [
+        calibration
+    ]
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+    return f"{config['name']}@{digest[:12]}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a bundle.
+
+    Raises:
+        BundleError: the file is missing or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path}: {error.strerror}; the bundle is incomplete, copy it again"
+        ) from error
+    except ValueError as error:
+        raise BundleError(
+            f"{path}: is no JSON ({error}); copy the bundle again"
+        ) from error
+    if not isinstance(value, dict):
+        raise BundleError(f"{path}: must hold a JSON object; copy the bundle again")
+    return value
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON that a person can read and diff."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,51 @@
+"""Logits to probabilities that mean what they say, by temperature scaling (Guo et al., ICML 2017)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+LOWEST, HIGHEST = 0.25, 10.0
+"""Of temperatures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`temperature` divides the logits; segments less sure than `abstain_below` get no label."""
+
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+
+    def probabilities(
+        self, logits: Float[Tensor, "batch labels"]
+    ) -> Float[Tensor, "batch labels"]:
+        """Probabilities in float32, whatever the precision of the logits."""
+        return (logits.float() / self.temperature).softmax(-1)
+
+
+def fit_calibration(
+    logits: Float[Tensor, "n labels"], right: Bool[Tensor, "n labels"], coverage: float
+) -> Calibration:
+    """The temperature of least negative log-likelihood on held-out speakers, and the confidence that a
+    share `coverage` of their clips reaches. `right` says which labels are right for each clip."""
+    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    logits = logits.double()
+    optimizer = torch.optim.LBFGS(
+        [log_temperature], max_iter=100, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        log_p = (logits / log_temperature.exp()).log_softmax(-1)
+        value = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1).mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    # Where nearly all held-out clips are right, nothing holds the temperature back but these bounds.
+    temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
+    confidence = (logits / temperature).softmax(-1).amax(-1)
+    threshold = math.floor(1e6 * float(confidence.quantile(1 - coverage))) / 1e6
+    return Calibration(round(temperature, 6), threshold)

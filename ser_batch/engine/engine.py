@@ -1,0 +1,37 @@
+"""Who decodes: the seam between the stages and the machines that they run on."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Final, Protocol
+
+from ser_batch.speech.decoded import Job, Outcome, Task
+
+
+class Tick(Enum):
+    """A mark in a stream of outcomes: nothing new, but a second has passed."""
+
+    TICK = "tick"
+
+
+TICK: Final = Tick.TICK
+
+
+class Engine(Protocol):
+    """Runs `speech.decoding.decode` on recordings.
+
+    `LocalProcesses` uses processes of this machine, `ThisProcess` none but its own; a
+    cluster would use those of many machines.
+    """
+
+    def decode(
+        self, tasks: Iterable[Task], job: Job, stop: threading.Event
+    ) -> Iterator[Outcome | Tick]:
+        """Decode recordings, and yield each as it is done; `TICK` about every second.
+
+        Once `stop` is set, no more are begun.
+
+        Raises:
+            UsageError: the job cannot be done at all.
+        """
+        ...

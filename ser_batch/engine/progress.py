@@ -1,0 +1,131 @@
+"""What a run has done so far. It must add up: found = skipped + done + failed + growing + pending."""
+
+import time
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.errors import AccountingError
+from ser_batch.sources.source import Recording
+from ser_batch.speech.decoded import Decoded, Failed, Growing, Unchanged
+from ser_batch.text import printable
+
+MAX_FAILURES = 100
+
+
+@dataclass
+class Progress:
+    """Counts of recordings, and what a display needs beside them."""
+
+    found: int = 0
+    ignored: int = 0
+    """Files that are no audio."""
+    unreadable: list[str] = field(default_factory=list)
+    """Folders that may not be read."""
+    skipped: int = 0
+    """Recordings that the results hold already."""
+    failed_before: int = 0
+    """Of those, the ones that failed in an earlier run."""
+    done: int = 0
+    failed: int = 0
+    held: int = 0
+    """Recordings that the results held when the run began."""
+    growing: int = 0
+    """Recordings that are still being written; the next run will see to them."""
+    without_roles: int = 0
+    """Recordings of several channels whose speakers were not named."""
+    unscored: int = 0
+    """Recordings with speech of which no channel was scored, because nobody can tell who speaks."""
+    segments: int = 0
+    audio_s: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of the first `MAX_FAILURES` failures."""
+    sizes: dict[Recording, int] = field(default_factory=dict)
+    """Bytes of the recordings that are to be done."""
+    total_bytes: int = 0
+    finished_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+    interrupted: bool = False
+    licence: str = ""
+    """Of the model that scored."""
+
+    @property
+    def pending(self) -> int:
+        """Recordings that this run has still to do."""
+        return self.found - self.skipped - self.done - self.failed - self.growing
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def left_s(self) -> float | None:
+        """The time left if the bytes to come are like those that have been; None while nobody can tell."""
+        if not self.finished_bytes:
+            return None
+        return (
+            self.elapsed_s
+            * (self.total_bytes - self.finished_bytes)
+            / self.finished_bytes
+        )
+
+    def count(self, outcome: Analysis | Unchanged | Growing) -> None:
+        """Takes note of one more recording."""
+        match outcome:
+            case Unchanged():
+                self.skipped += 1
+            case Growing():
+                self.growing += 1
+            case Analysis(outcome=Failed() as failed):
+                self.failed += 1
+                if len(self.failures) < MAX_FAILURES:
+                    self.failures.append(
+                        (printable(failed.recording.path), failed.error)
+                    )
+            case Analysis(outcome=Decoded() as decoded):
+                self.done += 1
+                self.audio_s += decoded.duration_s
+                self.segments += len(outcome.segments)
+                nameless = all(channel.role is None for channel in decoded.channels)
+                scored = any(channel.is_scored for channel in decoded.channels)
+                self.without_roles += nameless and scored and len(decoded.channels) > 1
+                self.unscored += not scored and any(
+                    channel.speech for channel in decoded.channels
+                )
+        self.finished_bytes += self.sizes[outcome.recording]
+
+    def check(self, found: Iterable[Recording], known: Container[str]) -> None:
+        """That the counts add up, and that the results hold every recording but those still to be done.
+
+        Raises:
+            AccountingError: they do not: a recording was lost on the way.
+        """
+        missing = sum(1 for recording in found if recording.recording_id not in known)
+        excuse = self.pending + self.growing
+        if (
+            self.pending < 0
+            or missing > excuse
+            or (self.pending and not self.interrupted)
+        ):
+            raise AccountingError(
+                f"the counts do not add up: {self.found} found, {self.done} done, {self.failed} failed, "
+                f"{self.skipped} skipped, {self.growing} growing, {self.pending} pending, {missing} without a row. "
+                "Please report this; running the same command again analyses what is missing"
+            )
+
+    def counts(self) -> dict[str, float]:
+        """The counts as plain values."""
+        names = (
+            "found",
+            "done",
+            "failed",
+            "skipped",
+            "growing",
+            "pending",
+            "segments",
+            "ignored",
+        )
+        return {
+            **{name: getattr(self, name) for name in names},
+            "audio_s": round(self.audio_s, 3),
+        }

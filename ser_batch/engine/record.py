@@ -1,0 +1,106 @@
+"""What is written down of a run: `run.json`, and the events of its log."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ser_batch.config.options import Config
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.emotion.scorer import Scorer
+from ser_batch.engine.machine import peak_memory_bytes, versions
+from ser_batch.engine.progress import Progress
+from ser_batch.engine.runlog import RunLog
+from ser_batch.speech.decoded import Decoded, Failed, Growing, Unchanged
+from ser_batch.text import printable
+from ser_batch.version import __version__
+
+
+def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:
+    """Return what a run uses, for `run.json`."""
+    return {
+        "ser_version": __version__,
+        "started_at": datetime.now(UTC).isoformat(),
+        "inputs": [printable(given) for given in inputs],
+        "model": {
+            "id": scorer.model_id,
+            "labels": scorer.labels,
+            "licence": scorer.licence,
+        },
+        "config": config.to_dict(),
+        "config_hash": config.hash(),
+        "device": str(scorer.device),
+        "versions": versions(),
+    }
+
+
+class Journal:
+    """Keeps the counts, `run.json` and the log of a run in step."""
+
+    def __init__(
+        self,
+        record: dict[str, Any],
+        write_record: Callable[[dict[str, Any]], None],
+        log: RunLog,
+        progress: Progress,
+    ) -> None:
+        """`record` is what the run uses; `write_record` puts it into `run.json`."""
+        self._record, self._write_record = record, write_record
+        self._log, self.progress = log, progress
+
+    def begin(self, out: str) -> None:
+        """Write down that the run has begun."""
+        self._write({"finished_at": None})
+        to_do = self.progress.pending
+        self._log.write("run started", out=printable(out), to_do=to_do, **self._record)
+
+    def count(self, finished: Analysis | Unchanged | Growing) -> None:
+        """Take note of one more recording."""
+        self.progress.count(finished)
+        self._log.write("recording", **event_of(finished))
+
+    def committed(self, n_recordings: int) -> None:
+        """Write down that rows have become live."""
+        self._log.write("committed", recordings=n_recordings)
+
+    def end(self, interrupted: bool) -> None:
+        """Write down how the run went."""
+        self.progress.interrupted = interrupted and self.progress.pending > 0
+        end = {
+            "finished_at": datetime.now(UTC).isoformat(),
+            "interrupted": self.progress.interrupted,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        self._write(end)
+        self._log.write("run finished", **end, **self.progress.counts())
+
+    def _write(self, end: dict[str, Any]) -> None:
+        self._write_record(self._record | end | {"counts": self.progress.counts()})
+
+
+def event_of(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
+    """Return what a log says of a recording."""
+    recording = outcome.recording
+    event: dict[str, Any] = {
+        "recording_id": recording.recording_id,
+        "path": printable(recording.path),
+    }
+    match outcome:
+        case Unchanged():
+            return event | {"status": "skipped"}
+        case Growing():
+            return event | {"status": "growing"}
+        case Analysis(outcome=Failed() as failed):
+            return event | {
+                "status": "failed",
+                "error": failed.error,
+                "error_kind": failed.kind.value,
+                "error_detail": failed.detail,
+            }
+        case _:
+            decoded = outcome.outcome
+            assert isinstance(decoded, Decoded)
+            return event | {
+                "status": "done",
+                "duration_s": decoded.duration_s,
+                "segments": len(outcome.segments),
+            }

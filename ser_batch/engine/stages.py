@@ -1,0 +1,100 @@
+"""Both stages joined: recordings are decoded, their segments scored in common batches,
+and each recording handed on once it is whole."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from ser_batch.emotion.analysis import Analysis, Assembly
+from ser_batch.emotion.batches import FLUSH, Flush, PendingSegment
+from ser_batch.emotion.scorer import ScoredBatch, Scorer
+from ser_batch.engine.engine import TICK, Engine, Tick
+from ser_batch.engine.machine import divided_cores
+from ser_batch.speech.decoded import Decoded, Failed, Growing, Job, Task, Unchanged
+
+Finished = Analysis | Unchanged | Growing
+
+
+def finished_recordings(
+    tasks: Sequence[Task],
+    job: Job,
+    engine: Engine,
+    scorer: Scorer,
+    stop: threading.Event,
+) -> Iterator[Finished | Tick]:
+    """Decode and score recordings, and yield each once it is whole.
+
+    `TICK` comes about every second, so that the caller can look after other things.
+    Once `stop` is set, no more recordings are begun.
+    """
+    if not tasks:
+        return
+    desk = _Desk(job, scorer)
+    _, n_threads = divided_cores(scorer.device.type == "cuda")
+    with _torch_threads(n_threads):
+        stream = desk.segments(engine.decode(tasks, job, stop))
+        for scored in scorer.score(stream, job.config.run.batch_size):
+            if isinstance(scored, ScoredBatch):
+                desk.add(scored)
+            yield from desk.take_finished()
+            yield TICK
+        yield from desk.take_finished()
+
+
+class _Desk:
+    """Recordings whose segments are away to be scored, and those that are finished."""
+
+    def __init__(self, job: Job, scorer: Scorer) -> None:
+        self._job, self._scorer = job, scorer
+        self._waiting: dict[str, Assembly] = {}
+        self._finished: list[Finished] = []
+
+    def segments(self, outcomes: Iterator) -> Iterator[PendingSegment | Flush]:
+        """Yield the segments of decoded recordings; whatever has none is finished."""
+        for outcome in outcomes:
+            match outcome:
+                case Tick():
+                    yield FLUSH
+                case Decoded():
+                    yield from self._begin(outcome)
+                case Failed():
+                    self._finished.append(Analysis(outcome, []))
+                case _:
+                    self._finished.append(outcome)
+
+    def _begin(self, decoded: Decoded) -> Iterator[PendingSegment]:
+        abstain_below = self._job.config.score.abstain_below
+        assembly = Assembly(decoded, self._scorer, abstain_below, self._job.waveforms)
+        if assembly.n_left:
+            self._waiting[decoded.recording.recording_id] = assembly
+            yield from assembly.pending()
+        else:
+            self._finished.append(assembly.finish())
+
+    def add(self, batch: ScoredBatch) -> None:
+        """Give each recording what the model says of its segments."""
+        for key, probabilities, level in zip(
+            batch.keys, batch.probabilities, batch.levels_dbfs, strict=True
+        ):
+            recording_id, number = key
+            assembly = self._waiting[recording_id]
+            assembly.add(number, probabilities, float(level))
+            if not assembly.n_left:
+                self._finished.append(self._waiting.pop(recording_id).finish())
+
+    def take_finished(self) -> list[Finished]:
+        """Return the recordings that have been finished since this was last asked."""
+        finished, self._finished = self._finished, []
+        return finished
+
+
+@contextmanager
+def _torch_threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

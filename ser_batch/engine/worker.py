@@ -1,0 +1,117 @@
+"""One decoding process, as it lives and as its parent sees it."""
+
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from contextlib import suppress
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+
+from ser_batch.speech.decoded import Job, Outcome, Task
+from ser_batch.speech.decoding import decode
+from ser_batch.speech.loading import load_vad
+from ser_batch.speech.vad import Vad
+
+GRACE_S = 5.0
+"""How long an ended process is waited for."""
+READY = "ready"
+"""A process's first message: it has started."""
+
+
+def serve(pipe: connection.Connection, job: Job) -> None:
+    """Answer each task from the pipe with an outcome or an error.
+
+    The process ends with its parent, however that ends.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
+    # Codec libraries print warnings of their own; what they find goes into the rows.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    pipe.send(READY)
+    vad: Vad | None = None
+    while True:
+        task = pipe.recv()
+        try:
+            vad = vad or load_vad(job.config.vad)
+            answer: Outcome | Exception = decode(task, job, vad)
+        except Exception as error:
+            answer = _sendable(error)
+        pipe.send(answer)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error, or one that describes it where it does not pickle."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(repr(error))
+    return error
+
+
+class Worker:
+    """A decoding process, and the tasks that it holds: the first is in work."""
+
+    def __init__(self, job: Job) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, job), daemon=True)
+        # Signals of a terminal are for the parent to decide on: what is blocked here
+        # stays blocked there. (The tracker would unblock it when it starts.)
+        resource_tracker.ensure_running()
+        from_terminal = {signal.SIGINT, signal.SIGHUP}
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        theirs.close()  # now its death closes the pipe
+        self.tasks: deque[Task] = deque()
+        self.is_ready = False
+        self.spent_s = 0.0
+        """How long it has been starting, or at its first task, without the time in
+        which the parent did not look."""
+
+    def give(self, task: Task) -> None:
+        """Send a task."""
+        if self.is_ready and not self.tasks:
+            self.spent_s = 0.0
+        self.tasks.append(task)
+        with suppress(OSError):  # it has died: reading from the pipe will tell
+            self.pipe.send(task)
+
+    def answer(self) -> Outcome | Exception | str:
+        """Return its next message.
+
+        Raises:
+            EOFError: it has died.
+        """
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            raise
+        except Exception as error:  # half a message: it died while it wrote
+            raise EOFError from error
+        finally:
+            self.spent_s = 0.0
+
+    def end(self) -> int | None:
+        """End it at once, if it lives, and return its exit code.
+
+        One that hangs in the system is not waited for.
+        """
+        self.process.kill()
+        self.process.join(GRACE_S)
+        self.pipe.close()
+        return self.process.exitcode

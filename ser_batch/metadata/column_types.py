@@ -1,0 +1,87 @@
+"""Columns of text, as CSV files and file names give them, to columns of values: numbers, booleans, times."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+_ISO = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?"
+)
+_FORMS = (
+    (r"\d{8}-\d{6}", "%Y%m%d-%H%M%S"),
+    (r"\d{8}_\d{6}", "%Y%m%d_%H%M%S"),
+    (r"\d{14}", "%Y%m%d%H%M%S"),
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d", "%d.%m.%Y %H:%M"),
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", "%d.%m.%Y %H:%M:%S"),
+)
+
+
+def infer_types(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, its columns of text turned into numbers, booleans and times where every value is one.
+
+    What would not be written the same again stays text: telephone numbers with a leading zero or plus, versions such
+    as 1.10, and numbers of more than 15 digits. `started_at` holds times already.
+    """
+    columns: dict[str, pd.Series] = {}
+    for name in table.columns:
+        if name == "started_at":
+            columns[name] = pd.to_datetime(
+                table[name].map(time_of, na_action="ignore")
+            ).astype("datetime64[us]")
+        else:
+            columns[name] = (
+                table[name].astype("str")
+                if name == "recording_id"
+                else _typed(table[name])
+            )
+    return pd.DataFrame(columns)
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    text = values.map(text_of).astype("object")
+    there = text.dropna()
+    if there.empty:
+        return text.astype("string")
+    whole, fraction = r"-?(0|[1-9]\d{0,14})", r"-?(0|[1-9]\d{0,11})\.(\d{0,8}[1-9]|0)"
+    if there.str.fullmatch(whole).all():
+        return pd.to_numeric(text).astype("Int64")
+    if there.str.fullmatch(f"{whole}|{fraction}").all():
+        return pd.to_numeric(text).astype("float64")
+    if there.str.lower().isin(["true", "false"]).all():
+        return text.str.lower().map({"true": True, "false": False}).astype("boolean")
+    if there.str.match(r"\d{4}-\d\d-\d\d").all() and there.map(time_of).notna().all():
+        return pd.to_datetime(text.map(time_of, na_action="ignore")).astype(
+            "datetime64[us]"
+        )
+    return text.astype("string")
+
+
+def text_of(value: Any) -> str | None:
+    """A value as it would stand in a CSV; None for nothing."""
+    if value is None or value is pd.NaT or value != value:
+        return None
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode().strip() or None
+
+
+def time_of(value: Any) -> datetime | None:
+    """A local time without a zone; one with a zone is brought to that of this machine. None if it is no time."""
+    if isinstance(value, datetime):
+        return value
+    text = str(value).strip()
+    try:
+        if _ISO.fullmatch(text):
+            moment = datetime.fromisoformat(text)
+            moment = (
+                moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+            )
+        else:
+            form = next(
+                (form for pattern, form in _FORMS if re.fullmatch(pattern, text)), None
+            )
+            moment = datetime.strptime(text, form) if form else None  # type: ignore[assignment]
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment and 1678 <= moment.year <= 2261 else None

@@ -1,0 +1,56 @@
+"""Call metadata from file names, by a regular expression with named groups."""
+
+import re
+
+import pandas as pd
+
+from ser_batch.errors import UsageError
+from ser_batch.text import counted_examples
+
+NAME_PATTERNS = {
+    "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)-(?P<started_at>\d{8}-\d{6})"
+    r"-(?P<uniqueid>[\d.]*\d)",
+    "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)_(?P<started_at>\d{14})",
+    "vicidial": r"(?P<started_at>\d{8}-\d{6})_(?P<caller>[^_/-]+)",
+}
+"""Patterns for the file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
+
+
+def compile_pattern(given: str) -> re.Pattern[str]:
+    """Return the pattern of that name in `NAME_PATTERNS`, or the expression itself.
+
+    Raises:
+        UsageError: it is not a regular expression, or has no named group.
+    """
+    try:
+        pattern = re.compile(NAME_PATTERNS.get(given, given))
+    except re.error as error:
+        raise UsageError(
+            f"--name-pattern {given}: is no regular expression ({error}), and none of {', '.join(NAME_PATTERNS)}"
+        ) from error
+    if not pattern.groupindex:
+        raise UsageError(
+            f"--name-pattern {given}: has no named group, for example (?P<queue>\\w+); "
+            f"ready ones are {', '.join(NAME_PATTERNS)}"
+        )
+    return pattern
+
+
+def metadata_from_names(
+    recordings: pd.DataFrame, given: str, notes: list[str]
+) -> pd.DataFrame:
+    """Return what the names of recordings say, one row each; adds to the notes."""
+    pattern = compile_pattern(given)
+    found = [pattern.search(path) for path in recordings.path]
+    missed = [
+        path for path, match in zip(recordings.path, found, strict=True) if not match
+    ]
+    if missed:
+        notes.append(
+            f"the name pattern does not fit {counted_examples(missed, 'recording')}"
+        )
+    rows = [match.groupdict() if match else {} for match in found]
+    table = pd.DataFrame(rows, columns=list(pattern.groupindex), dtype="object")
+    return table.assign(recording_id=recordings.recording_id.to_numpy()).dropna(
+        how="all", subset=list(pattern.groupindex)
+    )

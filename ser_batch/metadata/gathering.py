@@ -1,0 +1,156 @@
+"""Call metadata from all their inputs, as one table with a row for each recording.
+
+Results keep it in a table of its own, joined on `recording_id`: it can be given when
+recordings are analysed or at any time later, and changes no other row.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from ser_batch.metadata.column_types import infer_types, text_of, time_of
+from ser_batch.metadata.csv_files import key_of, metadata_from_csv, read_csv
+from ser_batch.metadata.file_names import compile_pattern, metadata_from_names
+from ser_batch.metadata.sidecars import metadata_from_sidecars
+from ser_batch.text import counted_examples
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataInputs:
+    """Where call metadata come from.
+
+    Where several give one column, the CSV wins over sidecars, and these over file names.
+    """
+
+    csv: Path | None = None
+    name_pattern: str | None = None
+    """A name of `NAME_PATTERNS`, or a regular expression with named groups, searched in the path."""
+    sidecars: bool = False
+    """`call.json` or `call.wav.json` beside `call.wav`."""
+
+    def __bool__(self) -> bool:
+        return self.csv is not None or self.name_pattern is not None or self.sidecars
+
+    def check(self) -> None:
+        """Check what can be checked before a long run.
+
+        Raises:
+            UsageError: the CSV cannot be read, or the pattern is not one.
+        """
+        if self.csv is not None:
+            key_of(read_csv(self.csv, []), self.csv)
+        if self.name_pattern is not None:
+            compile_pattern(self.name_pattern)
+
+
+@dataclass
+class Metadata:
+    """A row for each recording that has metadata, and notes on what did not fit."""
+
+    table: pd.DataFrame
+    """`recording_id` and any other columns, typed; one row per recording at most."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """All but `recording_id` and `started_at`, which every recording has."""
+        return [
+            name
+            for name in self.table.columns
+            if name not in ("recording_id", "started_at")
+        ]
+
+
+def gather_metadata(
+    recordings: pd.DataFrame,
+    inputs: MetadataInputs,
+    kept: pd.DataFrame | None = None,
+    taken: Iterable[str] = (),
+) -> Metadata:
+    """Return the metadata of recordings: those kept from before, and the inputs' on top.
+
+    Args:
+        recordings: with the columns recording_id, path and input_root.
+        inputs: where to look.
+        kept: a table that results keep, if they do.
+        taken: names that a column may not have; it is renamed to `meta_...`.
+
+    Raises:
+        UsageError: an input cannot be read.
+    """
+    result = Metadata(pd.DataFrame({"recording_id": pd.Series(dtype="str")}))
+    layers = []
+    if kept is not None:
+        layers.append(kept[kept.recording_id.isin(recordings.recording_id)])
+    if inputs.name_pattern is not None:
+        layers.append(
+            metadata_from_names(recordings, inputs.name_pattern, result.notes)
+        )
+    if inputs.sidecars:
+        layers.append(metadata_from_sidecars(recordings, result.notes))
+    if inputs.csv is not None:
+        layers.append(metadata_from_csv(recordings, inputs.csv, result.notes))
+    if not layers:
+        return result
+    spelled = _spellings(layers, set(taken), result.notes)
+    merged = pd.DataFrame()
+    for layer in layers:
+        layer = _folded(layer, spelled).set_index("recording_id").astype("object")
+        if "started_at" in layer:
+            layer["started_at"] = _times_of(layer.started_at, result.notes)
+        merged = layer.where(layer.notna(), None).combine_first(merged)
+    result.table = infer_types(merged.rename_axis("recording_id").reset_index())
+    return result
+
+
+def _folded(layer: pd.DataFrame, spelled: Mapping[str, str]) -> pd.DataFrame:
+    """The layer with one column for all that differ in upper and lower case alone: the first that has a value."""
+    columns: dict[str, pd.Series] = {}
+    for i, name in enumerate(layer.columns):
+        values, known = layer.iloc[:, i], columns.get(spelled[name.lower()])
+        columns[spelled[name.lower()]] = (
+            values if known is None else known.where(known.notna(), values)
+        )
+    return pd.DataFrame(columns)
+
+
+def _spellings(
+    layers: Sequence[pd.DataFrame], taken: set[str], notes: list[str]
+) -> dict[str, str]:
+    """One name for each column, whatever case the sources write it in; one of ours is renamed to `meta_...`."""
+    spelled = {"recording_id": "recording_id", "started_at": "started_at"}
+    for layer in layers:
+        for name in layer.columns:
+            spelled.setdefault(name.lower(), name)
+    clash = {}
+    for lower, name in spelled.items():
+        if lower in taken and lower != "recording_id":
+            clash[lower] = f"meta_{name}"
+            while clash[lower].lower() in spelled or clash[lower].lower() in taken:
+                clash[lower] += "_"
+    if clash:
+        names = ", ".join(f"{spelled[old]} is {new}" for old, new in clash.items())
+        notes.append(f"metadata columns that are named as ours were renamed: {names}")
+    return spelled | clash
+
+
+def _times_of(values: pd.Series, notes: list[str]) -> pd.Series:
+    """When calls began; what is no time is told, and left out."""
+    text = values.map(
+        lambda value: (
+            value
+            if isinstance(value, datetime) and value is not pd.NaT
+            else text_of(value)
+        )
+    )
+    times = text.map(time_of, na_action="ignore")
+    wrong = text[times.isna() & text.notna()]
+    if len(wrong):
+        notes.append(
+            f"started_at is no time for {counted_examples([str(v) for v in wrong.unique()], 'value')}: write 2026-01-31T14:05:00; "
+            "left out"
+        )
+    return times.astype("object").where(times.notna(), None)

@@ -1,1 +1,0 @@
-"""Results tables to what an analyst needs. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Results to what an analyst needs: figures, pages, exports. Never imports torch."""

@@ -1,0 +1,170 @@
+"""Results as annotations of the audio: RTTM, audformat, Praat TextGrid, WebVTT. Each is written to a new folder."""
+
+import hashlib
+import os
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from ser_batch.reporting.export.selection import Selection
+from ser_batch.reporting.figures.database import literal, quoted
+from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.version import __version__
+
+MAX_NAME = 250
+"""Bytes that a file's name may have."""
+TIERS = 1e-3
+"""Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
+
+
+def write_rttm(selection: Selection, folder: Path) -> None:
+    """`speech.rttm`: who speaks when; `emotions.rttm`: the label of each segment (NIST RT-09; times in seconds).
+
+    A recording is named by its path; white space in it becomes `_`, since RTTM separates its fields by that.
+    """
+    folder.mkdir()
+    with ExitStack() as stack:
+        speech, emotions = (
+            stack.enter_context((folder / f"{name}.rttm").open("w", encoding="utf-8"))
+            for name in ("speech", "emotions")
+        )
+        for t in selection.timelines():
+            for channel, regions in t.speech.items():
+                for start_s, end_s in regions:
+                    speech.write(_rttm_line(t, channel, start_s, end_s, t.who(channel)))
+            for s in t.segments:
+                if s.label:
+                    emotions.write(
+                        _rttm_line(t, s.channel, s.start_s, s.end_s, s.label)
+                    )
+
+
+def _rttm_line(
+    t: Timeline, channel: int, start_s: float, end_s: float, name: str
+) -> str:
+    uri, name = ("_".join(text.split()) for text in (t.call["path"], name))
+    return f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {name} <NA> <NA>\n"
+
+
+def write_audformat(selection: Selection, folder: Path) -> None:
+    """A database of audformat: a segmented table with emotion, confidence, channel, role and probabilities."""
+    folder.mkdir()
+    probabilities = [f"p_{label}" for label in selection.labels]
+    columns = {name: {"scheme_id": name} for name in ("emotion", "channel", "role")}
+    columns |= {
+        name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)
+    }
+    header = {
+        "name": "ser", "source": f"ser {__version__}, model {selection.model_id}", "usage": "other", "languages": [],
+        "description": "Emotions of call segments, predicted by a model and checked by nobody.",
+        "schemes": {
+            "emotion": {"dtype": "str", "labels": list(selection.labels)},
+            "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
+            "channel": {"dtype": "int", "minimum": 0},
+            "role": {"dtype": "str", "labels": ["agent", "customer"]},
+        },
+        "tables": {"segments": {"type": "segmented", "columns": columns}},
+    }  # fmt: skip
+    (folder / "db.yaml").write_text(
+        yaml.safe_dump(header, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    chosen = ", ".join(
+        [
+            "path AS file",
+            *map(_timedelta, ("start", "end")),
+            "label AS emotion",
+            *map(quoted, [n for n in columns if n != "emotion"]),
+        ]
+    )
+    rows = f"SELECT {chosen} FROM {selection.rows('segments')} ORDER BY path, start_s, channel"
+    selection.connection.execute(
+        f"COPY ({rows}) TO {literal(str(folder / 'db.segments.csv'))} (HEADER)"
+    )
+
+
+def _timedelta(name: str) -> str:
+    """A time in seconds as pandas writes one, in SQL."""
+    clock = f"strftime(make_timestamp(round(({name}_s % 86400) * 1e6)::BIGINT), '%H:%M:%S.%f')"
+    return (
+        f"printf('%d days %s', floor({name}_s / 86400)::INT, {clock}) AS {quoted(name)}"
+    )
+
+
+def write_textgrid(selection: Selection, folder: Path) -> None:
+    """A Praat TextGrid for each recording: for each channel a tier of speech, and one of emotion where it is scored."""
+    from praatio import textgrid
+    from praatio.utilities.constants import Interval
+
+    folder.mkdir()
+    for t in selection.timelines():
+        duration_s = t.call["duration_s"]
+        if not duration_s:
+            continue
+        grid = textgrid.Textgrid(0, duration_s)
+        several = len({t.who(channel) for channel in t.speech}) < len(t.speech)
+        for channel, regions in t.speech.items():
+            name = f"{t.who(channel)} {channel}" if several else t.who(channel)
+            spoken = [
+                Interval(a, min(b, duration_s), "speech")
+                for a, b in regions
+                if min(b, duration_s) - a > TIERS
+            ]
+            grid.addTier(
+                textgrid.IntervalTier(f"{name}: speech", spoken, 0, duration_s)
+            )
+            scored = [
+                s
+                for s in t.segments
+                if s.channel == channel and min(s.end_s, duration_s) - s.start_s > TIERS
+            ]
+            if scored:
+                told = [
+                    Interval(s.start_s, min(s.end_s, duration_s), s.label or "?")
+                    for s in scored
+                ]
+                grid.addTier(
+                    textgrid.IntervalTier(f"{name}: emotion", told, 0, duration_s)
+                )
+        if grid.tierNames:
+            path = _beside(folder, t, ".TextGrid")
+            grid.save(
+                str(path),
+                "long_textgrid",
+                includeBlankSpaces=True,
+                reportingMode="silence",
+            )
+
+
+def write_webvtt(selection: Selection, folder: Path) -> None:
+    """Subtitles of the emotion over each recording (W3C WebVTT)."""
+    folder.mkdir()
+    for t in selection.timelines():
+        cues = ["WEBVTT\n"]
+        for s in t.segments:
+            text = f"{t.who(s.channel)}: {s.label or 'unsure'} ({max(s.probabilities):.0%})"
+            escaped = (
+                text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            )
+            cues.append(f"{_vtt_time(s.start_s)} --> {_vtt_time(s.end_s)}\n{escaped}\n")
+        _beside(folder, t, ".vtt").write_text("\n".join(cues), encoding="utf-8")
+
+
+def _vtt_time(seconds: float) -> str:
+    ms = round(seconds * 1000)
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
+
+
+def _beside(folder: Path, t: Timeline, end: str) -> Path:
+    """Where the file of a recording goes: as its path below the input, with an end of its own."""
+    relative = PurePosixPath(t.call["path"].lstrip("/"))
+    parts = [part.replace("\0", "_") for part in relative.parts if part != ".."]
+    name = parts[-1]
+    if len(os.fsencode(name + end)) > MAX_NAME:
+        digest = hashlib.sha256(os.fsencode(t.call["path"])).hexdigest()[:16]
+        name = (
+            os.fsencode(name)[: MAX_NAME - 40].decode("utf-8", "ignore") + f"-{digest}"
+        )
+    path = folder.joinpath(*parts[:-1], name + end)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

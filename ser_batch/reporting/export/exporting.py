@@ -1,0 +1,139 @@
+"""Results in the formats of other tools: read `export_results` first."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import xlsxwriter
+
+from ser_batch.errors import UsageError
+from ser_batch.metadata.gathering import Metadata, MetadataInputs
+from ser_batch.reporting.export.annotations import (
+    write_audformat,
+    write_rttm,
+    write_textgrid,
+    write_webvtt,
+)
+from ser_batch.reporting.export.pseudonyms import load_key, write_results
+from ser_batch.reporting.export.selection import Selection
+from ser_batch.reporting.export.spreadsheet import write_xlsx
+from ser_batch.reporting.export.tables import (
+    write_csv_tables,
+    write_duckdb,
+    write_jsonl,
+)
+from ser_batch.reporting.figures.calls import measure
+from ser_batch.reporting.figures.database import connect, translated_errors
+from ser_batch.results.results import Results, open_results
+
+FORMATS: dict[str, Callable[[Selection, Path], None]] = {
+    "rttm": write_rttm,
+    "audformat": write_audformat,
+    "textgrid": write_textgrid,
+    "webvtt": write_webvtt,
+    "csv": write_csv_tables,
+    "jsonl": write_jsonl,
+    "xlsx": write_xlsx,
+    "duckdb": write_duckdb,
+    "results": write_results,
+}
+FILES = ("xlsx", "duckdb")
+"""Formats that are one file; the others are a folder of files."""
+
+
+def export_results(
+    results: Results,
+    format_: str,
+    out: Path,
+    inputs: MetadataInputs = MetadataInputs(),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    hash_paths: Path | None = None,
+) -> Metadata:
+    """Write results to `out` in one of `FORMATS`; whole, or not at all.
+
+    Args:
+        results: what is exported.
+        format_: a key of `FORMATS`.
+        out: a new file or folder, or a file that is replaced.
+        inputs: call metadata beside those that are kept with the results.
+        since: only recordings that began at this moment or later.
+        until: only recordings that began before this moment.
+        hash_paths: a file with a key, made where there is none. With it, keyed hashes
+            stand in place of file names (see `pseudonyms`), and metadata serve to
+            select and are not written.
+
+    Raises:
+        ResultsError: the results are damaged.
+        UsageError: `out` is in the way or cannot be written, or the format cannot hold
+            so much.
+    """
+    _check_target(out, format_)
+    with _measured(results, inputs, since, until) as selection:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with _whole(out) as partial:
+                if hash_paths:
+                    copy = partial.with_name("pseudonymous")
+                    write_results(selection, copy, load_key(hash_paths))
+                    with _measured(open_results(copy)) as pseudonymous:
+                        FORMATS[format_](pseudonymous, partial)
+                else:
+                    FORMATS[format_](selection, partial)
+        except duckdb.IOException as error:
+            if str(out.parent) not in str(error):
+                raise  # it is about what is read
+            raise _unwritable(out, error) from error
+        except (OSError, xlsxwriter.exceptions.XlsxWriterException) as error:
+            raise _unwritable(out, getattr(error, "strerror", None) or error) from error
+    return selection.metadata
+
+
+def _check_target(out: Path, format_: str) -> None:
+    is_folder = format_ not in FILES
+    problem = None
+    if os.path.exists(out) and os.path.isdir(out) != is_folder:
+        wanted, found = ("folder", "file") if is_folder else ("file", "folder")
+        problem = f"{format_} is written to a {wanted}, and this is a {found}"
+    elif os.path.isdir(out) and any(out.iterdir()):
+        problem = "is not empty; choose a new folder"
+    elif os.path.lexists(out) and not (os.path.isdir(out) or os.path.isfile(out)):
+        problem = "is neither a file nor a folder"
+    if problem:
+        raise UsageError(f"--out {out}: {problem}", path=out, option="--out")
+
+
+def _unwritable(out: Path, reason: object) -> UsageError:
+    return UsageError(
+        f"--out {out}: cannot be written: {reason}; make room, or choose another place",
+        path=out,
+        option="--out",
+    )
+
+
+@contextmanager
+def _measured(
+    results: Results,
+    inputs: MetadataInputs = MetadataInputs(),
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[Selection]:
+    with connect() as connection, translated_errors(results):
+        metadata = measure(connection, results, inputs, since, until)
+        yield Selection(connection, results, metadata)
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Give a place beside `out` that takes its name when all is written."""
+    with tempfile.TemporaryDirectory(prefix=".ser-export-", dir=out.parent) as folder:
+        partial = Path(folder) / "partial"
+        yield partial
+        if out.is_dir():
+            out.rmdir()
+        shutil.move(partial, out)

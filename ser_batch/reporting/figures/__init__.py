@@ -1,0 +1,1 @@
+"""Measures of calls and of groups of calls, computed out of core in DuckDB."""

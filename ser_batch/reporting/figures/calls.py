@@ -1,0 +1,259 @@
+"""One row of figures for each recording: `calls`. Computed in SQL, a few parts at a time, so in bounded memory.
+
+Timing comes from the `speech` table, emotion from `segments`. With roles, emotion is that of one role, the
+customer unless asked otherwise: what agents sound like is never mixed into it.
+What a turn, an interruption and a response latency are, `turns` says.
+
+Emotions are weighed by seconds: `p_angry_s` is the sum of p_angry times the length of each segment.
+"""
+
+import string
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from ser_batch.errors import UsageError
+from ser_batch.metadata.gathering import Metadata, MetadataInputs, gather_metadata
+from ser_batch.reporting.figures.database import literal, quoted, scan_sql
+from ser_batch.reporting.figures.turns import HOLD_S, turns_sql
+from ser_batch.results.results import Results
+from ser_batch.results.schemas import table_schemas
+
+DISTRESS = ("angry", "fearful", "disgust")
+"""The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
+CIRCUMPLEX = {
+    "neutral": (0.0, 0.0), "calm": (0.68, -0.46), "happy": (0.81, 0.51), "sad": (-0.63, -0.27),
+    "angry": (-0.51, 0.59), "fearful": (-0.64, 0.60), "disgust": (-0.60, 0.35), "surprised": (0.40, 0.67),
+}  # fmt: skip
+"""Valence and arousal, -1 to 1: mean ratings of Russell & Mehrabian (1977), Evidence for a three-factor theory of
+emotions, J. Research in Personality 11; calm is their "relaxed", and neutral the origin by definition."""
+
+MIN_QUARTER_S = 3.0
+"""Scored speech that the first and the last quarter of a call need for `escalated`, `recovered`, `valence_change`."""
+ONSET, OFFSET = 0.5, 0.35
+"""An episode begins where the smoothed probability reaches ONSET, and ends where it falls below OFFSET."""
+EPISODE_S = 6.0
+"""Scored speech that an episode lasts at least."""
+EPISODE_GAP_S = 30.0
+"""After so long without scored speech, an episode is over."""
+STRONGEST_FIRST = "peak_distress DESC NULLS LAST, path"
+"""The order of calls in which those most worth listening to come first."""
+PARTS_AT_ONCE, GROUPS_AT_ONCE = 24, 2
+SQL = string.Template((Path(__file__).parent / "calls.sql").read_text(encoding="utf-8"))
+CALLS = """
+CREATE VIEW calls AS
+SELECT
+    m.*,
+    strftime(m.started_at, '%Y-%m-%d') AS day,
+    hour(m.started_at) AS hour,
+    strftime(m.started_at, '%u %a') AS weekday,
+    strftime(m.started_at, '%G-W%V') AS week,
+    CASE WHEN contains(m.path, '/') THEN split_part(m.path, '/', 1) ELSE '.' END AS folder,
+    k.* EXCLUDE (recording_id)
+FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
+"""
+CONSTANTS = {
+    "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
+    "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
+}  # fmt: skip
+
+COLUMNS = (
+    "recording_id", "path", "input_root", "started_at", "time_from", "duration_s", "channels", "status", "error",
+    "notes",
+    "day", "hour", "weekday", "week", "folder",
+    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "longest_silence_s", "holds", "hold_s",
+    "one_sided", "turns", "interruptions", "agent_interruptions", "customer_interruptions",
+    "latency_s", "responses", "agent_latency_s", "agent_responses", "customer_latency_s", "customer_responses",
+    "segments", "scored_s", "abstained_s", "distress_s", "valence_s", "arousal_s",
+    "q1_scored_s", "q2_scored_s", "q3_scored_s", "q4_scored_s",
+    "q1_distress_s", "q2_distress_s", "q3_distress_s", "q4_distress_s",
+    "q1_valence_s", "q2_valence_s", "q3_valence_s", "q4_valence_s",
+    "valence_change", "escalated", "recovered", "peak_distress", "peak_at_s", "episodes", "episode_s",
+    "angry_episodes", "fearful_episodes",
+)  # fmt: skip
+"""The columns of `calls`, before those of each label (`p_angry_s`) and the metadata."""
+
+
+def measure(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    inputs: MetadataInputs = MetadataInputs(),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    role: str = "customer",
+) -> Metadata:
+    """Make `calls` (a row per recording), `quarters` (sums by quarter) and `episodes`.
+
+    Only recordings that began in [since, until) are taken: by `started_at` of the
+    metadata, else by the time of the file's last change, both in local time.
+
+    Args:
+        connection: where the tables are made.
+        results: what is measured.
+        inputs: call metadata beside those that are kept with the results.
+        since: the first moment.
+        until: the moment after the last.
+        role: whose emotions are measured where roles were named.
+
+    Raises:
+        ResultsError: the results are damaged.
+        UsageError: the metadata cannot be used, or `role` was not scored.
+    """
+    labels = results.labels
+    if len({label.lower() for label in labels}) < len(labels):
+        raise UsageError(
+            f"{results.directory}: some labels differ in upper and lower case alone, "
+            "which no database tells apart",
+            path=results.directory,
+        )
+    results.check_checksums()
+    taken = {*COLUMNS, *(f"p_{label}_s" for label in labels)}
+    connection.execute("DROP VIEW IF EXISTS calls")
+    for table in ("measured", "quarters", "episodes", "selected", "known"):
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    metadata = _select(connection, results, inputs, taken, since, until)
+    everything = since is None and until is None
+    _add_parts(connection, results, [], role, everything, make=True)
+    connection.execute(CALLS)
+
+    def add(parts: Sequence[str]) -> None:
+        with connection.cursor() as own:  # with views and temporary tables of its own
+            _add_parts(own, results, parts, role, everything)
+
+    groups = [
+        results.parts[i : i + PARTS_AT_ONCE]
+        for i in range(0, len(results.parts), PARTS_AT_ONCE)
+    ]
+    # One group does not keep all cores busy: two do.
+    with ThreadPoolExecutor(GROUPS_AT_ONCE) as pool:
+        for _ in pool.map(add, groups):
+            pass
+    if role != "customer":
+        _check_scored(connection, results, role)
+    return metadata
+
+
+def _check_scored(
+    connection: duckdb.DuckDBPyConnection, results: Results, role: str
+) -> None:
+    (scored,) = connection.execute("SELECT sum(scored_s) FROM calls").fetchall()[0]
+    if not scored:
+        raise UsageError(
+            f"{results.directory}: no {role} was scored; analyse with --roles and "
+            "--score-agents for that",
+            option="--role",
+        )
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    inputs: MetadataInputs,
+    taken: set[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> Metadata:
+    """Make `selected` (which recordings count, when they began) and `known` (their
+    metadata)."""
+    columns = ["recording_id", "path", "input_root", "modified_at", "analyzed_at"]
+    found = results.read("recordings", columns).to_pandas()
+    metadata = gather_metadata(found, inputs, results.metadata, taken - {"started_at"})
+    # A file that had vanished has no time of its own.
+    changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
+    selected = pd.DataFrame(
+        {"recording_id": found.recording_id, "started_at": local_times(changed)}
+    )
+    selected["time_from"] = "file"
+    if "started_at" in metadata.table:
+        started = metadata.table.set_index("recording_id").started_at
+        given = selected.recording_id.map(started)
+        selected["time_from"] = given.notna().map({True: "metadata", False: "file"})
+        selected["started_at"] = given.fillna(selected.started_at)
+    keep = pd.Series(True, index=selected.index)
+    if since:
+        keep &= selected.started_at >= since
+    if until:
+        keep &= selected.started_at < until
+    types = {"recording_id": "str", "started_at": "datetime64[us]", "time_from": "str"}
+    selected = selected[keep].astype(types)
+    known = metadata.table.drop(columns="started_at", errors="ignore")
+    for name, table in (("selected", selected), ("known", known)):
+        connection.register("_given", pa.Table.from_pandas(table, preserve_index=False))
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM _given")
+        connection.unregister("_given")
+    return metadata
+
+
+def local_times(times: pd.Series) -> pd.Series:
+    """Times in UTC as the clock of this machine showed them, summer and winter."""
+    quarters = times.dt.floor("15min")  # offsets change at these
+    offsets = {
+        t: t.to_pydatetime().astimezone().utcoffset()
+        for t in quarters.dropna().unique()
+    }
+    return times.dt.tz_localize(None) + pd.to_timedelta(quarters.map(offsets))
+
+
+def _add_parts(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    parts: Sequence[str],
+    role: str,
+    everything: bool,
+    make: bool = False,
+) -> None:
+    """Add the recordings of some parts to the tables, or make the tables."""
+    for table, schema in table_schemas(results.labels).items():
+        if not parts:
+            connection.register(f"_no_{table}", schema.empty_table())
+        rows = scan_sql(results, table, parts) if parts else f"_no_{table}"
+        only = "" if everything else "SEMI JOIN selected USING (recording_id)"
+        view = f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} {only}"
+        connection.execute(view)
+    sums = _label_sums(results.labels)
+    turns = turns_sql("_speech")
+    connection.execute(
+        SQL.substitute(CONSTANTS, **sums, turns=turns, role=literal(role))
+    )
+    for table, rows in (
+        ("measured", "_calls"), ("quarters", "_quarters"), ("episodes", "_episodes")
+    ):  # fmt: skip
+        verb = f"CREATE TABLE {table} AS" if make else f"INSERT INTO {table}"
+        connection.execute(f"{verb} FROM {rows}")
+
+
+def _label_sums(labels: Sequence[str]) -> dict[str, str]:
+    """The sums over labels that measures.sql asks for: of probabilities, and (`_s`) of seconds."""
+    weights = {
+        "distress": dict.fromkeys(DISTRESS, 1.0),
+        "angry": {"angry": 1.0},
+        "fearful": {"fearful": 1.0},
+    }
+    weights |= {
+        axis: {label: at[i] for label, at in CIRCUMPLEX.items()}
+        for i, axis in enumerate(("valence", "arousal"))
+    }
+
+    def weighed(of: Mapping[str, float], end: str) -> str:
+        return (
+            " + ".join(
+                f"{w} * {quoted(f'p_{label}{end}')}"
+                for label, w in of.items()
+                if label in labels
+            )
+            or "NULL::DOUBLE"
+        )
+
+    if not set(labels) <= set(CIRCUMPLEX):
+        # Labels of one's own have no place on the circumplex: nobody can tell how pleasant they are.
+        weights["valence"] = weights["arousal"] = {}
+    return {
+        f"{name}{end}": weighed(of, end)
+        for name, of in weights.items()
+        for end in ("", "_s")
+    }

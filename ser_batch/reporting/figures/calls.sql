@@ -1,0 +1,193 @@
+-- From the rows of some parts to one row of figures for each recording; calls.py says what the words mean.
+--
+-- In:  _recordings, _speech, _segments   the rows of the recordings that were selected
+--      selected                          when each recording began
+--      $$turns                           turns.sql, over _speech
+--      $$role, $$distress, ...           whose emotions, and sums over the labels, which differ from model to model
+--      $$onset, ...                      the constants of calls.py
+-- Out: _calls, _quarters, _episodes
+
+-- The segments of one role, with their length d and the quarter of the call that they lie in, 0 to 3.
+CREATE OR REPLACE TEMP VIEW _scored AS
+SELECT
+    s.*,
+    end_s - start_s AS d,
+    $distress AS distress, $angry AS angry, $fearful AS fearful,
+    least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
+FROM _segments s
+JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
+WHERE role = $role OR (role IS NULL AND $role = 'customer');
+
+-- When who speaks. `until_s` is how far speech has reached before a region, and `holder` the channel that got there.
+CREATE OR REPLACE TEMP TABLE _timing AS
+WITH $turns
+SELECT
+    recording_id,
+    sum(end_s - start_s) AS talk_s,
+    max(end_s) AS last_s,
+    max(pause_s) AS longest_pause_s,
+    count(*) FILTER (pause_s >= $hold_s) AS holds,
+    coalesce(sum(pause_s) FILTER (pause_s >= $hold_s), 0) AS hold_s,
+    count(*) FILTER (is_turn) AS turns,
+    count(*) FILTER (is_interruption) AS interruptions,
+    count(*) FILTER (is_interruption AND role = 'agent') AS agent_interruptions,
+    count(*) FILTER (is_interruption AND role = 'customer') AS customer_interruptions,
+    sum(pause_s) FILTER (is_response) AS latency_s,
+    count(*) FILTER (is_response) AS responses,
+    sum(pause_s) FILTER (is_response AND role = 'agent') AS agent_latency_s,
+    count(*) FILTER (is_response AND role = 'agent') AS agent_responses,
+    sum(pause_s) FILTER (is_response AND role = 'customer') AS customer_latency_s,
+    count(*) FILTER (is_response AND role = 'customer') AS customer_responses
+FROM turns
+GROUP BY recording_id;
+
+-- How it sounds, in seconds: probabilities weighed by the length of their segments.
+CREATE OR REPLACE TEMP TABLE _sums AS
+SELECT
+    recording_id,
+    quarter,
+    sum(d) AS scored_s,
+    coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
+    sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
+    max(greatest(distress, angry, fearful)) AS hottest,
+    arg_max({'distress': distress, 'd': d, 'start_s': start_s}, distress, 3) AS strongest
+FROM _scored
+GROUP BY recording_id, quarter;
+
+CREATE OR REPLACE TEMP VIEW _by_quarter AS
+SELECT
+    *,
+    $distress_s AS distress_s, $angry_s AS angry_s, $fearful_s AS fearful_s,
+    $valence_s AS valence_s, $arousal_s AS arousal_s
+FROM _sums;
+
+CREATE OR REPLACE TEMP VIEW _quarters AS
+SELECT quarter, sum(COLUMNS('(?s)^.*_s$$')) AS '\0'
+FROM _by_quarter
+GROUP BY quarter;
+
+CREATE OR REPLACE TEMP TABLE _emotion AS
+SELECT
+    recording_id,
+    sum(COLUMNS('(?s)^.*_s$$')) AS '\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 0) AS 'q1_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 1) AS 'q2_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 2) AS 'q3_\0',
+    sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 3) AS 'q4_\0',
+    list_reverse_sort(flatten(list(strongest)))[:3] AS strongest
+FROM _by_quarter
+GROUP BY recording_id;
+
+CREATE OR REPLACE TEMP MACRO of_emotion(emotion, of) AS
+    CASE emotion WHEN 'distress' THEN of.distress WHEN 'angry' THEN of.angry ELSE of.fearful END;
+
+-- Episodes: hysteresis on the probability, smoothed over each segment and its two neighbours; of each emotion alike.
+CREATE OR REPLACE TEMP TABLE _episodes AS
+WITH smooth AS (
+    SELECT
+        recording_id, channel, role, start_s, end_s, d,
+        {'distress': d * distress, 'angry': d * angry, 'fearful': d * fearful} AS p_s,
+        start_s - lag(end_s) OVER track >= $episode_gap_s AS after_gap,
+        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near / sum(d) OVER near AS '\1'
+    FROM _scored
+    -- A mean reaches the threshold only where one of its parts does: most calls need no more than this.
+    SEMI JOIN (SELECT recording_id FROM _by_quarter WHERE hottest >= $onset) USING (recording_id)
+    WINDOW
+        track AS (PARTITION BY recording_id, channel ORDER BY start_s),
+        near AS (PARTITION BY recording_id, channel ORDER BY start_s ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)
+),
+-- Between the thresholds it stays as it was; after a gap it begins anew.
+inside AS (
+    SELECT
+        recording_id, channel, role, start_s, end_s, d, p_s, after_gap,
+        {'distress': distress, 'angry': angry, 'fearful': fearful} AS smoothed,
+        last_value(CASE
+            WHEN COLUMNS('^(distress|angry|fearful)$$') >= $onset THEN 1
+            WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset OR coalesce(after_gap, true) THEN 0
+        END IGNORE NULLS) OVER (PARTITION BY recording_id, channel ORDER BY start_s) AS '\1'
+    FROM smooth
+),
+-- The number of an episode: how often it was outside before.
+numbered AS (
+    SELECT
+        recording_id, channel, role, start_s, end_s, d, p_s, smoothed,
+        CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 1 THEN
+            sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 0 OR after_gap THEN 1 ELSE 0 END)
+            OVER (PARTITION BY recording_id, channel ORDER BY start_s)
+        END AS '\1'
+    FROM inside
+)
+SELECT
+    recording_id, channel, role, emotion,
+    min(start_s) AS start_s, max(end_s) AS end_s, sum(d) AS scored_s,
+    max(of_emotion(emotion, smoothed)) AS peak, sum(of_emotion(emotion, p_s)) / sum(d) AS mean
+FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
+GROUP BY recording_id, channel, role, emotion, episode
+HAVING sum(d) >= $episode_s;
+
+CREATE OR REPLACE TEMP VIEW _calls AS
+SELECT
+    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
+    CASE WHEN done THEN coalesce(t.talk_s, 0) END AS talk_s,
+    r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
+    CASE WHEN done THEN greatest(coalesce(t.longest_pause_s, 0), r.duration_s - coalesce(t.last_s, 0)) END AS longest_silence_s,
+    CASE WHEN done THEN coalesce(t.holds, 0) + tail_is_hold::INT END AS holds,
+    CASE WHEN done THEN coalesce(t.hold_s, 0) + CASE WHEN tail_is_hold THEN tail_s ELSE 0 END END AS hold_s,
+    CASE WHEN two_sided THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
+    CASE WHEN two_sided THEN coalesce(t.turns, 0) END AS turns,
+    CASE WHEN two_sided THEN coalesce(t.interruptions, 0) END AS interruptions,
+    CASE WHEN by_role THEN coalesce(t.agent_interruptions, 0) END AS agent_interruptions,
+    CASE WHEN by_role THEN coalesce(t.customer_interruptions, 0) END AS customer_interruptions,
+    CASE WHEN two_sided THEN coalesce(t.latency_s, 0) END AS latency_s,
+    CASE WHEN two_sided THEN coalesce(t.responses, 0) END AS responses,
+    CASE WHEN by_role THEN coalesce(t.agent_latency_s, 0) END AS agent_latency_s,
+    CASE WHEN by_role THEN coalesce(t.agent_responses, 0) END AS agent_responses,
+    CASE WHEN by_role THEN coalesce(t.customer_latency_s, 0) END AS customer_latency_s,
+    CASE WHEN by_role THEN coalesce(t.customer_responses, 0) END AS customer_responses,
+    CASE WHEN done THEN r.segments END AS segments,
+    e.* EXCLUDE (recording_id, strongest, ends_scored, angry_s, fearful_s),
+    CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
+    CASE WHEN ends_scored THEN
+        q1_distress_s / q1_scored_s < $offset AND q4_distress_s / q4_scored_s >= $onset
+    END AS escalated,
+    CASE WHEN ends_scored THEN
+        q1_distress_s / q1_scored_s >= $onset AND q4_distress_s / q4_scored_s < $offset
+    END AS recovered,
+    list_sum(list_transform(e.strongest, lambda x: x.d * x.distress)) / list_sum(list_transform(e.strongest, lambda x: x.d))
+        AS peak_distress,
+    e.strongest[1].start_s AS peak_at_s,
+    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episodes, 0) END AS episodes,
+    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episode_s, 0) END AS episode_s,
+    CASE WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,
+    CASE WHEN e.fearful_s IS NOT NULL THEN coalesce(p.fearful_episodes, 0) END AS fearful_episodes
+FROM (
+    SELECT
+        *,
+        status = 'done' AS done,
+        done AND len(channel_talk_s) >= 2 AS two_sided,
+        two_sided AND agent_talk_s IS NOT NULL AS by_role,
+        list_reverse_sort(channel_talk_s) AS spoken
+    FROM _recordings
+) r
+JOIN selected s USING (recording_id)
+LEFT JOIN (
+    SELECT recording_id AS timed_id, *
+    FROM _timing
+) t ON t.timed_id = r.recording_id
+LEFT JOIN (
+    SELECT
+        *,
+        q1_scored_s >= $min_quarter_s AND q4_scored_s >= $min_quarter_s AS ends_scored
+    FROM _emotion
+) e ON e.recording_id = r.recording_id
+LEFT JOIN (
+    SELECT
+        recording_id,
+        count(*) FILTER (emotion = 'distress') AS episodes,
+        coalesce(sum(scored_s) FILTER (emotion = 'distress'), 0) AS episode_s,
+        count(*) FILTER (emotion = 'angry') AS angry_episodes,
+        count(*) FILTER (emotion = 'fearful') AS fearful_episodes
+    FROM _episodes
+    GROUP BY recording_id
+) p ON p.recording_id = r.recording_id,
+LATERAL (SELECT r.duration_s - coalesce(t.last_s, 0) AS tail_s, tail_s >= $hold_s AS tail_is_hold);

@@ -1,0 +1,74 @@
+"""The figures that a report is compared with: another directory, or another period."""
+
+import os
+from datetime import datetime
+
+import duckdb
+
+from ser_batch.errors import UsageError
+from ser_batch.reporting.figures.calls import measure
+from ser_batch.reporting.figures.database import translated_errors
+from ser_batch.reporting.figures.groups import Figures, figures_by
+from ser_batch.reporting.figures.periods import parse_time
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.results.results import Results, open_results
+
+
+def compared_figures(
+    connection: duckdb.DuckDBPyConnection, results: Results, options: Options
+) -> tuple[str, Figures]:
+    """Measure what is compared with; return what it is called, and its figures."""
+    other, since, until, against = _compared_period(results, options)
+    if (results.model_id, results.labels) != (other.model_id, other.labels):
+        raise UsageError(
+            f"--compare {options.compare}: was made with model {other.model_id}, and "
+            f"{results.directory} with {results.model_id}: a difference would be one of "
+            "models, not of calls",
+            option="--compare",
+        )
+    if since and until and since >= until:
+        raise UsageError(
+            f"--compare {options.compare}: {since} is not before {until}",
+            option="--compare",
+        )
+    with translated_errors(other):
+        measure(connection, other, options.inputs, since, until, options.role)
+        return against, figures_by(connection, other.labels, seed=1)[None]
+
+
+def _compared_period(
+    results: Results, options: Options
+) -> tuple[Results, datetime | None, datetime | None, str]:
+    """Return the results, the period and the name of what is compared with."""
+    given = options.compare or ""
+    if given and os.path.isdir(given):
+        return open_results(given), options.since, options.until, given
+    if given == "previous":
+        since, until = _previous_period(options)
+        against = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"
+        return results, since, until, against
+    if ".." in given:
+        begin, _, end = given.partition("..")
+        return results, parse_time(begin), parse_time(end, end=True), given
+    raise UsageError(
+        f"--compare {given}: not a results directory, a period FROM..TO, or `previous`",
+        option="--compare",
+    )
+
+
+def _previous_period(options: Options) -> tuple[datetime, datetime]:
+    """Return the period before, as long as the one since `since`."""
+    if not options.since:
+        raise UsageError(
+            "--compare previous needs --since: the period before is as long as that "
+            "since then",
+            option="--compare",
+        )
+    try:
+        length = (options.until or datetime.now()) - options.since
+        return options.since - length, options.since
+    except OverflowError:
+        raise UsageError(
+            f"--compare previous: there is no such period before {options.since}",
+            option="--compare",
+        ) from None

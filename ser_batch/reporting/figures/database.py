@@ -1,0 +1,104 @@
+"""The rows of results in DuckDB, which reads Parquet out of core."""
+
+import glob
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ser_batch.errors import ResultsError
+from ser_batch.results.known import ResultsChanged
+from ser_batch.results.results import Results
+from ser_batch.text import printable
+
+MEMORY = "600MB"
+"""What DuckDB may hold at once; what is more goes to a temporary folder."""
+
+
+@contextmanager
+def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database that reaches no network and leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="ser-report-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "preserve_insertion_order": "false",
+        }
+        connection = duckdb.connect(config=config)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def scan_sql(results: Results, table: str, parts: Sequence[str] | None = None) -> str:
+    """Return a table of results as SQL to select from: all live parts, or some.
+
+    Names that look like a pattern, or like `column=value`, are just names.
+
+    Raises:
+        ResultsError: the directory's name is not text that DuckDB can open.
+    """
+    try:
+        names = [
+            glob.escape(os.fsencode(file).decode())
+            for file in results.files(table, parts)
+        ]
+    except UnicodeDecodeError as error:
+        name = printable(str(results.directory))
+        raise ResultsError(
+            f"{name}: reports need a directory whose name is UTF-8: rename it",
+            path=results.directory,
+        ) from error
+    files = ", ".join(map(literal, names))
+    return f"read_parquet([{files}], hive_partitioning = false)"
+
+
+@contextmanager
+def translated_errors(results: Results) -> Iterator[None]:
+    """Turn DuckDB's errors about files into ours.
+
+    Raises:
+        ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
+            replaced it in the meantime.
+    """
+    try:
+        yield
+    except (
+        duckdb.IOException,
+        duckdb.InvalidInputException,
+        duckdb.SerializationException,
+    ) as error:
+        if isinstance(changed := results.missing_part(), ResultsChanged):
+            raise changed from error
+        raise results.unreadable(error) from error
+
+
+def arrow(
+    connection: duckdb.DuckDBPyConnection, query: str, values: Any = None
+) -> pa.Table:
+    """Return the rows of a query as an Arrow table."""
+    return connection.sql(query, params=values).to_arrow_table()
+
+
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, query: str, values: Any = None
+) -> list[dict[str, Any]]:
+    """Return the rows of a query as plain values."""
+    return arrow(connection, query, values).to_pylist()
+
+
+def quoted(name: str) -> str:
+    """Return a column's name in SQL, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text in SQL, whatever it holds."""
+    return "'" + text.replace("'", "''") + "'"

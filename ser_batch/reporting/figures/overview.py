@@ -1,0 +1,269 @@
+"""Everything that a report shows, as plain data: read `make_report` first."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from ser_batch.errors import UsageError
+from ser_batch.metadata.gathering import Metadata
+from ser_batch.reporting.figures.calls import STRONGEST_FIRST, measure
+from ser_batch.reporting.figures.comparison import compared_figures
+from ser_batch.reporting.figures.database import connect, rows_of, translated_errors
+from ser_batch.reporting.figures.groups import (
+    MAX_GROUPS,
+    Figure,
+    Figures,
+    Measure,
+    distributions,
+    figures_by,
+    measures_of,
+    share_names,
+)
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.timeline_reading import read_timelines
+from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.results.known import ResultsChanged
+from ser_batch.results.results import Results, read_stably
+
+FAILURES = 1000
+MAX_DAYS = 200
+"""A longer period is shown by week."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same measures elsewhere or earlier, and what has changed since: now less then."""
+
+    against: str
+    recordings: int
+    then: dict[str, Figure]
+    change: dict[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarter:
+    """How a quarter of the calls sounds: mean probabilities by scored time, which sum to 1."""
+
+    shares: dict[str, float]
+    distress: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `ser report` tells, whichever way it is written.
+
+    `days` are the measures of each calendar day (local time), `quarters` the emotions of each quarter of the
+    calls: mean probabilities by scored time, which sum to 1. `top` are the calls most worth listening to.
+    """
+
+    directory: str
+    model_id: str
+    labels: tuple[str, ...]
+    role: str
+    """Whose emotions: customer, agent, or everyone where no roles were named."""
+    first: datetime | None
+    last: datetime | None
+    measures: dict[str, Measure]
+    total: Figures
+    days: dict[str, Figures]
+    hours: dict[int, Figures]
+    by: str | None
+    groups: dict[Any, Figures]
+    distributions: dict[str, list[float]]
+    """Quantiles (`QUANTILES`) of each measure over single recordings."""
+    quarters: list[Quarter | None]
+    top: list[Timeline]
+    failures: list[dict[str, Any]]
+    comparison: Comparison | None
+    notes: list[str] = field(default_factory=list)
+
+    def shares(self) -> dict[str, float]:
+        """The mean probability of each label, by scored time; empty where nothing was scored."""
+        shares = {
+            label: self.total[name].value
+            for label, name in share_names(self.labels).items()
+        }
+        return {label: share for label, share in shares.items() if share is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A report, the results, and the database: `calls`, `episodes`, `quarters`."""
+
+    report: Report
+    results: Results
+    connection: duckdb.DuckDBPyConnection
+    metadata: Metadata
+
+
+@contextmanager
+def make_report(results: Results, options: Options = Options()) -> Iterator[Opened]:
+    """Measure every call of results, and sum up.
+
+    Where a run replaces parts meanwhile, it is done again with what is live then.
+
+    Raises:
+        ResultsError: the results are damaged.
+        UsageError: the metadata, a period, or a column to group by cannot be used.
+    """
+    if options.since and options.until and options.since >= options.until:
+        raise UsageError(
+            f"--since {options.since} is not before --until {options.until}",
+            option="--since",
+        )
+    with connect() as connection:
+
+        def make(results: Results) -> Opened:
+            # The comparison first: the tables that stay are those of the report.
+            compared = None
+            if options.compare is not None:
+                compared = compared_figures(connection, results, options)
+            with translated_errors(results):
+                metadata = measure(
+                    connection,
+                    results,
+                    options.inputs,
+                    options.since,
+                    options.until,
+                    options.role,
+                )
+                report = _sum_up(connection, results, options, metadata, compared)
+            return Opened(report, results, connection, metadata)
+
+        try:
+            opened = make(results)
+        except ResultsChanged:
+            opened = read_stably(results.directory, make)
+        yield opened
+
+
+def _sum_up(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    options: Options,
+    metadata: Metadata,
+    compared: tuple[str, Figures] | None,
+) -> Report:
+    labels = results.labels
+    total = figures_by(connection, labels)[None]
+    comparison = None
+    if compared:
+        against, then = compared
+        comparison = Comparison(against, then.recordings, then.values, total.less(then))
+    first, last, by_roles, from_file = connection.execute(
+        "SELECT min(started_at), max(started_at), count(customer_talk_s), count(*) FILTER (time_from = 'file') "
+        "FROM calls"
+    ).fetchall()[0]
+    order = f"SELECT recording_id FROM calls WHERE peak_distress IS NOT NULL ORDER BY {STRONGEST_FIRST} LIMIT $n"
+    top = [row[0] for row in connection.execute(order, {"n": options.top}).fetchall()]
+    failed = (
+        "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path LIMIT $n"
+    )
+    by_time = {}
+    if first is not None:
+        slot = "day" if (last.date() - first.date()).days < MAX_DAYS else "week"
+        by_time = figures_by(connection, labels, slot)
+        by_time.pop(
+            None, None
+        )  # recordings that vanished before anyone could look at them
+    return Report(
+        directory=str(results.directory),
+        model_id=results.model_id,
+        labels=labels,
+        role=options.role if by_roles else "everyone",
+        first=first,
+        last=last,
+        measures=measures_of(labels),
+        total=total,
+        days=by_time,
+        hours={
+            hour: group
+            for hour, group in figures_by(connection, labels, "hour").items()
+            if hour is not None
+        },
+        by=options.by,
+        groups=figures_by(connection, labels, options.by, most=MAX_GROUPS)
+        if options.by is not None
+        else {},
+        distributions=distributions(connection, labels),
+        quarters=_quarters(connection, labels),
+        top=list(read_timelines(connection, results, top, options.role)),
+        failures=rows_of(connection, failed, {"n": FAILURES}),
+        comparison=comparison,
+        notes=[
+            *_notes(results, total, from_file, by_roles, options, compared),
+            *metadata.notes,
+        ],
+    )
+
+
+def _quarters(
+    connection: duckdb.DuckDBPyConnection, labels: tuple[str, ...]
+) -> list[Quarter | None]:
+    result: list[Quarter | None] = [None] * 4
+    query = "SELECT quarter, sum(COLUMNS('(?s)^.*_s$')) AS '\\0' FROM quarters GROUP BY quarter"
+    for row in rows_of(connection, query):
+        if row["scored_s"]:
+            shares = {label: row[f"p_{label}_s"] / row["scored_s"] for label in labels}
+            distress = (
+                None
+                if row["distress_s"] is None
+                else row["distress_s"] / row["scored_s"]
+            )
+            result[row["quarter"]] = Quarter(shares, distress)
+    return result
+
+
+def _notes(
+    results: Results,
+    total: Figures,
+    from_file: int,
+    by_roles: int,
+    options: Options,
+    compared: tuple[str, Figures] | None,
+) -> list[str]:
+    notes = []
+    if not total.recordings:
+        notes.append(
+            "no recording lies in this period"
+            if options.since or options.until
+            else "there is no recording"
+        )
+    elif not total["scored_h"].value:
+        notes.append("nothing was scored: there is no speech, or all recordings failed")
+    if from_file and total.recordings:
+        which = (
+            "all"
+            if from_file == total.recordings
+            else f"{from_file} of {total.recordings}"
+        )
+        notes.append(
+            f"no started_at is known of {which} recordings: the time of the file's last change stands for it "
+            "(--metadata or --name-pattern would tell)"
+        )
+    if 0 < by_roles < total["done"].value:  # type: ignore[operator]
+        others = (
+            "what was scored of the others counts too"
+            if options.role == "customer"
+            else "the others are left out"
+        )
+        notes.append(f"only some recordings have named roles: {others}")
+    if (total["failed"].value or 0) > FAILURES:
+        notes.append(f"only the first {FAILURES:,} failures are listed")
+    if compared and not compared[1].recordings:
+        notes.append(f"nothing to compare with: there is no recording in {compared[0]}")
+    run = results.run_record
+    if run.get("finished_at", "") is None:
+        notes.append(
+            "the last run has not finished: it is still going on, or was killed; `ser analyze` goes on with it"
+        )
+    elif run.get("interrupted"):
+        pending = run.get("counts", {}).get("pending")
+        notes.append(
+            f"the last run was interrupted{f', {pending} recordings were pending' if pending else ''}"
+        )
+    return notes

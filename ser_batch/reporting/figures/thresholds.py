@@ -1,0 +1,38 @@
+"""Conditions on measures, for `ser report --fail-if`."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from ser_batch.errors import UsageError
+from ser_batch.reporting.figures.overview import Report
+
+
+def crossed_thresholds(report: Report, conditions: Sequence[str]) -> list[str]:
+    """The conditions that hold, each as a line: `angry_share > 0.2: it is 0.31`.
+
+    A measure that has no value crosses no threshold.
+
+    Raises:
+        UsageError: a condition is not `MEASURE OP NUMBER`, or there is no such measure.
+    """
+    operators: dict[str, Callable[[float, float], bool]] = {
+        ">": float.__gt__, ">=": float.__ge__, "<": float.__lt__, "<=": float.__le__,
+    }  # fmt: skip
+    crossed = []
+    for condition in conditions:
+        parsed = re.fullmatch(
+            r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d*\.?\d+(?:[eE]-?\d+)?)(\s*%)?\s*", condition
+        )
+        if not parsed:
+            raise UsageError(
+                f"--fail-if {condition!r}: write MEASURE > NUMBER, for example 'angry_share > 0.2'"
+            )
+        name, operator, number, percent = parsed.groups()
+        if name not in report.measures:
+            raise UsageError(
+                f"--fail-if {condition!r}: there is no measure {name}; there are {', '.join(report.measures)}"
+            )
+        value, limit = report.total[name].value, float(number) / (100 if percent else 1)
+        if value is not None and operators[operator](value, limit):
+            crossed.append(f"{condition.strip()}: it is {value:.4g}")
+    return crossed

@@ -1,0 +1,160 @@
+"""The timelines of calls, read from results: some, or all in bounded memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from ser_batch.errors import UsageError
+from ser_batch.reporting.figures.calls import DISTRESS
+from ser_batch.reporting.figures.database import rows_of, scan_sql
+from ser_batch.reporting.figures.timelines import Episode, Scored, Timeline
+from ser_batch.reporting.figures.turns import HOLD_S, Interruption, turns_sql
+from ser_batch.results.results import Results
+
+PARTS_AT_ONCE = 4
+EPISODE = ("emotion", "start_s", "end_s", "channel", "role", "peak", "mean", "scored_s")
+
+
+def find_call(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    """Return the id of the recording with this id, path, or end of a path.
+
+    Raises:
+        UsageError: there is none in `calls`, or there are several.
+    """
+    found: list[tuple[str]] = []
+    for fits in ("recording_id = $1 OR path = $1", "ends_with(path, '/' || $1)"):
+        query = f"SELECT recording_id FROM calls WHERE {fits}"
+        found = found or connection.execute(query, [name]).fetchall()
+    if len(found) == 1:
+        return found[0][0]
+    which = "there is no such call here"
+    if found:
+        which = f"{len(found)} calls have this name; give the whole path"
+    raise UsageError(f"--call {name}: {which}", option="--call")
+
+
+def all_timelines(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    role: str | None = "customer",
+) -> Iterator[Timeline]:
+    """The timelines of all recordings in `calls`, some parts at a time: memory is bounded, each file is read once."""
+    for i in range(0, len(results.parts), PARTS_AT_ONCE):
+        some = results.parts[i : i + PARTS_AT_ONCE]
+        found = f"SELECT recording_id FROM {scan_sql(results, 'recordings', some)} SEMI JOIN calls USING (recording_id)"
+        ids = [
+            row[0] for row in connection.execute(f"{found} ORDER BY path").fetchall()
+        ]
+        yield from read_timelines(connection, results, ids, role, some)
+
+
+def read_timelines(
+    connection: duckdb.DuckDBPyConnection,
+    results: Results,
+    recording_ids: Sequence[str],
+    role: str | None = "customer",
+    parts: Sequence[str] | None = None,
+) -> Iterator[Timeline]:
+    """The timelines of some recordings in `calls`, in the order given.
+
+    `role` is whose segments they have, None for everyone's; `parts` are those that hold them, if known.
+    """
+    labels = results.labels
+    ids = list(recording_ids)
+    if not ids:
+        return
+
+    def grouped(
+        rows: str, order: str, having: str = "", ctes: str = ""
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of these recordings, by recording."""
+        found: dict[str, list[dict[str, Any]]] = {i: [] for i in ids}
+        query = (
+            f"{ctes} SELECT * FROM {rows} WHERE recording_id IN (SELECT unnest($ids)) "
+            f"{having} ORDER BY {order}"
+        )
+        for row in rows_of(connection, query, {"ids": ids}):
+            found[row["recording_id"]].append(row)
+        return found
+
+    by_time = "start_s, end_s, channel"
+    speech_rows = scan_sql(results, "speech", parts)
+    own_speech = (
+        f"(SELECT * FROM {speech_rows} WHERE recording_id IN (SELECT unnest($ids)))"
+    )
+    calls, episodes = grouped("calls", "path"), grouped("episodes", "start_s, emotion")
+    speech = grouped(speech_rows, by_time)
+    segments = grouped(scan_sql(results, "segments", parts), by_time)
+    floor = grouped(
+        "turns",
+        by_time,
+        f"AND (is_interruption OR pause_s >= {HOLD_S})",
+        f"WITH {turns_sql(own_speech)}",
+    )
+    for recording_id in ids:
+        (call,), regions = calls[recording_id], speech[recording_id]
+        scored = segments[recording_id]
+        own = [s for s in scored if role is None or s["role"] in _scored_as(role)]
+        tracks: dict[int, list[tuple[float, float]]] = {}
+        for region in regions:
+            tracks.setdefault(region["channel"], []).append(
+                (region["start_s"], region["end_s"])
+            )
+        yield Timeline(
+            call,
+            dict(sorted(tracks.items())),
+            {region["channel"]: region["role"] for region in regions},
+            [_scored(row, labels) for row in own],
+            [
+                Episode(**{key: e[key] for key in EPISODE})
+                for e in episodes[recording_id]
+            ],
+            _interruptions(floor[recording_id]),
+            _holds(floor[recording_id], regions, call["duration_s"] or 0.0),
+        )
+
+
+def _interruptions(turns: Sequence[Mapping[str, Any]]) -> list[Interruption]:
+    return [
+        Interruption(t["start_s"], t["channel"], t["holder"], -t["pause_s"])
+        for t in turns
+        if t["is_interruption"]
+    ]
+
+
+def _holds(
+    turns: Sequence[Mapping[str, Any]],
+    regions: Sequence[Mapping[str, Any]],
+    duration_s: float,
+) -> list[tuple[float, float]]:
+    """Return the silences of `HOLD_S` or more: before a region, and at the end."""
+    holds = [
+        (t["start_s"] - t["pause_s"], t["start_s"])
+        for t in turns
+        if t["pause_s"] >= HOLD_S
+    ]
+    last_s = max((region["end_s"] for region in regions), default=0.0)
+    if duration_s - last_s >= HOLD_S:
+        holds.append((last_s, duration_s))
+    return holds
+
+
+def _scored_as(role: str) -> tuple[str | None, ...]:
+    """The roles whose segments count as this one's: where nobody named roles, everyone is a customer."""
+    return (role, None) if role == "customer" else (role,)
+
+
+def _scored(row: dict[str, Any], labels: Sequence[str]) -> Scored:
+    p = tuple(row[f"p_{label}"] for label in labels)
+    negative = [row[f"p_{label}"] for label in DISTRESS if label in labels]
+    distress = sum(negative) if negative else None
+    return Scored(
+        row["start_s"],
+        row["end_s"],
+        row["channel"],
+        row["role"],
+        row["label"],
+        p,
+        distress,
+    )

@@ -1,0 +1,250 @@
+"""A report as a page that works offline: one file, or a folder whose pages load what they show.
+
+Everything that comes from the results reaches the page as JSON, and the page writes it as text, never as markup. The
+page may run no script but its own: a content security policy names their hashes.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import plotly.offline
+
+from ser_batch.errors import UsageError
+from ser_batch.reporting.figures.calls import DISTRESS, STRONGEST_FIRST
+from ser_batch.reporting.figures.database import quoted, rows_of
+from ser_batch.reporting.figures.groups import measures_of, share_names
+from ser_batch.reporting.figures.overview import Opened, Report
+from ser_batch.reporting.figures.timeline_reading import all_timelines
+from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.reporting.pages.palette import CHANNELS, colours
+from ser_batch.reporting.pages.wording import changes, label_of
+from ser_batch.storage.local import LocalStorage
+from ser_batch.version import __version__
+
+MAX_CALLS = 2000
+"""What one file holds; a folder holds any number."""
+MAX_BYTES = 30_000_000
+INSTEAD = "give a folder, --html DIR/, or choose a period with --since"
+CHUNK = 50
+"""Calls whose details are packed together."""
+SHOWN = (
+    "distress_share", "valence", "arousal", "abstained_share", "episode_share", "escalated_share", "recovered_share",
+    "silence_share", "hold_share", "overtalk_share", "agent_talk_share", "response_latency_s", "interruptions_per_hour",
+    "agent_interruptions_per_hour", "customer_interruptions_per_hour", "agent_latency_s", "turns_per_minute",
+    "longest_silence_s", "mean_duration_s", "failed_share", "one_sided_share",
+)  # fmt: skip
+"""The measures that the page can draw; to them come the shares of each emotion."""
+
+
+def write_html(opened: Opened, target: str) -> Path:
+    """Writes the page: to a file, or to `DIR/index.html` with what it loads beside it.
+
+    Returns the page's path. `target` is a folder if it ends with `/` or is one already.
+
+    Raises:
+        UsageError: it cannot be written, or one file would be too large.
+    """
+    folder = target.endswith(os.sep) or os.path.isdir(target)
+    count = opened.connection.execute("SELECT count(*) FROM calls").fetchall()[0][0]
+    if not folder and count > MAX_CALLS:
+        raise UsageError(
+            f"--html {target}: {count:,} calls are more than one file holds ({MAX_CALLS:,}); {INSTEAD}"
+        )
+    page = Path(target) / "index.html" if folder else Path(target)
+    if not target or (os.path.lexists(page) and not os.path.isfile(page)):
+        raise UsageError(
+            f"--html {target!r}: is no file that can be replaced; name a file, or a folder as DIR/"
+        )
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        storage = LocalStorage(page.parent)
+        where: dict[str, int] = {}
+        chunks = _chunks(opened, where)
+        if folder:
+            for i, chunk in enumerate(chunks):
+                script = f'serChunk({i}, "{chunk}");\n'
+                storage.put({f"calls/{i}.js": script.encode()})
+            data = _data(opened, page.parent, where)
+            storage.put({"data.js": f"serData({_json(data)});\n".encode()})
+            storage.put({page.name: _page(opened.report, None, [])})
+            return page
+        packed = list(chunks)
+        made = _page(opened.report, _data(opened, page.parent, where), packed)
+        if len(made) > MAX_BYTES:
+            raise UsageError(
+                f"--html {target}: would be {len(made) / 1e6:.0f} MB; {INSTEAD}"
+            )
+        storage.put({page.name: made})
+    except OSError as error:
+        raise UsageError(
+            f"--html {target}: cannot be written: {error.strerror or error}; make room, or choose another place"
+        ) from error
+    return page
+
+
+def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) -> bytes:
+    """The page itself; without data it loads them."""
+    source = files("ser_batch.reporting.pages") / "page"
+    scripts = [plotly.offline.get_plotlyjs(), (source / "page.js").read_text("utf-8")]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+        for s in scripts
+    ]
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string((source / "page.html.j2").read_text("utf-8"))
+    return template.render(
+        report=report, version=__version__, changes=changes(report), css=(source / "page.css").read_text("utf-8"),
+        scripts=scripts, hashes=" ".join(hashes), data=None if data is None else _json(data), chunks=chunks,
+    ).encode()  # fmt: skip
+
+
+def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]:
+    """What the page knows of all calls; of each measure it gets both sums, so that it can add up any choice of them."""
+    report, connection = opened.report, opened.connection
+    every = measures_of(report.labels)
+    names = [*share_names(report.labels).values(), *SHOWN]
+    names = [name for name in names if report.total[name].value is not None]
+    pairs = ", ".join(
+        f"round(({every[n].over})::DOUBLE, 8), round(({every[n].by})::DOUBLE, 8)"
+        for n in names
+    )
+    quarters = ", ".join(
+        f"round(q{q}_distress_s, 3), round(q{q}_scored_s, 3)" for q in range(1, 5)
+    )
+    own = opened.metadata.columns
+    chosen = ", ".join([*PAGE_COLUMNS, *map(quoted, own)])
+    query = f"SELECT {chosen}, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {STRONGEST_FIRST}"
+    calls = []
+    for row in rows_of(connection, query):
+        audio = os.path.join(row["input_root"], row["path"])
+        calls.append(
+            {
+                "id": row["recording_id"], "place": where[row["recording_id"]], "path": row["path"],
+                "at": row["started_at"].isoformat(timespec="minutes") if row["started_at"] else "",
+                "s": row["duration_s"], "notes": row["notes"],
+                "error": row["error"] if row["status"] != "done" else None,
+                "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
+                "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
+                "sums": row["sums"] if names else [],
+                "quarters": row["quarters"],
+            }
+        )  # fmt: skip
+    return {
+        "labels": report.labels,
+        "shares": share_names(report.labels),
+        "distress": DISTRESS,
+        "colours": colours(report.labels),
+        "channels": CHANNELS,
+        "measures": [
+            {
+                "name": n,
+                "label": label_of(every[n]),
+                "kind": every[n].kind,
+                "meaning": every[n].meaning,
+            }
+            for n in names
+        ],
+        "columns": ["folder", *own],
+        "by": report.by if report.by in ("folder", *own) else None,
+        "calls": calls,
+        "chunk": CHUNK,
+    }
+
+
+PAGE_COLUMNS = (
+    "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error", "notes", "folder",
+    "peak_distress", "peak_at_s", "escalated", "recovered", "episodes",
+)  # fmt: skip
+
+
+def _why(row: dict[str, Any]) -> str:
+    if row["escalated"]:
+        return "escalates"
+    if row["episodes"]:
+        return (
+            f"{row['episodes']} episode{'s' if row['episodes'] > 1 else ''} of distress"
+        )
+    return "recovers" if row["recovered"] else ""
+
+
+def _link(audio: str, folder: Path) -> str | None:
+    """Where the page finds the audio, relative to its own folder; None where it is not there now."""
+    try:
+        if os.path.exists(audio):
+            return quote(os.fsencode(os.path.relpath(audio, folder)))
+    except ValueError:
+        pass
+    return None
+
+
+def _text(value: Any) -> Any:
+    return (
+        value if value is None or isinstance(value, (int, float, str)) else str(value)
+    )
+
+
+def _chunks(opened: Opened, where: dict[str, int]) -> Iterator[str]:
+    """The details of all calls, packed: JSON, gzip, base64. `where` is told the place of each recording in them."""
+    role = opened.report.role if opened.report.role != "everyone" else "customer"
+    waiting: list[dict[str, Any]] = []
+    for timeline in all_timelines(opened.connection, opened.results, role):
+        where[timeline.call["recording_id"]] = len(where)
+        waiting.append(_details(timeline))
+        if len(waiting) == CHUNK:
+            yield _packed(waiting)
+            waiting = []
+    if waiting:
+        yield _packed(waiting)
+
+
+def _packed(details: list[dict[str, Any]]) -> str:
+    return base64.b64encode(
+        gzip.compress(json.dumps(details, separators=(",", ":")).encode(), mtime=0)
+    ).decode()
+
+
+def _details(timeline: Timeline) -> dict[str, Any]:
+    """Times in centiseconds, probabilities in thousandths."""
+
+    def cs(seconds: float) -> int:
+        return round(seconds * 100)
+
+    return {
+        "speech": [[ch, [cs(t) for region in regions for t in region]] for ch, regions in timeline.speech.items()],
+        "roles": {channel: timeline.who(channel) for channel in timeline.speech},
+        "segments": [
+            [s.channel, cs(s.start_s), cs(s.end_s), s.label, [round(p * 1000) for p in s.probabilities],
+             round((s.distress or 0) * 1000)]
+            for s in timeline.segments
+        ],
+        "episodes": [[e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)] for e in timeline.episodes],
+        "cuts": [
+            [cs(i.start_s), timeline.who(i.by), timeline.who(i.whom), cs(i.overlap_s)] for i in timeline.interruptions
+        ],
+        "silences": [[cs(a), cs(b)] for a, b in timeline.silences],
+        "moments": [[cs(m.start_s), timeline.who(m.channel), m.reason] for m in timeline.moments(8)],
+    }  # fmt: skip
+
+
+def _json(values: Any) -> str:
+    """JSON that can stand within a script element: no `<`, and nothing beyond ASCII."""
+    return (
+        json.dumps(values, separators=(",", ":"), default=str)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+    )

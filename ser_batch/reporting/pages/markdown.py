@@ -1,0 +1,146 @@
+"""A report as Markdown, for a ticket or a chat. Names are escaped: they are data."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ser_batch.reporting.figures.groups import share_names
+from ser_batch.reporting.figures.overview import Report
+from ser_batch.reporting.pages.wording import (
+    GROUPED,
+    changes,
+    group_name,
+    interval,
+    label_of,
+    number,
+)
+from ser_batch.text import clock, counted
+
+MAX_ROWS = 20
+
+
+def to_markdown(report: Report) -> str:
+    """Portfolio, changes, emotions, groups, calls to listen to and failures."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def escaped(text: Any) -> str:
+    """A text that Markdown shows as it is, on one line."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&-])", r"\\\1", line)
+
+
+def _lines(report: Report) -> list[str]:
+    total = report.total
+    done, failed = total["done"].value or 0, total["failed"].value or 0
+    lines = [
+        f"# Calls{f', {report.first:%Y-%m-%d} to {report.last:%Y-%m-%d}' if report.first and report.last else ''}",
+        "",
+    ]
+    lines.append(
+        f"{counted(total.recordings, 'recording')}: {done:,.0f} done, {failed:,.0f} failed; "
+        f"{total['audio_h'].value or 0:,.2f} h of audio, {total['scored_h'].value or 0:,.2f} h scored; "
+        f"model `{report.model_id}`."
+    )
+    lines += (
+        ["", *(f"> {escaped(note)}" for note in report.notes)] if report.notes else []
+    )
+    if report.comparison:
+        rows = [
+            [
+                row.name,
+                row.now,
+                row.then,
+                f"**{row.change}**" if row.is_clear else row.change,
+                row.interval,
+            ]
+            for row in changes(report)
+        ]
+        lines += [
+            "",
+            f"## What changed, against {escaped(report.comparison.against)}",
+            "",
+            *_table(["measure", "now", "then", "change", "95 %"], rows),
+        ]
+    shares, share_of = report.shares(), share_names(report.labels)
+    if shares:
+        rows = [
+            [escaped(label), number(share, m := report.measures[share_of[label]]), interval(total[m.name], m),
+             *("–" if q is None else f"{q.shares[label]:.0%}" for q in report.quarters)]
+            for label, share in sorted(shares.items(), key=lambda item: -item[1])
+        ]  # fmt: skip
+        lines += [
+            "",
+            "## Emotions",
+            "",
+            *_table(
+                ["emotion", "share", "95 %", "1st quarter", "2nd", "3rd", "4th"], rows
+            ),
+        ]
+    if report.groups:
+        names = [name for name in GROUPED if total[name].value is not None]
+        rows = [
+            [escaped(group_name(key)), f"{group.recordings:,}"]
+            + [
+                " ".join(
+                    filter(
+                        None,
+                        (
+                            number(group[n].value, m := report.measures[n]),
+                            _bracketed(interval(group[n], m)),
+                        ),
+                    )
+                )
+                for n in names
+            ]
+            for key, group in sorted(
+                report.groups.items(),
+                key=lambda item: -(item[1]["distress_share"].value or -1),
+            )
+        ]
+        lines += [
+            "",
+            f"## By {escaped(report.by)}",
+            "",
+            *_table(
+                [
+                    escaped(report.by),
+                    "calls",
+                    *(label_of(report.measures[n]) for n in names),
+                ],
+                rows[:MAX_ROWS],
+            ),
+        ]
+    if report.top:
+        rows = [
+            [escaped(t.call["path"]), clock(m.start_s), escaped(t.who(m.channel)), escaped(m.reason)]
+            for t in report.top for m in t.moments(1)
+        ]  # fmt: skip
+        lines += [
+            "",
+            "## Most worth listening to",
+            "",
+            *_table(["recording", "from", "who", "why"], rows),
+        ]
+    if report.failures:
+        rows = [
+            [escaped(f["path"]), escaped(f["error"] or "")]
+            for f in report.failures[:MAX_ROWS]
+        ]
+        lines += [
+            "",
+            f"## Failed ({failed:,.0f})",
+            "",
+            *_table(["recording", "why"], rows),
+        ]
+    return lines
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if text else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)
+    ]

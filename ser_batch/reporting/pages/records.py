@@ -1,0 +1,199 @@
+"""A report for machines: all of it as JSON, or a row for each recording as CSV; docs/reports.md lists the keys."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import IO, Any
+
+import duckdb
+
+from ser_batch.metadata.gathering import Metadata
+from ser_batch.reporting.figures.database import quoted
+from ser_batch.reporting.figures.groups import (
+    QUANTILES,
+    Figure,
+    Figures,
+    single_measures,
+)
+from ser_batch.reporting.figures.overview import Opened, Report
+from ser_batch.reporting.figures.timelines import Timeline
+
+ROWS_AT_ONCE = 20_000
+FACTS = (
+    "recording_id",
+    "path",
+    "input_root",
+    "started_at",
+    "time_from",
+    "channels",
+    "status",
+    "error",
+    "notes",
+)
+EVENTS = ("escalated", "recovered", "one_sided", "peak_distress", "peak_at_s", "episodes", "angry_episodes",
+          "fearful_episodes", "turns", "interruptions", "agent_interruptions", "customer_interruptions", "holds",
+          "agent_talk_s", "customer_talk_s")  # fmt: skip
+
+
+def call_rows(
+    connection: duckdb.DuckDBPyConnection,
+    labels: Sequence[str],
+    metadata: Metadata,
+    order: str = "path",
+) -> Iterator[list[dict[str, Any]]]:
+    """The recordings, some thousand at a time: facts, metadata, and each measure's value for that one recording."""
+    values = [
+        f"{m.of_one} AS {quoted(m.name)}" for m in single_measures(labels).values()
+    ]
+    own = [quoted(name) for name in metadata.columns]
+    chosen = ", ".join([*FACTS, *EVENTS, *own, "talk_s", "scored_s", *values])
+    for batch in connection.sql(
+        f"SELECT {chosen} FROM calls ORDER BY {order}"
+    ).to_arrow_reader(ROWS_AT_ONCE):
+        yield batch.to_pylist()
+
+
+def write_csv(opened: Opened, sink: IO[str]) -> None:
+    """A row for each recording, failed ones too."""
+    writer = csv.writer(sink, lineterminator="\n")
+    header = False
+    for rows in call_rows(opened.connection, opened.report.labels, opened.metadata):
+        for row in rows:
+            if not header:
+                writer.writerow(map(plain_text, row))
+                header = True
+            writer.writerow(map(plain_text, row.values()))
+
+
+def plain_text(value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula; see OWASP, CSV injection.
+
+    >>> plain_text("=HYPERLINK(1)"), plain_text(-1.5), plain_text("a.wav")
+    ("'=HYPERLINK(1)", -1.5, 'a.wav')
+    """
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
+
+
+def to_json(report: Report) -> str:
+    """Everything that the report says."""
+    return json.dumps(
+        to_dict(report), indent=2, ensure_ascii=False, default=str, allow_nan=False
+    )
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """Everything that the report says, as plain values."""
+    comparison = report.comparison
+    return {
+        "directory": report.directory,
+        "model_id": report.model_id,
+        "labels": list(report.labels),
+        "role": report.role,
+        "first": report.first.isoformat() if report.first else None,
+        "last": report.last.isoformat() if report.last else None,
+        "notes": report.notes,
+        "measures": {
+            m.name: {"unit": m.unit, "meaning": m.meaning}
+            for m in report.measures.values()
+        },
+        "total": _figures(report.total),
+        "comparison": comparison
+        and {
+            "against": comparison.against,
+            "recordings": comparison.recordings,
+            "then": {name: _figure(figure) for name, figure in comparison.then.items()},
+            "change": {
+                name: _figure(figure) for name, figure in comparison.change.items()
+            },
+        },
+        "distributions": {
+            name: {
+                f"p{q * 100:.0f}": value
+                for q, value in zip(QUANTILES, values, strict=True)
+            }
+            for name, values in report.distributions.items()
+        },
+        "quarters": [
+            None if q is None else {"shares": q.shares, "distress": q.distress}
+            for q in report.quarters
+        ],
+        "days": {key: _figures(group) for key, group in report.days.items()},
+        "hours": {str(key): _figures(group) for key, group in report.hours.items()},
+        "by": report.by,
+        "groups": [
+            {"group": key, "figures": _figures(group)}
+            for key, group in report.groups.items()
+        ],
+        "top": [call_dict(timeline) for timeline in report.top],
+        "failures": report.failures,
+    }
+
+
+def _figures(group: Figures) -> dict[str, Any]:
+    return {name: _figure(figure) for name, figure in group.values.items()}
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "value": figure.value,
+        "low": figure.low,
+        "high": figure.high,
+        "recordings": figure.recordings,
+    }
+
+
+def timeline_json(timeline: Timeline) -> str:
+    """One call with all that is known of it."""
+    values = {
+        **timeline.call,
+        "speech": [
+            {
+                "channel": channel,
+                "role": timeline.roles[channel],
+                "start_s": start_s,
+                "end_s": end_s,
+            }
+            for channel, regions in timeline.speech.items()
+            for start_s, end_s in regions
+        ],
+        "segments": [asdict(s) for s in timeline.segments],
+        "episodes": [asdict(e) for e in timeline.episodes],
+        "interruptions": [asdict(i) for i in timeline.interruptions],
+        "moments": [asdict(m) for m in timeline.moments(10)],
+    }
+    return json.dumps(
+        values, indent=2, ensure_ascii=False, default=str, allow_nan=False
+    )
+
+
+def call_dict(timeline: Timeline) -> dict[str, Any]:
+    """A call that is worth listening to, and its moments."""
+    call = timeline.call
+    names = (
+        "recording_id",
+        "path",
+        "duration_s",
+        "peak_distress",
+        "escalated",
+        "recovered",
+        "episodes",
+    )
+    return {
+        **{name: call[name] for name in names},
+        "started_at": call["started_at"] and call["started_at"].isoformat(),
+        "moments": [
+            {
+                "start_s": m.start_s, "end_s": m.end_s, "channel": m.channel, "role": m.role, "label": m.label,
+                "distress": m.distress, "reason": m.reason,
+            }
+            for m in timeline.moments()
+        ],
+    }  # fmt: skip

@@ -1,0 +1,57 @@
+"""Courses over time in a line of text: sparklines and strips."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from ser_batch.reporting.figures.timelines import Timeline
+
+WIDTH = 100
+"""Columns of a page of the terminal."""
+TERMINAL_COLOURS = {
+    "neutral": "white", "calm": "cyan", "happy": "yellow", "sad": "blue",
+    "angry": "red", "fearful": "magenta", "disgust": "green", "surprised": "bright_yellow",
+}  # fmt: skip
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """A bar for each value between the least and the greatest; a dot where there is none.
+
+    >>> sparkline([0.1, 0.2, None, 0.4])
+    '▁▃·█'
+    """
+    there = [value for value in values if value is not None]
+    if not there:
+        return ""
+    low, span = min(there), max(there) - min(there)
+    level = len(BARS) - 1
+    return "".join(
+        "·" if v is None else BARS[round((v - low) / span * level) if span else 0]
+        for v in values
+    )
+
+
+def strip(timeline: Timeline, parts: int = 24) -> Text:
+    """The highest distress in each of so many equal parts of a call: higher and redder with distress, a dot where
+    nothing was scored."""
+    duration_s = timeline.call["duration_s"]
+    highest: list[float | None] = [None] * parts
+    for s in timeline.segments:
+        for part in range(parts):
+            if (
+                s.distress is not None
+                and s.start_s < (part + 1) * duration_s / parts
+                and part * duration_s / parts < s.end_s
+            ):
+                highest[part] = max(highest[part] or 0.0, s.distress)
+    text = Text()
+    for distress in highest:
+        if distress is None:
+            text.append("·", "dim")
+        else:
+            style = (
+                "red" if distress >= 0.5 else "yellow" if distress >= 0.25 else "green"
+            )
+            text.append(BARS[min(int(distress * len(BARS)), len(BARS) - 1)], style)
+    return text

@@ -1,0 +1,308 @@
+"""A report as a page of the terminal, 100 columns wide.
+
+Names of files and metadata are data, and are never read as markup.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ser_batch.reporting.figures.calls import DISTRESS
+from ser_batch.reporting.figures.groups import Figures, share_names
+from ser_batch.reporting.figures.overview import Report
+from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, sparkline, strip
+from ser_batch.reporting.pages.wording import (
+    GROUPED,
+    MAX_GROUPS,
+    changes,
+    group_name,
+    interval,
+    label_of,
+    number,
+)
+from ser_batch.text import clock, counted, printable
+
+MAX_FAILURES = 20
+WITH_AGENTS = (
+    "agent_talk_share",
+    "agent_interruptions_per_hour",
+    "customer_interruptions_per_hour",
+    "agent_latency_s",
+)
+
+
+def page(report: Report) -> RenderableType:
+    """The whole report."""
+    return Group(*_parts(report))
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    yield from _portfolio(report)
+    for note in report.notes:
+        yield Text(f"note: {printable(note)}", "yellow")
+    for part in (
+        _comparison(report),
+        _emotions(report),
+        _trend(report),
+        _timing(report),
+        _groups(report),
+        _calls(report),
+    ):
+        if part is not None:
+            yield Text()
+            yield part
+    if report.failures:
+        yield Text()
+        yield _failures(report)
+
+
+def _portfolio(report: Report) -> Iterator[Text]:
+    total = report.total
+    line = (
+        f"{counted(total.recordings, 'recording')}: {total['done'].value or 0:,.0f} done, "
+        f"{total['failed'].value or 0:,.0f} failed · {total['audio_h'].value or 0:,.2f} h of audio, "
+        f"{total['talk_h'].value or 0:,.2f} h of speech, {total['scored_h'].value or 0:,.2f} h scored"
+    )
+    yield Text(line, style="bold")
+    if report.first and report.last:
+        whose = {
+            "everyone": "everyone's emotions",
+            "agent": "the agents' emotions",
+        }.get(report.role, "the customers' emotions")
+        same = report.first.date() == report.last.date()
+        period = (
+            f"{report.first:%Y-%m-%d}"
+            if same
+            else f"{report.first:%Y-%m-%d} to {report.last:%Y-%m-%d}"
+        )
+        yield Text(f"{period} · {whose} · model {report.model_id}", "dim")
+
+
+def _comparison(report: Report) -> Table | None:
+    comparison = report.comparison
+    if comparison is None or not comparison.change:
+        return None
+    table = _table(
+        f"What changed, against {comparison.against} ({counted(comparison.recordings, 'recording')})"
+    )
+    table.add_column("measure")
+    for name in ("now", "then", "change"):
+        table.add_column(name, justify="right")
+    table.add_column("95 %")
+    for row in changes(report):
+        table.add_row(
+            row.name,
+            row.now,
+            row.then,
+            Text(row.change, "bold" if row.is_clear else "dim"),
+            row.interval,
+        )
+    table.caption, table.caption_justify = (
+        "bold: the interval of the change does not hold 0",
+        "left",
+    )
+    return table
+
+
+def _measured(names: Sequence[str], report: Report) -> list[str]:
+    return [
+        name
+        for name in names
+        if name in report.measures and report.total[name].value is not None
+    ]
+
+
+def _emotions(report: Report) -> Table | None:
+    shares = report.shares()
+    if not shares:
+        return None
+    table = Table(
+        title="Emotions, by probability and speech time",
+        title_justify="left",
+        box=None,
+        padding=(0, 1),
+    )
+    table.add_column()
+    for name in ("share", "95 %", "1st", "2nd", "3rd", "4th quarter"):
+        table.add_column(name, justify="right")
+    table.add_column()
+    names = share_names(report.labels)
+    for label, share in sorted(shares.items(), key=lambda item: -item[1]):
+        figure, measure = report.total[names[label]], report.measures[names[label]]
+        quarters = [q.shares[label] if q else None for q in report.quarters]
+        cells = ["–" if value is None else f"{value * 100:.0f} %" for value in quarters]
+        bar = Text(
+            "█" * round(share * 24) or "▏", style=TERMINAL_COLOURS.get(label, "white")
+        )
+        table.add_row(
+            Text(label), number(share, measure), interval(figure, measure), *cells, bar
+        )
+    valence, arousal, unsure = (
+        report.total[name] for name in ("valence", "arousal", "abstained_share")
+    )
+    said = (
+        []
+        if valence.value is None
+        else [f"valence {valence.value:+.2f}, arousal {arousal.value:+.2f} (-1 to 1)"]
+    )
+    table.caption = "; ".join(
+        [*said, f"no label for {unsure.value or 0:.0%} of the time"]
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _trend(report: Report) -> Table | None:
+    if len(report.days) < 2:
+        return None
+    keys = list(report.days)[-60:]
+    table = Table(
+        title=f"Trend, {keys[0]} to {keys[-1]}",
+        title_justify="left",
+        box=None,
+        show_header=False,
+    )
+    for name in _measured(
+        ("recordings", "distress_share", "valence", "silence_share"), report
+    ):
+        values = [report.days[key][name].value for key in keys]
+        there = [v for v in values if v is not None]
+        if there:
+            measure = report.measures[name]
+            span = f"{number(min(there), measure)} to {number(max(there), measure)}"
+            table.add_row(
+                label_of(measure), Text(sparkline(values), "cyan"), Text(span, "dim")
+            )
+    return table
+
+
+def _timing(report: Report) -> Table | None:
+    names = _measured(
+        ("silence_share", "hold_share", "overtalk_share", "response_latency_s", "interruptions_per_hour",
+         "turns_per_minute", "one_sided_share", *WITH_AGENTS), report
+    )  # fmt: skip
+    if not names:
+        return None
+    table = Table(
+        title="Conversation", title_justify="left", box=None, padding=(0, 2, 0, 1)
+    )
+    table.add_column()
+    table.add_column("all", justify="right")
+    table.add_column("half of the calls", justify="right")
+    table.add_column("nine in ten", justify="right")
+    for name in names:
+        measure = report.measures[name]
+        spread = report.distributions.get(name)
+        ranges = (
+            [
+                f"{number(spread[a], measure)} to {number(spread[b], measure)}"
+                for a, b in ((1, 3), (0, 4))
+            ]
+            if spread
+            else []
+        )
+        table.add_row(
+            label_of(measure),
+            Text(number(report.total[name].value, measure), "bold"),
+            *ranges,
+        )
+    return table
+
+
+def _groups(report: Report) -> Table | None:
+    if not report.groups:
+        return None
+    names = _measured(GROUPED, report)
+    table = _table(f"By {report.by}")
+    table.add_column(Text(str(report.by)), overflow="fold")
+    table.add_column("calls", justify="right")
+    for name in names:
+        table.add_column(
+            label_of(report.measures[name]).removesuffix(" share"), justify="right"
+        )
+    ordered = sorted(
+        report.groups.items(), key=lambda item: -(item[1]["distress_share"].value or -1)
+    )
+    for key, group in ordered[:MAX_GROUPS]:
+        table.add_row(
+            Text(printable(group_name(key))),
+            f"{group.recordings:,}",
+            *(_with_spread(group, name, report) for name in names),
+        )
+    caption = f"± half of the 95 % interval; none below {counted(5, 'call')}"
+    table.caption = caption + (
+        f"; {len(ordered) - MAX_GROUPS} more groups: --format json"
+        if len(ordered) > MAX_GROUPS
+        else ""
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _with_spread(group: Figures, name: str, report: Report) -> str:
+    figure, measure = group[name], report.measures[name]
+    text = number(figure.value, measure)
+    if figure.low is None or figure.high is None:
+        return text
+    return (
+        f"{text.removesuffix(' %')} ±{number((figure.high - figure.low) / 2, measure)}"
+    )
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(title),
+        title_justify="left",
+        header_style="bold",
+        show_edge=False,
+        pad_edge=False,
+    )
+
+
+def _calls(report: Report) -> RenderableType | None:
+    if not report.top:
+        return None
+    table = _table("Most worth listening to")
+    table.add_column("recording, distress over its time", overflow="fold", ratio=3)
+    table.add_column("length", justify="right")
+    table.add_column("from", justify="right")
+    table.add_column("who")
+    table.add_column("why", ratio=3)
+    for timeline in report.top:
+        moments = timeline.moments()
+        # The strip stands below the name, also for a call of one moment.
+        for i in range(max(2, len(moments))):
+            moment = moments[i] if i < len(moments) else None
+            name = [Text(printable(timeline.call["path"])), strip(timeline)]
+            cells: list[RenderableType] = [
+                name[i] if i < 2 else "",
+                clock(timeline.call["duration_s"]) if i == 0 else "",
+            ]
+            if moment:
+                cells += [
+                    clock(moment.start_s),
+                    Text(timeline.who(moment.channel)),
+                    Text(moment.reason),
+                ]
+            table.add_row(*cells, end_section=i == max(1, len(moments) - 1))
+    names = (
+        " + ".join(label for label in report.labels if label in DISTRESS)
+        or "nothing that this model tells"
+    )
+    legend = f"distress: the probability of {names}; bars from low ▁ to high █, · where nothing was scored"
+    return Group(table, Text(legend, "dim"))
+
+
+def _failures(report: Report) -> Table:
+    table = _table("Failed")
+    table.add_column("recording", overflow="fold", ratio=1)
+    table.add_column("why", overflow="fold", ratio=2)
+    for failure in report.failures[:MAX_FAILURES]:
+        table.add_row(
+            Text(printable(failure["path"])), Text(printable(failure["error"] or ""))
+        )
+    if (report.total["failed"].value or 0) > MAX_FAILURES:
+        table.caption = f"and {report.total['failed'].value - MAX_FAILURES:,.0f} more: see --format json"  # type: ignore[operator]
+    return table

@@ -1,0 +1,114 @@
+"""One analysed recording as rows of the three tables."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ser_batch.emotion.analysis import Analysis, ScoredSegment
+from ser_batch.intervals import overlap_s, total_s
+from ser_batch.results.manifest import Identity
+from ser_batch.results.rows import Columns, Rows
+from ser_batch.speech.decoded import Channel, Decoded, Failed
+from ser_batch.text import printable
+from ser_batch.version import __version__
+
+
+def result_rows(analysis: Analysis, identity: Identity) -> Rows:
+    """Return the rows of one recording."""
+    outcome = analysis.outcome
+    row = _recording_row(analysis, identity)
+    if isinstance(outcome, Failed):
+        failure = {
+            "error": outcome.error,
+            "error_kind": outcome.kind.value,
+            "error_detail": outcome.detail,
+        }
+        return Rows(row | failure, {}, {})
+    recording_id = outcome.recording.recording_id
+    return Rows(
+        row | _timing(outcome),
+        _speech_columns(recording_id, outcome.channels),
+        _segment_columns(recording_id, row["path"], analysis.segments, identity.labels),
+    )
+
+
+def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
+    outcome = analysis.outcome
+    recording, stamp = outcome.recording, outcome.stamp
+    return {
+        "recording_id": recording.recording_id,
+        "path": printable(recording.path),
+        "input_root": printable(recording.root),
+        "size_bytes": stamp.size_bytes if stamp else None,
+        "modified_at": stamp.modified_at if stamp else None,
+        "content_hash": outcome.content_hash,
+        "status": "done" if isinstance(outcome, Decoded) else "failed",
+        "segments": len(analysis.segments),
+        "model_id": identity.model_id,
+        "config_hash": identity.config_hash,
+        "ser_version": __version__,
+        "analyzed_at": datetime.now(UTC),
+    }
+
+
+def _timing(decoded: Decoded) -> dict[str, Any]:
+    tracks = [channel.speech for channel in decoded.channels]
+    everyone = [interval for track in tracks for interval in track]
+    return {
+        "codec": decoded.codec,
+        "sample_rate_hz": decoded.sample_rate,
+        "channels": decoded.file_channels,
+        "duration_s": decoded.duration_s,
+        "notes": "; ".join(decoded.notes) or None,
+        "channel_talk_s": [total_s(track) for track in tracks],
+        "silence_s": max(0.0, decoded.duration_s - total_s(everyone)),
+        "overtalk_s": overlap_s(tracks),
+        "agent_talk_s": _talk_s(decoded.channels, "agent"),
+        "customer_talk_s": _talk_s(decoded.channels, "customer"),
+    }
+
+
+def _talk_s(channels: Sequence[Channel], role: str) -> float | None:
+    """Return how long a role speaks; None where no channel has it."""
+    own = [channel for channel in channels if channel.role == role]
+    if not own:
+        return None
+    return total_s(interval for channel in own for interval in channel.speech)
+
+
+def _speech_columns(recording_id: str, channels: Sequence[Channel]) -> Columns:
+    regions = [
+        (number, channel.role, interval)
+        for number, channel in enumerate(channels)
+        for interval in channel.speech
+    ]
+    return {
+        "recording_id": [recording_id] * len(regions),
+        "channel": [number for number, _, _ in regions],
+        "role": [role for _, role, _ in regions],
+        "start_s": [interval.start_s for _, _, interval in regions],
+        "end_s": [interval.end_s for _, _, interval in regions],
+    }
+
+
+def _segment_columns(
+    recording_id: str,
+    path: str,
+    segments: Sequence[ScoredSegment],
+    labels: Sequence[str],
+) -> Columns:
+    return {
+        "recording_id": [recording_id] * len(segments),
+        "path": [path] * len(segments),
+        "channel": [s.channel for s in segments],
+        "role": [s.role for s in segments],
+        "segment": list(range(len(segments))),
+        "start_s": [s.interval.start_s for s in segments],
+        "end_s": [s.interval.end_s for s in segments],
+        "label": [s.label for s in segments],
+        "confidence": [s.confidence for s in segments],
+        **{
+            f"p_{label}": [s.probabilities[label] for s in segments] for label in labels
+        },
+        "level_dbfs": [s.level_dbfs for s in segments],
+    }

@@ -1,0 +1,106 @@
+"""What the results already hold of each recording."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_batch.errors import ResultsError
+from ser_batch.results.manifest import Identity, Manifest, check_identity, part_file
+
+COLUMNS = (
+    "recording_id", "input_root", "size_bytes", "modified_at", "content_hash", "status"
+)  # fmt: skip
+
+
+class ResultsChanged(ResultsError):
+    """A run has replaced parts while they were being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRecording:
+    """A recording's row in brief; size and time are None where the file had vanished."""
+
+    input_root: str
+    size_bytes: int | None
+    modified_at: datetime | None
+    content_hash: str | None
+    failed: bool
+    part: str
+
+
+def read_known(directory: Path, identity: Identity) -> dict[str, KnownRecording]:
+    """Return what a results directory holds, by `recording_id`; nothing if it is new.
+
+    Raises:
+        ResultsError: the rows are of another model or configuration, or are damaged.
+    """
+    manifest = Manifest.read(directory)
+    if manifest is None:
+        return {}
+    check_identity(directory, manifest.identity, identity)
+    return known_recordings(directory, manifest)
+
+
+def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownRecording]:
+    """Return what the parts of a manifest hold, by `recording_id`.
+
+    Raises:
+        ResultsError: a part is damaged; or (`ResultsChanged`) it has been replaced.
+    """
+    known = {}
+    for part, table in read_parts(directory, manifest, "recordings", COLUMNS):
+        for row in table.to_pylist():
+            recording_id, status = row.pop("recording_id"), row.pop("status")
+            # One text for a hundred thousand recordings.
+            row["input_root"] = sys.intern(row["input_root"])
+            failed = status == "failed"
+            known[recording_id] = KnownRecording(**row, failed=failed, part=part)
+    return known
+
+
+def read_parts(
+    directory: Path,
+    manifest: Manifest,
+    table: str,
+    columns: Sequence[str] | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the live parts of a table by name, with the columns asked for.
+
+    Raises:
+        ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
+            replaced it since the manifest was read.
+    """
+    for part in manifest.parts:
+        path = part_file(directory, table, part)
+        wanted = None if columns is None else list(columns)
+        try:
+            rows = pq.read_table(path, columns=wanted, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise missing_part(directory, manifest) from error
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise ResultsError(
+                f"{directory}: a part is damaged ({error}); `ser verify` says which, "
+                "and --repair puts it aside",
+                path=path,
+            ) from error
+        yield part, rows
+
+
+def missing_part(directory: Path, manifest: Manifest) -> ResultsError:
+    """Return the error for a part that is not there: replaced by a run, or lost."""
+    now = Manifest.read(directory)
+    if now is None or now.parts != manifest.parts:
+        return ResultsChanged(
+            f"{directory}: a run has replaced what was being read; run the same again",
+            path=directory,
+        )
+    return ResultsError(
+        f"{directory}: parts that manifest.json names are missing; "
+        "`ser verify --repair` takes them off the list",
+        path=directory,
+    )

@@ -1,0 +1,153 @@
+"""Which parts of a results directory are live: one file that is replaced in one step."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ser_batch.errors import ResultsError
+from ser_batch.results.schemas import TABLES
+from ser_batch.storage.local import LocalStorage, crc32_of
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What all rows of a results directory have in common."""
+
+    model_id: str
+    config_hash: str
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Manifest:
+    """The live parts, in order.
+
+    Each has the number of its recordings, its bytes, and the CRC-32 of its files.
+    """
+
+    identity: Identity
+    next_part: int = 1
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """Return the manifest of a directory, or None where there is none.
+
+        Raises:
+            ResultsError: it cannot be read, or is of another format.
+        """
+        path = directory / MANIFEST
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ResultsError(
+                    f"{path}: results format {values['format']}; this version reads "
+                    f"format {FORMAT}: use the version that made it",
+                    path=path,
+                )
+            return cls._from_values(values)
+        except ResultsError:
+            raise
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"{path}: cannot be read: {error.strerror}"
+            raise ResultsError(message, path=path) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ResultsError(
+                f"{path}: is damaged ({error}); start a new directory. "
+                "Its parts are whole Parquet files, and keep their rows",
+                path=path,
+            ) from error
+
+    @classmethod
+    def _from_values(cls, values: dict) -> Self:
+        identity = Identity(
+            values["model_id"], values["config_hash"], tuple(values["labels"])
+        )
+        parts = {
+            name: {key: int(n) for key, n in part.items()}
+            for name, part in values["parts"].items()
+        }
+        for name, part in parts.items():
+            named = re.fullmatch(r"part-\d{6,}", name)
+            if not (named and {"recordings", "bytes"} <= set(part)):
+                raise ValueError(
+                    "parts are named part-NNNNNN and have recordings and bytes"
+                )
+        return cls(identity, int(values["next_part"]), parts)
+
+    def write(self, directory: Path) -> None:
+        """Put this manifest in the place of the last one, in one step."""
+        values = {
+            "format": FORMAT,
+            "model_id": self.identity.model_id,
+            "config_hash": self.identity.config_hash,
+            "labels": self.identity.labels,
+            "next_part": self.next_part,
+            "parts": self.parts,
+        }
+        data = json.dumps(values, indent=1).encode()
+        LocalStorage(directory).put({MANIFEST: data})
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Return the manifest of a directory that must have one.
+
+    Raises:
+        ResultsError: it holds no results, or its manifest is damaged.
+    """
+    manifest = Manifest.read(directory)
+    if manifest is None:
+        raise ResultsError(
+            f"{directory}: holds no results (no {MANIFEST}); "
+            "`ser analyze ... --out` makes them",
+            path=directory,
+        )
+    return manifest
+
+
+def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
+    """Check that rows of one model and configuration stay among themselves.
+
+    Raises:
+        ResultsError: they would not.
+    """
+    for what, old, new in (
+        ("model", found.model_id, wanted.model_id),
+        ("configuration", found.config_hash, wanted.config_hash),
+    ):
+        if old != new:
+            raise ResultsError(
+                f"{directory}: its rows were made with {what} {old}, and this run has "
+                f"{new}: results of different models or configurations cannot be mixed. "
+                "Choose a new --out, or use the options of run.json",
+                path=directory,
+            )
+
+
+def part_name(table: str, part: str) -> str:
+    """Return the name of a part's file within its results directory."""
+    return f"{table}/{part}.parquet"
+
+
+def part_file(directory: Path, table: str, part: str) -> Path:
+    """Return the path of a part's file."""
+    return directory / part_name(table, part)
+
+
+def part_crc32(directory: Path, part: str) -> int:
+    """Return the CRC-32 of a part's files, one after the other.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    crc = 0
+    for table in TABLES:
+        crc = crc32_of(part_file(directory, table, part), crc)
+    return crc

@@ -1,0 +1,232 @@
+"""A results directory as its readers see it: one snapshot of what is live."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_batch.errors import ResultsError
+from ser_batch.metadata.gathering import MetadataInputs, gather_metadata
+from ser_batch.results.known import (
+    KnownRecording,
+    ResultsChanged,
+    known_recordings,
+    missing_part,
+    read_parts,
+)
+from ser_batch.results.manifest import (
+    Identity,
+    Manifest,
+    part_crc32,
+    part_file,
+    read_manifest,
+)
+from ser_batch.results.schemas import table_schemas
+from ser_batch.results.writing import RUN_RECORD, ResultsWriter, open_writer
+from ser_batch.storage.local import LocalStorage
+
+TRIES = 5
+METADATA = "metadata/metadata.parquet"
+_VERIFY = (
+    "`ser verify` says more, and with --repair puts it aside, so that the next run makes "
+    "it again"
+)
+
+T = TypeVar("T")
+
+
+def open_results(directory: Path | str) -> "Results":
+    """Return what is live in a results directory now.
+
+    Raises:
+        ResultsError: it holds no results, or they are damaged.
+    """
+    directory = Path(directory)
+    return Results(directory, read_manifest(directory))
+
+
+def read_stably(directory: Path | str, read: Callable[["Results"], T]) -> T:
+    """Return what `read` makes of a snapshot.
+
+    Where a run has replaced parts meanwhile, it is done again with a new snapshot.
+
+    Raises:
+        ResultsError: as `read`, or the directory changes faster than it can be read.
+    """
+    for _ in range(TRIES):
+        try:
+            return read(open_results(directory))
+        except ResultsChanged:
+            continue
+    raise ResultsError(
+        f"{directory}: changes faster than it can be read; wait for the run to end",
+        path=directory,
+    )
+
+
+class Results:
+    """The rows that were live when this was made; made by `open_results`.
+
+    All methods read the same parts, whatever runs commit meanwhile. Where a run has
+    removed one of them, `ResultsChanged` is raised: open the directory again.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory, self.manifest = directory, manifest
+
+    @property
+    def identity(self) -> Identity:
+        """Model, configuration and labels of all rows."""
+        return self.manifest.identity
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's labels, in the order of its probabilities."""
+        return self.identity.labels
+
+    @property
+    def model_id(self) -> str:
+        """Name and fingerprint of the model."""
+        return self.identity.model_id
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the live parts, in order."""
+        return tuple(self.manifest.parts)
+
+    def files(self, table: str, parts: Sequence[str] | None = None) -> list[Path]:
+        """Return the files of a table: of all live parts, or of some."""
+        parts = self.parts if parts is None else parts
+        return [part_file(self.directory, table, part) for part in parts]
+
+    def scan(
+        self, table: str, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of a table, part by part, with the columns asked for.
+
+        Raises:
+            ResultsError: a part is damaged; or (`ResultsChanged`) it is gone.
+        """
+        for _, rows in read_parts(self.directory, self.manifest, table, columns):
+            yield rows
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows of a table; errors as `scan`."""
+        schema = table_schemas(self.labels)[table]
+        if columns is not None:
+            schema = pa.schema([schema.field(column) for column in columns])
+        return pa.concat_tables([schema.empty_table(), *self.scan(table, columns)])
+
+    def recordings(self) -> pd.DataFrame:
+        """Return one row for each recording, failed ones too."""
+        return self.read("recordings").to_pandas()
+
+    def speech(self) -> pd.DataFrame:
+        """Return one row for each speech region of every channel, scored or not."""
+        return self.read("speech").to_pandas()
+
+    def segments(self) -> pd.DataFrame:
+        """Return one row for each scored segment."""
+        return self.read("segments").to_pandas()
+
+    @cached_property
+    def known(self) -> dict[str, KnownRecording]:
+        """Each recording's row in brief, by `recording_id`."""
+        return known_recordings(self.directory, self.manifest)
+
+    @cached_property
+    def run_record(self) -> dict[str, Any]:
+        """What `run.json` says of the last run; nothing where it cannot be read."""
+        try:
+            record = json.loads(LocalStorage(self.directory).read(RUN_RECORD))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    @property
+    def metadata(self) -> pd.DataFrame | None:
+        """Call metadata that were kept with the results; None where there are none.
+
+        Raises:
+            ResultsError: they are damaged.
+        """
+        path = self.directory / METADATA
+        if not path.exists():
+            return None
+        advice = "remove it, and give the metadata again"
+        try:
+            table = pq.read_table(path).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            message = f"{path}: is damaged ({error}); {advice}"
+            raise ResultsError(message, path=path) from error
+        if "recording_id" not in table:
+            message = f"{path}: has no recording_id, so ser did not write it; {advice}"
+            raise ResultsError(message, path=path)
+        return table
+
+    def keep_metadata(self, inputs: MetadataInputs) -> list[str]:
+        """Gather call metadata and keep them with the results; return the notes.
+
+        Raises:
+            UsageError: an input cannot be read.
+            ResultsError: the directory cannot be written.
+        """
+        columns = ["recording_id", "path", "input_root"]
+        recordings = self.read("recordings", columns).to_pandas()
+        metadata = gather_metadata(recordings, inputs, self.metadata)
+        table = pa.Table.from_pandas(metadata.table, preserve_index=False)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
+        data = sink.getvalue().to_pybytes()
+        try:
+            LocalStorage(self.directory).put({METADATA: data})
+        except OSError as error:
+            path = self.directory / METADATA
+            message = f"{path}: cannot be written: {error.strerror}"
+            raise ResultsError(message, path=path) from error
+        return metadata.notes
+
+    def check_checksums(self) -> None:
+        """Check that the files of all parts are those that were written.
+
+        Raises:
+            ResultsError: one is damaged or missing; or (`ResultsChanged`) it is gone.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            for _ in pool.map(self._check_part, self.parts):
+                pass
+
+    def _check_part(self, part: str) -> None:
+        stated = self.manifest.parts[part].get("crc32")
+        try:
+            crc = part_crc32(self.directory, part)
+        except OSError as error:
+            if isinstance(changed := self.missing_part(), ResultsChanged):
+                raise changed from error
+            reason = f"cannot be read ({error.strerror})"
+            raise self._damaged(f"{part} {reason}") from error
+        if stated is not None and crc != stated:
+            raise self._damaged(f"{part} is damaged (its checksum differs)")
+
+    def missing_part(self) -> ResultsError:
+        """Return the error for a part that is gone: `ResultsChanged` if a run did it."""
+        return missing_part(self.directory, self.manifest)
+
+    def unreadable(self, reason: object) -> ResultsError:
+        """Return the error for parts that a reader cannot make sense of."""
+        return self._damaged(f"a part is damaged or missing ({reason})")
+
+    def _damaged(self, what: str) -> ResultsError:
+        message = f"{self.directory}: {what}; {_VERIFY}"
+        return ResultsError(message, path=self.directory)
+
+    def writer(self, read: bool = True) -> AbstractContextManager[ResultsWriter]:
+        """Open the directory for writing, as `open_writer` does."""
+        return open_writer(self.directory, self.identity, read)

@@ -1,0 +1,121 @@
+"""The columns of the tables, with their units and what they mean."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+TABLES = ("recordings", "speech", "segments")
+
+
+def _field(name: str, type_: pa.DataType, meaning: str, unit: str = "") -> pa.Field:
+    return pa.field(
+        name,
+        type_,
+        metadata={"description": meaning, **({"unit": unit} if unit else {})},
+    )
+
+
+def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
+    """The schema of each table; `segments` has a probability for each label of the model."""
+    text, seconds = pa.string(), pa.float64()
+    instant = pa.timestamp("us", tz="UTC")
+    recording_id = _field("recording_id", text, "hash of the path below the input root")
+    role = _field("role", text, "agent or customer; null where no roles were named")
+    channel = _field("channel", pa.int16(), "channel of the recording, from 0")
+    start = _field(
+        "start_s", seconds, "start, from the beginning of the recording", "s"
+    )
+    end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
+    path = _field("path", text, "path below the input root")
+    return {
+        "recordings": pa.schema(
+            [
+                recording_id,
+                path,
+                _field(
+                    "input_root", text, "the input in which the recording was found"
+                ),
+                _field("size_bytes", pa.int64(), "size of the file", "byte"),
+                _field("modified_at", instant, "time of the file's last change"),
+                _field("content_hash", text, "BLAKE2b of the file's bytes"),
+                _field("codec", text, "container and codec"),
+                _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),
+                _field("channels", pa.int16(), "channels of the file"),
+                _field("duration_s", seconds, "length of the decoded audio", "s"),
+                _field("status", text, "done or failed"),
+                _field("error", text, "why the recording failed; null if done"),
+                _field("error_kind", text, "the same in one word; null if done"),
+                _field("error_detail", text, "a library's own words on it, if any"),
+                _field(
+                    "notes",
+                    text,
+                    "what was wrong with the audio and how it was taken; null if nothing",
+                ),
+                _field(
+                    "channel_talk_s",
+                    pa.list_(seconds),
+                    "time in speech of each analysed channel",
+                    "s",
+                ),
+                _field(
+                    "agent_talk_s",
+                    seconds,
+                    "time in which an agent speaks; null without roles",
+                    "s",
+                ),
+                _field(
+                    "customer_talk_s",
+                    seconds,
+                    "time in which a customer speaks; null without roles",
+                    "s",
+                ),
+                _field("silence_s", seconds, "time in which no channel speaks", "s"),
+                _field(
+                    "overtalk_s",
+                    seconds,
+                    "time in which two or more channels speak",
+                    "s",
+                ),
+                _field("segments", pa.int32(), "scored segments"),
+                _field("model_id", text, "bundle and fingerprint of the model"),
+                _field(
+                    "config_hash", text, "fingerprint of the options that alter rows"
+                ),
+                _field("ser_version", text, "version of ser that wrote the row"),
+                _field("analyzed_at", instant, "when the analysis ended"),
+            ]
+        ),
+        "speech": pa.schema([recording_id, channel, role, start, end]),
+        "segments": pa.schema(
+            [
+                recording_id,
+                path,
+                channel,
+                role,
+                _field(
+                    "segment",
+                    pa.int32(),
+                    "number of the segment in its recording, from 0, by start and channel",
+                ),
+                start,
+                end,
+                _field(
+                    "label",
+                    text,
+                    "most probable emotion; null where the model abstains",
+                ),
+                _field(
+                    "confidence",
+                    pa.float32(),
+                    "probability of the most probable emotion",
+                ),
+                *(
+                    _field(
+                        f"p_{label}", pa.float32(), f"calibrated probability of {label}"
+                    )
+                    for label in labels
+                ),
+                _field("level_dbfs", pa.float32(), "RMS level of the segment", "dBFS"),
+            ]
+        ),
+    }

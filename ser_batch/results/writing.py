@@ -1,0 +1,216 @@
+"""Adding to a results directory: rows wait, and become live together."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ser_batch.errors import ResultsError, SerError
+from ser_batch.results.known import KnownRecording, read_known
+from ser_batch.results.live_parts import LiveParts, Tables
+from ser_batch.results.manifest import Identity, Manifest, check_identity
+from ser_batch.results.rows import Rows
+from ser_batch.results.schemas import TABLES
+from ser_batch.storage.local import LocalStorage
+
+PART_RECORDINGS = 400
+PART_BYTES = 64_000_000
+COMMIT_S = 30.0
+WORK_FOLDER = ".work"
+"""Where waveforms wait to be scored."""
+RUN_RECORD = "run.json"
+
+
+class ResultsWriter:
+    """Adds recordings to a results directory; made by `open_writer`.
+
+    Rows wait in memory until `commit`, which `add` calls when `COMMIT_S` have passed or
+    a part is full.
+
+    Attributes:
+        parts: the live parts.
+        known: what the directory holds of each recording.
+        work: a folder for waveforms that wait to be scored.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
+        self.directory, self.work = directory, directory / WORK_FOLDER
+        self.parts = LiveParts(directory, manifest)
+        self.known = read_known(directory, manifest.identity) if read else {}
+        self._waiting: dict[str, Rows] = {}
+        self._waiting_since = 0.0
+
+    def write_record(self, values: dict[str, Any]) -> None:
+        """Write `run.json`."""
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        LocalStorage(self.directory).put({RUN_RECORD: text.encode()})
+
+    def recover(self) -> None:
+        """Remove what a crash has left: files that are not live, and waveforms."""
+        self.clear_work()
+        # A worker of a killed run may live for a moment yet, and keep it.
+        self.work.mkdir(mode=0o700, exist_ok=True)
+        self.parts.clear_leftovers()
+
+    def clear_work(self) -> None:
+        """Remove the waveforms that wait to be scored."""
+        if self.work.is_symlink():
+            self.work.unlink()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def add(self, rows: Rows) -> None:
+        """Take the rows of one recording, in place of any that it had."""
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting[rows.recording["recording_id"]] = rows
+        if len(self._waiting) >= PART_RECORDINGS:
+            self.commit()
+        else:
+            self.commit_if_due()
+
+    def commit_if_due(self) -> None:
+        """Commit what has waited for long enough."""
+        if self._waiting and time.monotonic() - self._waiting_since >= COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make all waiting rows live at once.
+
+        The last part is written anew together with them until it is full, so that a
+        commit every minute does not end in thousands of small files. Parts with rows
+        that are replaced are written anew without those.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays so.
+        """
+        if not self._waiting:
+            return
+        replaced = {self.known[i].part for i in self._waiting if i in self.known}
+        last = self._unfilled_part()
+        old = replaced | ({last} if last else set())
+        try:
+            new = self._new_parts(replaced, last)
+            recordings = self.parts.replace(old, new)
+        finally:
+            # After an error this writer is done for: the next run begins with what is
+            # live.
+            committed, self._waiting = self._waiting, {}
+        for rows in committed.values():
+            row = rows.recording
+            self.known[row["recording_id"]] = _known(row)
+        for part, recording_ids in recordings.items():
+            for recording_id in recording_ids:
+                self.known[recording_id] = replace(self.known[recording_id], part=part)
+
+    def _unfilled_part(self) -> str | None:
+        live = self.parts.manifest.parts
+        last = next(reversed(live), None)
+        if last is None:
+            return None
+        size = live[last]
+        full = size["recordings"] >= PART_RECORDINGS or size["bytes"] >= PART_BYTES
+        return None if full else last
+
+    def _new_parts(self, replaced: set[str], last: str | None) -> Iterator[Tables]:
+        for part in sorted(replaced - {last}):
+            yield self._kept(part)
+        kept = self._kept(last) if last else None
+        yield {
+            table: pa.concat_tables(
+                [*([kept[table]] if kept else []), self._new(table)]
+            )
+            for table in TABLES
+        }
+
+    def _kept(self, part: str) -> Tables:
+        """Return the rows of a live part that are not about to be replaced."""
+        gone = pa.array(list(self._waiting), pa.string())
+        kept = {}
+        for table in TABLES:
+            rows = self.parts.read(table, part)
+            kept[table] = rows.filter(pc.invert(pc.is_in(rows["recording_id"], gone)))
+        return kept
+
+    def _new(self, table: str) -> pa.Table:
+        """Return the waiting rows of a table."""
+        schema, waiting = self.parts.schemas[table], self._waiting.values()
+        if table == "recordings":
+            return pa.Table.from_pylist([rows.recording for rows in waiting], schema)
+        columns = [getattr(rows, table) for rows in waiting]
+        tables = [pa.table(own, schema) for own in columns if own]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _known(row: dict[str, Any]) -> KnownRecording:
+    return KnownRecording(
+        # One text for a hundred thousand recordings.
+        sys.intern(row["input_root"]),
+        row["size_bytes"],
+        row["modified_at"],
+        row["content_hash"],
+        row["status"] == "failed",
+        "",
+    )
+
+
+@contextmanager
+def open_writer(
+    directory: Path, identity: Identity, read: bool = True
+) -> Iterator[ResultsWriter]:
+    """Open a results directory for writing: make it, lock it, remove what a crash left.
+
+    Without `read`, what it holds is not looked at: for repair, where it may be damaged.
+
+    Raises:
+        ResultsError: it cannot be written, another run writes to it, it belongs to
+            another model or configuration, or it holds parts of unknown origin.
+    """
+    try:
+        for table in TABLES:
+            (directory / table).mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(directory / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise ResultsError(
+            f"{directory}: another run is writing here; wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise ResultsError(
+            f"{directory}: cannot be written: {error.strerror}; choose another --out"
+        ) from error
+    try:
+        manifest = Manifest.read(directory)
+        if manifest is None:
+            stray = next(
+                (p for table in TABLES for p in (directory / table).iterdir()), None
+            )
+            if stray:
+                raise ResultsError(
+                    f"{stray} is there, but no manifest.json: choose an empty directory for --out"
+                )
+            manifest = Manifest(identity)
+            manifest.write(directory)
+        check_identity(directory, manifest.identity, identity)
+        writer = ResultsWriter(directory, manifest, read)
+        writer.recover()
+        try:
+            yield writer
+        finally:
+            writer.clear_work()
+    except SerError:
+        raise
+    except OSError as error:
+        raise ResultsError(
+            f"{directory}: cannot be written: {error.strerror or error}; choose another --out"
+        ) from error
+    finally:
+        lock.release()

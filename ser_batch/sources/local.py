@@ -1,0 +1,63 @@
+"""The file system as a source of recordings."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ser_batch.errors import AudioError, FailureKind
+from ser_batch.sources.search import find_recordings
+from ser_batch.sources.source import Found, Recording, Stamp
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROSECOND = 253_402_300_799_000_000  # the end of the year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """Files and folders of this machine. See `Source` for what each method gives."""
+
+    def find(self, inputs: Iterable[str]) -> Found:
+        """Find the recordings of files, folders, globs and `@list.txt` files."""
+        return find_recordings(inputs)
+
+    def stamp(self, recording: Recording) -> Stamp | None:
+        """Return size and modification time, or None where the file is gone."""
+        try:
+            return stamp_file(recording.file)
+        except OSError:
+            return None
+
+    def content_hash(self, recording: Recording) -> str:
+        """Return the BLAKE2b of the file's bytes, 32 hexadecimal digits."""
+        if not os.path.isfile(recording.file):
+            os.stat(recording.file)
+            raise AudioError(
+                "not a regular file but a pipe or a device: copy what it gives into "
+                "a file",
+                FailureKind.NOT_AUDIO,
+            )
+        with open(recording.file, "rb") as stream:
+            digest = hashlib.file_digest(
+                stream, lambda: hashlib.blake2b(digest_size=16)
+            )
+        return digest.hexdigest()
+
+    @contextmanager
+    def fetch(self, recording: Recording) -> Iterator[str]:
+        """Give the file's own path."""
+        yield recording.file
+
+
+def stamp_file(file: str) -> Stamp:
+    """Return the stamp of a file.
+
+    Raises:
+        OSError: it is not there.
+    """
+    status = os.stat(file)
+    # File systems hold dates that no calendar has.
+    microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
+    return Stamp(status.st_size, _EPOCH + timedelta(microseconds=microseconds))

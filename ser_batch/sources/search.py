@@ -1,0 +1,169 @@
+"""How recordings are found in files, folders, globs and lists."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ser_batch.errors import UsageError
+from ser_batch.sources.formats import HEAD_BYTES, has_signature, named_as_audio
+from ser_batch.sources.source import Found, Recording
+from ser_batch.text import printable
+
+_TEMPORARY_SUFFIXES = (
+    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak", "~"
+)  # fmt: skip
+
+
+def find_recordings(inputs: Iterable[str]) -> Found:
+    """Find the recordings of files, folders, globs and `@list.txt` files, each once.
+
+    Folders are walked to the bottom, through links too; hidden and temporary files are
+    skipped. A file found in a folder or by a glob is a recording if its name or its
+    first bytes say so; a file that is named itself always is.
+
+    Raises:
+        UsageError: an input does not exist or matches nothing, or two recordings would
+            have one id.
+    """
+    found = Found()
+    chosen: dict[str, Recording] = {}
+    by_id: dict[str, Recording] = {}
+    for recording in _each(inputs, found):
+        real = os.path.realpath(recording.file)
+        if os.path.exists(real):
+            # A file that goes by several names has the one that no link leads to, whatever is listed first.
+            chosen[real] = min(
+                chosen.get(real, recording),
+                recording,
+                key=lambda name: _preference(name, real),
+            )
+        else:
+            chosen[recording.file] = recording
+    for recording in chosen.values():
+        other = by_id.setdefault(recording.recording_id, recording)
+        if other is not recording:
+            raise UsageError(
+                f"{printable(recording.file)} and {printable(other.file)} would both be {printable(recording.path)!r} in the "
+                "results: analyse their common folder instead, or each into a directory of its own"
+            )
+        found.recordings.append(recording)
+    found.recordings.sort()
+    return found
+
+
+def _preference(recording: Recording, real: str) -> tuple[bool, Recording]:
+    below = os.path.join(os.path.realpath(recording.root), recording.path)
+    return below != real, recording
+
+
+def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
+    for given in inputs:
+        if given.startswith("@"):
+            yield from _listed(given[1:], found)
+        elif os.path.isdir(given):
+            yield from _walk(os.path.abspath(given), found)
+        elif os.path.lexists(given):
+            folder, name = os.path.split(os.path.abspath(given))
+            yield Recording(folder, name)
+        elif glob.has_magic(given):
+            yield from _matches(given, found)
+        else:
+            raise UsageError(f"{printable(given)}: there is no such file or folder")
+
+
+def _listed(name: str, found: Found) -> Iterator[Recording]:
+    """The files and folders that a list names, a line each; relative ones are relative to the list."""
+    try:
+        lines = Path(name).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"@{printable(name)}: the list cannot be read: {error.strerror}"
+        ) from error
+    base = os.path.dirname(os.path.abspath(name))
+    for line in lines:
+        if not line.strip():
+            continue
+        if b"\0" in line:
+            raise UsageError(
+                f"@{printable(name)}: is no list of paths in UTF-8, one a line"
+            )
+        path = os.path.normpath(os.path.join(base, os.fsdecode(line.strip())))
+        # A file outside the list's folder is known by its whole path, so that names may repeat.
+        root = base if path.startswith(base + os.sep) else os.path.abspath(os.sep)
+        if os.path.isdir(path):
+            yield from _walk(path, found, root)
+        else:
+            yield Recording(root, os.path.relpath(path, root))
+
+
+def _matches(pattern: str, found: Found) -> Iterator[Recording]:
+    fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
+    root = os.path.abspath(os.path.dirname(fixed) or ".")
+    # pathlib, whose ** does not follow links: they may lead in circles.
+    matches = sorted(
+        map(str, Path(root).glob(os.path.relpath(os.path.abspath(pattern), root)))
+    )
+    if not matches:
+        raise UsageError(f"{pattern}: matches nothing")
+    for match in matches:
+        path = os.path.abspath(match)
+        if os.path.isdir(path):
+            yield from _walk(path, found, root)
+        elif not _skipped(os.path.basename(path)):
+            if _is_recording(path):
+                yield Recording(root, os.path.relpath(path, root))
+            else:
+                found.ignored += 1
+
+
+def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
+    root = root or folder
+    # A link that leads back to where we have been would be walked for ever; and a folder goes by its own name, not by
+    # that of a link to it, whichever is listed first: links wait until all else is walked.
+    visited: set[tuple[int, int] | str] = set()
+    waiting, links = [folder], list[str]()
+    while waiting or links:
+        parent = waiting.pop() if waiting else links.pop()
+        identity = _identity(parent)
+        if identity in visited:
+            continue
+        visited.add(identity)
+        try:
+            with os.scandir(parent) as listed:
+                entries = [entry for entry in listed if not _skipped(entry.name)]
+        except OSError:
+            found.unreadable.append(parent)
+            continue
+        for entry in entries:
+            if os.path.isdir(entry.path):
+                (links if entry.is_symlink() else waiting).append(entry.path)
+            elif _is_recording(entry.path):
+                yield Recording(root, os.path.relpath(entry.path, root))
+            else:
+                found.ignored += 1
+
+
+def _skipped(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower().endswith(_TEMPORARY_SUFFIXES)
+
+
+def _identity(folder: str) -> tuple[int, int] | str:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return folder
+    return status.st_dev, status.st_ino
+
+
+def _is_recording(path: str) -> bool:
+    """Whether a file's name or its first bytes say that it holds audio."""
+    if named_as_audio(os.path.basename(path)):
+        return True
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return has_signature(file.read(HEAD_BYTES))
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""A recording becomes the speech regions and segments of each channel."""

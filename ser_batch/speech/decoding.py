@@ -1,0 +1,252 @@
+"""One recording to its speech regions and segments, in any process.
+
+    fetch -> blocks -> resample -> VAD -> crosstalk -> regions -> segments
+
+The result is plain values. The waveforms of the channels that are to be scored wait in
+the job's `Waveforms`, as float32 samples at the model's rate.
+"""
+
+import time
+from array import array
+
+import numpy as np
+
+from ser_batch.audio.decoders import Decoder, RawOptions, Waveform
+from ser_batch.audio.opening import NO_SAMPLES, open_audio
+from ser_batch.audio.resampling import Resampler
+from ser_batch.config.options import Config
+from ser_batch.errors import AudioError, FailureKind, UnreadableError
+from ser_batch.intervals import Interval
+from ser_batch.sources.source import Recording, Stamp
+from ser_batch.speech.crosstalk import silence_crosstalk
+from ser_batch.speech.decoded import (
+    Channel,
+    Decoded,
+    Failed,
+    Growing,
+    Job,
+    Outcome,
+    Task,
+    Unchanged,
+)
+from ser_batch.speech.regions import Regions, frame_levels_db, speech_regions
+from ser_batch.speech.segments import segment_regions
+from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
+
+YOUNG_S = 10.0
+"""A file that changed this recently may still be growing: it is given this long to
+change again."""
+SAME_SIGNAL = 1e-6
+"""Channels whose difference lies 60 dB below their level carry the same sound: a mono
+call stored as stereo."""
+
+
+def decode(task: Task, job: Job, vad: Vad) -> Outcome:
+    """Decode a recording once, find each channel's speech, and divide it into segments.
+
+    Raises:
+        WorkspaceError: the waveforms cannot be written.
+    """
+    recording, content_hash = task.recording, None
+    outcome: Outcome
+    try:
+        _wait_while_young(task.stamp)
+        content_hash = job.source.content_hash(recording)
+        if content_hash == task.known_hash:
+            return Unchanged(recording)
+        stamp = job.source.stamp(recording)
+        if stamp is None:
+            raise FileNotFoundError
+        outcome = _decode(recording, stamp, content_hash, job, vad)
+    except OSError as error:
+        outcome = _failed(error, task, content_hash)
+    # Whatever came of it: a file that changed meanwhile is not whole yet.
+    now = job.source.stamp(recording)
+    return Growing(recording) if now and task.stamp and now != task.stamp else outcome
+
+
+def _wait_while_young(stamp: Stamp | None) -> None:
+    if stamp and 0 <= (age_s := time.time() - stamp.modified_at.timestamp()) < YOUNG_S:
+        time.sleep(YOUNG_S - age_s)
+
+
+def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
+    """Return the failure that an error stands for.
+
+    What the file system does not give says nothing of the recording: without a stamp,
+    the next run tries it again.
+    """
+    if isinstance(error, AudioError):
+        stamp = None if isinstance(error, UnreadableError) else task.stamp
+        kind, message, detail = error.kind, error.message, error.detail
+        return Failed(task.recording, stamp, content_hash, kind, message, detail)
+    detail = None
+    if isinstance(error, FileNotFoundError):
+        message = (
+            "the file is gone, or a link that leads nowhere: it is tried again once it "
+            "is back"
+        )
+    elif isinstance(error, PermissionError):
+        message = "no permission to read it: give this user the right to, and run again"
+    else:
+        message, detail = (
+            "cannot be read: check the disk, and run again",
+            error.strerror,
+        )
+    kind = FailureKind.UNREADABLE
+    return Failed(task.recording, None, content_hash, kind, message, detail)
+
+
+def _decode(
+    recording: Recording, stamp: Stamp, content_hash: str, job: Job, vad: Vad
+) -> Decoded:
+    config = job.config
+    recording_id = recording.recording_id
+    job.waveforms.prepare(recording_id)
+    raw = RawOptions(config.audio.raw_sample_rate, config.audio.raw_channels)
+    with job.source.fetch(recording) as path, open_audio(path, raw) as audio:
+        n_channels = 1 if config.audio.mix else audio.channels
+        roles, scored, notes = _roles(config, n_channels)
+        analysers = [
+            _ChannelAnalyser(vad, job, recording_id, channel if is_scored else None)
+            for channel, is_scored in enumerate(scored)
+        ]
+        duration_s, same = _read_through(audio, analysers, job)
+        if same:
+            roles, scored, notes = _roles(config, 1)
+            notes.append(f"all {audio.channels} channels are the same: taken as one")
+            analysers = analysers[:1]
+        finished = [analyser.finish() for analyser in analysers]
+        probabilities, levels = zip(*finished, strict=True)
+        silence_crosstalk(probabilities, levels, config.vad)
+        channels = [
+            _channel(role, is_scored, p, level, duration_s, config)
+            for role, is_scored, p, level in zip(
+                roles, scored, probabilities, levels, strict=False
+            )
+        ]
+        return Decoded(
+            recording,
+            stamp,
+            content_hash,
+            audio.codec,
+            audio.sample_rate,
+            audio.channels,
+            duration_s,
+            channels,
+            notes + audio.notes,
+        )
+
+
+def _channel(
+    role: str | None,
+    is_scored: bool,
+    probabilities: np.ndarray,
+    levels: np.ndarray,
+    duration_s: float,
+    config: Config,
+) -> Channel:
+    regions = speech_regions(probabilities, config.vad)
+    segments = regions[:0]
+    if is_scored:
+        segments = segment_regions(regions, probabilities, levels, config.segments)
+    speech = _in_seconds(regions, duration_s)
+    return Channel(role, speech, _in_seconds(segments, duration_s), is_scored)
+
+
+def _read_through(
+    audio: Decoder, analysers: "list[_ChannelAnalyser]", job: Job
+) -> tuple[float, bool]:
+    """Send each channel to its analyser.
+
+    Returns:
+        The length in seconds, and whether all channels carry the same sound.
+
+    Raises:
+        AudioError: the recording holds no samples.
+    """
+    for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, len(analysers))
+    for_model = Resampler(audio.sample_rate, job.sample_rate, len(analysers))
+    length, energy, difference = 0, 0.0, 0.0
+
+    def share(wide: Waveform, narrow: Waveform) -> None:
+        for analyser, *samples in zip(analysers, wide, narrow, strict=True):
+            analyser.push(*samples)
+
+    for block in audio:
+        if job.config.audio.mix:
+            block = block.mean(axis=0, keepdims=True)
+        length += block.shape[1]
+        first, *rest = block
+        energy += float(np.square(first).sum())
+        differences = (float(np.square(other - first).sum()) for other in rest)
+        difference += max(differences, default=0.0)
+        share(for_vad.push(block), for_model.push(block))
+    share(for_vad.finish(), for_model.finish())
+    if not length:
+        raise AudioError(NO_SAMPLES, FailureKind.EMPTY)
+    same = len(analysers) > 1 and difference < SAME_SIGNAL * energy
+    return length / audio.sample_rate, same
+
+
+class _ChannelAnalyser:
+    """One channel's way: through the VAD to a probability and a level for each frame,
+    and to the waveforms that wait to be scored, if it is to be."""
+
+    def __init__(
+        self, vad: Vad, job: Job, recording_id: str, scored_as: int | None
+    ) -> None:
+        self._stream = vad.stream()
+        self._waveforms, self._recording_id = job.waveforms, recording_id
+        self._scored_as = scored_as
+        # Arrays that grow in place: hours of frames, never copied as a whole.
+        self._probabilities, self._levels = array("f"), array("f")
+        self._rest = np.zeros(0, np.float32)
+
+    def push(self, wide: np.ndarray, narrow: np.ndarray) -> None:
+        """Take the same stretch at the rate of the VAD and at that of the model."""
+        self._probabilities.frombytes(self._stream.push(wide).tobytes())
+        wide = np.concatenate([self._rest, wide])
+        whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
+        self._add_levels(wide[:whole].reshape(-1, FRAME_SAMPLES))
+        self._rest = wide[whole:]
+        if self._scored_as is not None:
+            self._waveforms.append(self._recording_id, self._scored_as, narrow)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities and levels of all frames."""
+        self._probabilities.frombytes(self._stream.finish().tobytes())
+        if len(self._rest):
+            last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
+            self._add_levels(last[None])
+        probabilities = np.frombuffer(self._probabilities, np.float32)
+        return probabilities, np.frombuffer(self._levels, np.float32)
+
+    def _add_levels(self, frames: np.ndarray) -> None:
+        self._levels.frombytes(frame_levels_db(frames).tobytes())
+
+
+def _roles(
+    config: Config, n_channels: int
+) -> tuple[list[str | None], list[bool], list[str]]:
+    """Return each channel's role, whether it is scored, and a note if roles do not fit."""
+    named, score_agents = config.score.roles, config.score.score_agents
+    if not named:
+        return [None] * n_channels, [True] * n_channels, []
+    if len(named) == n_channels:
+        scored = [role != "agent" or score_agents for role in named]
+        return list(named), scored, []
+    note = (
+        f"channels: {n_channels}, roles: {len(named)}; it is not known who speaks where"
+    )
+    if not score_agents:
+        note += ", so nothing is scored"
+    return [None] * n_channels, [score_agents] * n_channels, [note]
+
+
+def _in_seconds(regions: Regions, duration_s: float) -> list[Interval]:
+    return [
+        Interval(start * FRAME_S, min(end * FRAME_S, duration_s))
+        for start, end in regions.tolist()
+        if start * FRAME_S < duration_s
+    ]

@@ -1,0 +1,72 @@
+"""Speech probabilities to speech regions. Pure; all in whole VAD frames, so that nothing is rounded.
+
+A region is a pair of frame numbers [start, end); regions are arrays of shape (regions, 2), ordered and
+disjoint.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from ser_batch.config.options import VadConfig
+from ser_batch.speech.vad import FRAME_S
+
+Regions = Int[np.ndarray, "regions 2"]
+
+
+def speech_regions(
+    probabilities: Float[np.ndarray, " frames"], config: VadConfig
+) -> Regions:
+    """Where one channel speaks: hysteresis, then short silences closed, short speech dropped, edges padded."""
+    regions = _runs(hysteresis(probabilities, config.onset, config.offset))
+    regions = close_gaps(regions, _frames(config.min_silence_s))
+    regions = regions[regions[:, 1] - regions[:, 0] >= _frames(config.min_speech_s)]
+    pad = _frames(config.pad_s)
+    padded = np.stack(
+        [
+            np.maximum(regions[:, 0] - pad, 0),
+            np.minimum(regions[:, 1] + pad, len(probabilities)),
+        ],
+        axis=1,
+    )
+    return close_gaps(padded, 1)
+
+
+def hysteresis(
+    probabilities: Float[np.ndarray, " frames"], onset: float, offset: float
+) -> np.ndarray:
+    """For each frame, whether speech is on: from a frame >= onset until one < offset."""
+    # 1 turns on, 0 turns off, and what lies between keeps the state of the last frame that turned.
+    turns = (probabilities >= onset) | (probabilities < offset)
+    last = np.maximum.accumulate(
+        np.where(turns, np.arange(len(turns), dtype=np.int32), -1)
+    )
+    on = probabilities >= onset
+    return np.where(last >= 0, on[np.maximum(last, 0)], False)
+
+
+def close_gaps(regions: Regions, min_gap: int) -> Regions:
+    """Regions less than `min_gap` frames apart (or overlapping) become one."""
+    if len(regions) < 2:
+        return regions
+    apart = regions[1:, 0] - regions[:-1, 1] >= min_gap
+    return np.stack(
+        [regions[np.r_[True, apart], 0], regions[np.r_[apart, True], 1]], axis=1
+    )
+
+
+def frame_levels_db(
+    samples: Float32[np.ndarray, "frames samples"],
+) -> Float32[np.ndarray, " frames"]:
+    """The RMS level of each frame in dB below full scale, -120 at the least; what is constant in it is no sound."""
+    sound = samples - samples.mean(axis=1, keepdims=True)
+    power = np.einsum("fs,fs->f", sound, sound) / samples.shape[1]
+    return 10 * np.log10(np.maximum(power, 1e-12))
+
+
+def _runs(on: np.ndarray) -> Regions:
+    edges = np.flatnonzero(np.diff(np.r_[False, on, False]))
+    return edges.reshape(-1, 2)
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds / FRAME_S)

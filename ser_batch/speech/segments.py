@@ -1,0 +1,61 @@
+"""Speech regions to the segments that are scored. Pure; all in whole VAD frames.
+
+Regions that are close are scored together, long speech is cut, short speech that stands alone is not
+scored. No speech is lost on the way and none is counted twice: every region that is not left out lies
+in segments, as a whole.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from ser_batch.config.options import SegmentConfig
+from ser_batch.speech.regions import Regions, close_gaps
+from ser_batch.speech.vad import FRAME_S
+
+
+def segment_regions(
+    regions: Regions,
+    probabilities: Float[np.ndarray, " frames"],
+    levels_db: Float[np.ndarray, " frames"],
+    config: SegmentConfig,
+) -> Regions:
+    """Segments between `min_s` and `max_s` long, ordered and disjoint.
+
+    A cut falls on the frame of the lowest speech probability, to a tenth, and on the quietest of equals,
+    in the second half of the longest segment possible.
+    """
+    shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
+    groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1)
+    groups = groups[groups[:, 1] - groups[:, 0] >= shortest]
+    segments = [
+        segment
+        for start, end in groups
+        for segment in _cut(start, end, probabilities, levels_db, shortest, longest)
+    ]
+    return np.array(segments, dtype=int).reshape(-1, 2)
+
+
+def _cut(
+    start: int,
+    end: int,
+    probabilities: np.ndarray,
+    levels_db: np.ndarray,
+    shortest: int,
+    longest: int,
+) -> Iterator[tuple[int, int]]:
+    while end - start > longest:
+        # Both sides of the cut must be segments.
+        window = slice(
+            start + max(shortest, longest // 2),
+            min(start + longest, end - shortest) + 1,
+        )
+        # Within a tenth, probabilities are alike: a codec moves them by as much, but hardly the quiet moments.
+        weakest = np.lexsort((levels_db[window], np.round(10 * probabilities[window])))[
+            0
+        ]
+        cut = window.start + int(weakest)
+        yield start, cut
+        start = cut
+    yield start, end

@@ -1,0 +1,1 @@
+"""Durable bytes: files that are written whole or not at all."""

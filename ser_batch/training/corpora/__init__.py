@@ -1,0 +1,1 @@
+"""Emotion corpora on disk become lists of labelled clips."""

@@ -1,0 +1,1 @@
+"""Clips become utterances, splits and augmented batches."""

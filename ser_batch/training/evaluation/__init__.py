@@ -1,0 +1,1 @@
+"""How good a model is: conditions, metrics, pictures, the model card."""

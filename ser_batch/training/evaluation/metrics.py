@@ -1,0 +1,200 @@
+"""What predictions are worth: unweighted average recall and its relatives. Pure, on numpy arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+N_BINS = 15
+N_BOOTSTRAP = 1000
+COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one model says of clips: `truth` (clips) are label numbers, `right` (clips, labels) which labels are
+    right, `probabilities` (clips, labels) what it says, `kept` (clips) where it does not abstain."""
+
+    run: str
+    truth: Int[np.ndarray, " clips"]
+    right: Bool[np.ndarray, "clips labels"]
+    probabilities: Float[np.ndarray, "clips labels"]
+    speakers: Sequence[str]
+    kept: Bool[np.ndarray, " clips"]
+
+    @property
+    def answers(self) -> Int[np.ndarray, " clips"]:
+        """The most probable labels, in the words of the corpus: where another label than the true one is right
+        too, the true one."""
+        return answered(self.truth, self.right, self.probabilities.argmax(axis=1))
+
+
+def confusion(
+    truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], n_labels: int
+) -> Int[np.ndarray, "labels labels"]:
+    """Counts by true label (row) and predicted label (column)."""
+    matrix = np.zeros((n_labels, n_labels), int)
+    np.add.at(matrix, (truth, predicted), 1)
+    return matrix
+
+
+def answered(
+    truth: Int[np.ndarray, " n"],
+    right: Bool[np.ndarray, "n labels"],
+    predicted: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, " n"]:
+    """The predictions in the words of the corpus: where another label than the true one is right too, the true one."""
+    return np.where(right[np.arange(len(truth)), predicted], truth, predicted)
+
+
+def recalls(
+    matrix: Int[np.ndarray, "*n labels labels"],
+) -> Float[np.ndarray, "*n labels"]:
+    """Recall of each label; NaN for labels that do not occur."""
+    total = matrix.sum(axis=-1)
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+    return np.where(total, hits / np.maximum(total, 1), np.nan)
+
+
+def uar(matrix: Int[np.ndarray, "labels labels"]) -> float:
+    """Unweighted average recall: the mean recall of the labels that occur (Schuller et al., 2009)."""
+    return float(np.nanmean(recalls(matrix)))
+
+
+def macro_f1(matrix: Int[np.ndarray, "labels labels"]) -> float:
+    """The mean F1 of the labels that occur."""
+    true = np.diag(matrix)
+    f1 = 2 * true / np.maximum(matrix.sum(axis=0) + matrix.sum(axis=1), 1)
+    return float(np.mean(f1[matrix.sum(axis=1) > 0]))
+
+
+def reliability(
+    hit: Bool[np.ndarray, " n"],
+    confidence: Float[np.ndarray, " n"],
+    n_bins: int = N_BINS,
+) -> list[dict[str, float]]:
+    """Clips, mean confidence and accuracy in equal-width bins of confidence; empty bins are left out."""
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return [
+        {
+            "clips": int(own.sum()),
+            "confidence": float(confidence[own].mean()),
+            "accuracy": float(hit[own].mean()),
+        }
+        for own in (bins == number for number in range(n_bins))
+        if own.any()
+    ]
+
+
+def calibration_error(
+    hit: Bool[np.ndarray, " n"],
+    confidence: Float[np.ndarray, " n"],
+    n_bins: int = N_BINS,
+) -> float:
+    """Expected calibration error over equal-width bins of confidence (Guo et al., ICML 2017)."""
+    rows = reliability(hit, confidence, n_bins)
+    return sum(
+        row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in rows
+    ) / len(hit)
+
+
+def accuracy_by_coverage(
+    hit: Bool[np.ndarray, " n"],
+    confidence: Float[np.ndarray, " n"],
+    coverages: Sequence[float] = COVERAGES,
+) -> dict[str, float]:
+    """Accuracy on the share of clips of which the model is most confident."""
+    best_first = hit[np.argsort(-confidence, kind="stable")]
+    return {
+        f"{c:g}": float(best_first[: max(1, round(c * len(hit)))].mean())
+        for c in coverages
+    }
+
+
+def speaker_intervals(
+    by_speaker: Int[np.ndarray, "speakers labels labels"],
+    seed: int = 0,
+    n: int = N_BOOTSTRAP,
+) -> dict[str, list[float]]:
+    """95 % intervals of UAR and accuracy: percentiles of a bootstrap that draws whole speakers (Efron 1979).
+
+    With one speaker there is nothing to draw, and no interval.
+    """
+    if len(by_speaker) < 2:
+        return {}
+    drawn = np.random.default_rng(seed).integers(
+        len(by_speaker), size=(n, len(by_speaker))
+    )
+    matrices = by_speaker[drawn].sum(axis=1)
+    accuracy = np.trace(matrices, axis1=1, axis2=2) / matrices.sum(axis=(1, 2))
+    return {
+        name: [float(x) for x in np.percentile(values, (2.5, 97.5))]
+        for name, values in (
+            ("uar", np.nanmean(recalls(matrices), axis=-1)),
+            ("accuracy", accuracy),
+        )
+    }
+
+
+def evaluation_figures(
+    runs: Sequence[Predictions], labels: Sequence[str]
+) -> dict[str, Any]:
+    """All figures of one evaluation, as plain values.
+
+    UAR, accuracy and macro-F1 are means over the runs, with their deviation where there are several;
+    everything else is pooled over them.
+    """
+    n = len(labels)
+    by_run = {run.run: confusion(run.truth, run.answers, n) for run in runs}
+    matrix = sum(by_run.values(), start=np.zeros((n, n), int))
+    hit = np.concatenate([run.answers == run.truth for run in runs])
+    confidence = np.concatenate([run.probabilities.max(axis=1) for run in runs])
+    kept = np.concatenate([run.kept for run in runs])
+    speakers = np.array([speaker for run in runs for speaker in run.speakers])
+    truth, answers = (
+        np.concatenate([getattr(run, name) for run in runs])
+        for name in ("truth", "answers")
+    )
+    own = {
+        name: confusion(truth[speakers == name], answers[speakers == name], n)
+        for name in sorted(set(speakers))
+    }
+    uars = {name: uar(m) for name, m in by_run.items()}
+    accuracies = [float(np.trace(m) / m.sum()) for m in by_run.values()]
+    totals = matrix.sum(axis=0)
+    result = {
+        "clips": len(hit),
+        "uar": float(np.mean(list(uars.values()))),
+        "accuracy": float(np.mean(accuracies)),
+        "macro_f1": float(np.mean([macro_f1(m) for m in by_run.values()])),
+        "intervals_95": speaker_intervals(np.stack(list(own.values()))),
+        "ece": calibration_error(hit, confidence),
+        "recall": _by_label(labels, recalls(matrix)),
+        "precision": _by_label(
+            labels, np.where(totals, np.diag(matrix) / np.maximum(totals, 1), np.nan)
+        ),
+        "uar_by_speaker": {name: uar(m) for name, m in own.items()},
+        "uar_speaker_sd": float(np.std([uar(m) for m in own.values()])),
+        "coverage": float(kept.mean()),
+        "accuracy_when_not_abstaining": float(hit[kept].mean()) if kept.any() else None,
+        "accuracy_by_coverage": accuracy_by_coverage(hit, confidence),
+        "reliability": reliability(hit, confidence),
+        "confusion": matrix.tolist(),
+    }
+    if len(runs) > 1:
+        result |= {
+            "uar_sd": float(np.std(list(uars.values()), ddof=1)),
+            "accuracy_sd": float(np.std(accuracies, ddof=1)),
+            "uar_by_run": uars,
+        }
+    return result
+
+
+def _by_label(labels: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {
+        label: float(v)
+        for label, v in zip(labels, values, strict=True)
+        if not np.isnan(v)
+    }

@@ -1,0 +1,69 @@
+"""What a network says of waveforms, alone and with their speakers' other clips for context."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser_batch.emotion.features import Features, feature_sums
+from ser_batch.emotion.network import CnnBiLstm
+from ser_batch.training.corpora.clips import is_nobody
+from ser_batch.training.data.batches import padded
+
+
+def predict_logits(
+    features: Features,
+    network: CnnBiLstm,
+    waves: Sequence[np.ndarray],
+    speakers: Sequence[str] | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """Logits of waveforms in order, on the CPU; shape (clips, labels).
+
+    With `speakers`, each clip has the others of its speaker for context, as many as the features ask for.
+    """
+    device = network.feature_mean.device
+    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    with torch.inference_mode():
+        parts = []
+        for rows in batches:
+            waveforms, lengths = padded([waves[i] for i in rows])
+            parts.append(features.static(waveforms.to(device), lengths.to(device)))
+        context = None
+        if speakers is not None:
+            known = torch.zeros(
+                len(waves), 1 + 2 * features.config.n_static, device=device
+            )
+            for rows, (static, frames) in zip(batches, parts, strict=True):
+                known[rows] = feature_sums(static, frames)
+            context = other_clips(
+                known, speakers, features.config.context_s * features.config.frame_rate
+            )
+        logits = torch.zeros(len(waves), network.n_labels)
+        for rows, (static, frames) in zip(batches, parts, strict=True):
+            x, frames = features.normalised(
+                static, frames, None if context is None else context[rows]
+            )
+            logits[rows] = network(x, frames).float().cpu()
+    return logits
+
+
+def other_clips(known: Tensor, speakers: Sequence[str], n_frames: float) -> Tensor:
+    """For each clip the sums of its speaker's other clips, from the next one on, until `n_frames` are together."""
+    context = torch.zeros_like(known)
+    by_speaker: dict[str, list[int]] = {}
+    for i, speaker in enumerate(speakers):
+        if not is_nobody(speaker):
+            by_speaker.setdefault(speaker, []).append(i)
+    rng = np.random.default_rng(0)
+    for own in by_speaker.values():
+        ring = rng.permutation(
+            own
+        )  # so that neighbours are no more alike than any two clips
+        for place, i in enumerate(ring):
+            after = torch.from_numpy(np.roll(ring, -place)[1:]).to(known.device)
+            enough = int((known[after, 0].cumsum(0) < n_frames).sum()) + 1
+            context[i] = known[after[:enough]].sum(0)
+    return context

@@ -1,0 +1,1 @@
+"""Networks are fitted, searched for, calibrated, and written as bundles."""

@@ -1,0 +1,282 @@
+"""Fitting a network to utterances, epoch by epoch, with exact resume."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ser_batch.config.structuring import to_plain
+from ser_batch.emotion.features import Features
+from ser_batch.emotion.network import CnnBiLstm
+from ser_batch.errors import UsageError
+from ser_batch.storage.local import LocalStorage
+from ser_batch.training.data.batches import (
+    ClipBatch,
+    SimulatedCalls,
+    epoch_calls,
+    loader,
+)
+from ser_batch.training.fit.steps import (
+    network_inputs,
+    rate_factor,
+    set_statistics,
+    step_loss,
+)
+from ser_batch.training.recipe import Recipe
+
+GRADIENT_NORM = 5.0
+KINDS = ("data_s", "features_s", "network_s", "validation_s")
+"""Of work, in the rows of a history."""
+
+
+class DivergedError(UsageError):
+    """A training whose loss is not a number any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitJob:
+    """One training: what shapes it, and where its state is kept."""
+
+    recipe: Recipe
+    n_labels: int
+    seed: int
+    device: torch.device
+    workers: int
+    """Processes that augment."""
+    checkpoint: Path
+    """After every epoch the whole state is written here."""
+    identity: dict[str, Any]
+    """What tells this training from others: recipe, seed, fingerprints of the data."""
+    initial: dict[str, Tensor] | None = None
+    """Weights to start from; what they lack has its own start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """Who watches a training.
+
+    `batches` wraps an epoch's chunks; `epoch` gets each epoch's row.
+    """
+
+    batches: Callable[[Iterable[ClipBatch], int], Iterable[ClipBatch]] = (
+        lambda batches, n: batches
+    )
+    epoch: Callable[[dict[str, float]], None] = lambda row: None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Modules ready for inference, and a row of figures for each epoch."""
+
+    features: Features
+    network: CnnBiLstm
+    history: list[dict[str, float]] = field(repr=False)
+
+
+Validate = Callable[[Features, CnnBiLstm], dict[str, float]]
+"""Gives the `validation_...` figures of a network."""
+
+
+def fit_network(
+    job: FitJob,
+    train: SimulatedCalls,
+    validate: Validate,
+    monitor: Monitor = Monitor(),
+) -> Fitted:
+    """Train for the recipe's epochs, and return the network of the epoch that it keeps.
+
+    A training that finds a checkpoint goes on from it, and ends (on the CPU) with the
+    same weights as one that was never stopped.
+
+    Raises:
+        UsageError: the checkpoint belongs to another training, or the loss is not a
+            number any more.
+    """
+    state = _State(job, train)
+    state.resume()
+    fit = job.recipe.fit
+    for epoch in range(len(state.history), fit.epochs):
+        # Dropout's draws depend on the epoch alone.
+        torch.manual_seed(hash((job.seed, epoch)) % 2**31)
+        clock = _Clock()
+        loss, rate = _train_epoch(state, train, epoch, clock, monitor)
+        scores = validate(state.features, state.kept.eval())
+        clock.lap("validation_s")
+        row = {"epoch": epoch, "loss": loss, "rate": rate, **scores, **clock.laps}
+        state.end_epoch(row)
+        monitor.epoch(row)
+    state.network.load_state_dict(state.best["network"])
+    return Fitted(state.features, state.network.eval(), state.history)
+
+
+class _State:
+    """All that a training changes, and how it is kept and found again."""
+
+    def __init__(self, job: FitJob, train: SimulatedCalls) -> None:
+        recipe, fit = job.recipe, job.recipe.fit
+        torch.manual_seed(job.seed)
+        self.job = job
+        self.features = Features(recipe.features).to(job.device)
+        self.network = CnnBiLstm(
+            recipe.network,
+            recipe.features.n_static,
+            1 + recipe.features.deltas,
+            job.n_labels,
+        ).to(job.device)
+        if job.initial is None:
+            waves = [utterance.speech for utterance in train.utterances]
+            set_statistics(self.network, self.features, waves, job.device)
+        else:
+            self.network.load_state_dict(self.network.state_dict() | job.initial)
+        self.average = None
+        if fit.average_decay:
+            ema = get_ema_multi_avg_fn(fit.average_decay)
+            self.average = AveragedModel(
+                self.network, multi_avg_fn=ema, use_buffers=True
+            )
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        self.optimizer = kinds[fit.optimizer](
+            self.network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay
+        )
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"score": -1.0, "network": None}
+        self._identity = to_plain(job.identity)
+
+    @property
+    def kept(self) -> CnnBiLstm:
+        """The network whose weights are kept: their average, or the last ones."""
+        return self.average.module if self.average else self.network  # type: ignore[return-value]
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        path = self.job.checkpoint
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.job.device, weights_only=True)
+        if state["identity"] != self._identity:
+            raise UsageError(
+                f"{path} belongs to a training with another recipe, seed or data: "
+                "repeat that one, choose another --out, or delete the file to start "
+                "anew",
+                path=path,
+            )
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.best = state["history"], state["best"]
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Take note of an epoch, keep its weights if they are the best, write all."""
+        self.history.append(row)
+        keys = {"best_accuracy": "validation_accuracy", "best_uar": "validation_uar"}
+        score = row.get(keys.get(self.job.recipe.fit.keep, ""), row["epoch"])
+        if score > self.best["score"]:
+            weights = self.kept.state_dict()
+            copy = {name: t.clone() for name, t in weights.items()}
+            epoch = row["epoch"]
+            self.best = {"score": float(score), "epoch": epoch, "network": copy}
+        state = {
+            "identity": self._identity,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "best": self.best,
+        }
+        save_state(self.job.checkpoint, state)
+
+
+def _train_epoch(
+    state: _State, train: SimulatedCalls, epoch: int, clock: "_Clock", monitor: Monitor
+) -> tuple[float, float]:
+    """Make every step of an epoch; return its mean loss and last rate.
+
+    Raises:
+        UsageError: there is one clip, or the loss is not a number any more.
+    """
+    job, fit = state.job, state.job.recipe.fit
+    chunks = epoch_calls(
+        train.utterances, job.recipe.data, fit.batch_size, job.seed, epoch
+    )
+    losses, rate = [], 0.0
+    state.network.train()
+    pinned = job.device.type == "cuda"
+    batches = loader(train, chunks, job.workers, pin_memory=pinned)
+    for number, chunk in enumerate(monitor.batches(batches, len(chunks))):
+        clock.lap("data_s")
+        x, frames, right = network_inputs(state.features, chunk, job.device)
+        clock.lap("features_s")
+        minibatches = torch.randperm(len(x)).split(fit.batch_size)
+        for i, rows in enumerate(minibatches):
+            if len(rows) == 1:
+                continue  # batch normalisation needs two
+            # By the share that is done: chunks divide into batches unevenly.
+            done = (number + i / len(minibatches)) / len(chunks)
+            rate = fit.learning_rate * rate_factor((epoch + done) / fit.epochs, fit)
+            at = rows.to(job.device)
+            losses.append(_step(state, x[at], frames[at], right[at], rate))
+        clock.lap("network_s")
+    if not losses:
+        raise UsageError("one clip is too few to train on: batches need two")
+    if not math.isfinite(sum(losses)):
+        raise DivergedError(
+            f"epoch {epoch + 1}: the loss is {sum(losses)}; choose a smaller "
+            "fit.learning_rate",
+            option="fit.learning_rate",
+        )
+    return float(np.mean(losses)), rate
+
+
+def _step(
+    state: _State, x: Tensor, frames: Tensor, right: Tensor, rate: float
+) -> float:
+    """Make one step of the optimiser, and return its loss."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    loss = step_loss(state.network, x, frames, right, state.job.recipe.fit)
+    state.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_NORM)
+    state.optimizer.step()
+    if state.average:
+        state.average.update_parameters(state.network)
+    return loss.item()
+
+
+class _Clock:
+    """Seconds by kind of work."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = dict.fromkeys(KINDS, 0.0)
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] += now - self._last
+        self._last = now
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with LocalStorage(path.parent).writing(path.name) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        # torch's writer raises RuntimeError on a full disk.
+        raise UsageError(
+            f"{path}: cannot be written ({error}); make room, and start the same "
+            "training again",
+            path=path,
+        ) from error
