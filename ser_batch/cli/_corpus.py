@@ -6,6 +6,8 @@ import typer
 
 from ser_batch.errors import ExitCode
 
+SAMPLE_RATE = 8000
+
 app = typer.Typer(
     no_args_is_help=True, help="Emotion corpora, as ser train reads them."
 )
@@ -25,24 +27,34 @@ def command(
         ),
     ],
 ) -> None:
-    """Reads corpora and every clip of theirs, and says what is there, missing, broken or there twice.
+    """Read corpora and all their clips, and show what is there and what is wrong.
 
-    Leaves with 3 if a clip cannot be read or is missing.
+    Missing, unreadable and identical clips; and by label the length, level and pitch.
+    Exits with 3 if a clip cannot be read or is missing.
     """
     from functools import partial
 
     from tqdm import tqdm
 
-    from ser_batch.cli.training_display import print_corpus
+    from ser_batch.cli.training_display import print_corpus, print_sound
     from ser_batch.training.corpora.readers import read_corpora
     from ser_batch.training.data.material import duplicates
+    from ser_batch.training.data.statistics import (
+        by_label,
+        clip_statistics,
+        doubtful_sexes,
+    )
     from ser_batch.training.data.utterances import load_utterances
 
     complete = True
     for corpus in read_corpora(corpora):
         bar = partial(tqdm, desc=corpus.title, unit="clip", leave=False)
-        utterances, broken = load_utterances(corpus.clips, 8000, False, bar)
+        utterances, broken = load_utterances(corpus.clips, SAMPLE_RATE, False, bar)
+        statistics = [clip_statistics(u.waveform, SAMPLE_RATE) for u in utterances]
         print_corpus(corpus, utterances, broken, duplicates(utterances))
+        print_sound(
+            by_label(utterances, statistics), doubtful_sexes(utterances, statistics)
+        )
         complete = complete and not (broken or corpus.missing)
     if not complete:
         raise typer.Exit(ExitCode.SOME_FAILED)

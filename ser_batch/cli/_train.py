@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.cli.extras import require_extra
 from ser_batch.errors import ExitCode
 
 
@@ -119,6 +120,10 @@ def command(
     if list_recipes:
         print_recipes()
         return
+    if tune is not None:
+        require_extra("--tune", "tune", "optuna")
+    if tensorboard is not None:
+        require_extra("--tensorboard", "tune", "tensorboard")
     if not corpora or out is None:
         raise UsageError(
             "name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help"

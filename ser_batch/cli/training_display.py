@@ -11,6 +11,7 @@ from ser_batch.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from ser_batch.training.corpora.clips import Clip, Corpus
+    from ser_batch.training.data.statistics import LabelStatistics
     from ser_batch.training.data.utterances import Utterance
 
 SHOWN = 5
@@ -84,6 +85,32 @@ def print_corpus(
             more = f"\n... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             rows.add_row(what, f"{len(names)}:\n" + "\n".join(names[:SHOWN]) + more)
     console.print(rows, highlight=False, markup=False)
+
+
+def print_sound(
+    labels: Sequence["LabelStatistics"], doubtful_sexes: Sequence[str]
+) -> None:
+    """Print how a corpus sounds, and whose pitch does not fit their sex."""
+    console = Terminal()
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    table.add_column("median of")
+    for name in ("clips", "length", "level", "pitch"):
+        table.add_column(name, justify="right")
+    for s in labels:
+        table.add_row(
+            s.label,
+            f"{s.clips}",
+            f"{s.length_s:.1f} s",
+            f"{s.level_dbfs:.0f} dBFS",
+            f"{s.pitch_hz:.0f} Hz",
+        )
+    console.print(table)
+    if doubtful_sexes:
+        shown = ", ".join(doubtful_sexes[:SHOWN])
+        more = f", and {len(doubtful_sexes) - SHOWN} more"
+        if len(doubtful_sexes) <= SHOWN:
+            more = ""
+        console.print(f" pitch does not fit the sex: {shown}{more}", highlight=False)
 
 
 def print_tests(metrics: Mapping[str, Any]) -> None:

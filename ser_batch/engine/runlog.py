@@ -25,7 +25,7 @@ class RunLog:
             _check_log(path)
             try:
                 os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-                self._file = Path(path).open(
+                self._file = Path(path).open(  # noqa: SIM115
                     "a", encoding="utf-8", errors="backslashreplace"
                 )
             except OSError as error:

@@ -1,6 +1,6 @@
-"""The analysis as a Python iterator: prints the customer's moments of anger, call by call.
+"""Prints the customers' moments of anger in a folder of calls, call by call.
 
-python examples/use_from_python.py examples/calls
+python examples/moments_of_anger.py examples/calls
 """
 
 import sys
@@ -16,11 +16,10 @@ def main(paths: list[str]) -> None:
             continue
         print(f"{analysis.path}: {len(analysis.segments)} segments")
         for scored in analysis.segments:
-            if scored.probabilities["angry"] >= 0.3:
-                start_s, end_s = scored.segment.start_s, scored.segment.end_s
-                print(
-                    f"  {start_s:6.2f} to {end_s:6.2f} s  angry {scored.probabilities['angry']:.0%}"
-                )
+            angry, interval = scored.probabilities["angry"], scored.interval
+            if angry >= 0.3:
+                when = f"{interval.start_s:6.2f} to {interval.end_s:6.2f} s"
+                print(f"  {when}  angry {angry:.0%}")
 
 
 # Decoding runs in processes of its own, and each of them imports this file.

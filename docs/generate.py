@@ -1,0 +1,48 @@
+"""The parts of the documentation that are made from the project itself.
+
+`cog -r docs/*.md README.md` writes them anew; the tests check that they are up to date.
+"""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WIDTH = 64
+COMMANDS = (
+    "analyze", "report", "export", "verify", "compact", "predict", "train", "evaluate",
+    "compare", "corpus check", "models", "doctor",
+)  # fmt: skip
+
+
+def house() -> str:
+    """Return the floors of the package as the import rules name them."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = rules["contracts"][0]["layers"]
+    edge = "─" * WIDTH
+    rooms = [floor.replace(" : ", "    ").center(WIDTH) for floor in floors]
+    rows = f"\n├{edge}┤\n".join(f"│{room}│" for room in rooms)
+    return f"```text\n┌{edge}┐\n{rows}\n└{edge}┘\n```"
+
+
+def help_of_all_commands() -> str:
+    """Return what `--help` says of each command."""
+    return "\n\n".join(f"## ser {name}\n\n{_help(name)}" for name in COMMANDS)
+
+
+def _help(command: str) -> str:
+    arguments = [sys.executable, "-m", "ser_batch", *command.split(), "--help"]
+    environment = {
+        **os.environ,
+        "COLUMNS": "96",
+        "TERMINAL_WIDTH": "96",
+        "NO_COLOR": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, check=True, env=environment
+    )
+    lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    return "```text\n" + "\n".join(lines) + "\n```"
