@@ -69,7 +69,7 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(tmp_pa
     assert "no samples" in failed["no-samples.wav"]
     assert "leads nowhere" in failed["dangling.wav"]
     assert "symbolic links" in failed["circle.wav"]
-    assert "no regular file" in failed["pipe.wav"]
+    assert "not a regular file" in failed["pipe.wav"]
     assert rows["good.wav"]["segments"] > 0
     assert rows["cut.wav"]["segments"] > 0
     assert "breaks off" in rows["cut.wav"]["notes"]

@@ -233,16 +233,19 @@ def test_the_commands_that_the_documents_show_have_the_options_that_they_show():
     assert shown > 30
 
 
-def test_the_example_script_runs_and_prints_every_call(tmp_path):
-    said = subprocess.run(
-        [sys.executable, ROOT / "examples" / "use_from_python.py", EXAMPLES],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert said.returncode == 0, said.stderr
-    assert "billing/1003-broken.wav: failed" in said.stdout
-    assert re.search(r"billing/1001.wav: \d+ segments", said.stdout)
+def test_the_example_scripts_run_on_the_example_calls(tmp_path):
+    def run(script: str, *arguments: object) -> str:
+        command = [sys.executable, ROOT / "examples" / script, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    moments = run("moments_of_anger.py", EXAMPLES)
+    assert "billing/1003-broken.wav: failed" in moments
+    assert re.search(r"billing/1001.wav: \d+ segments", moments)
+    assert re.search(r"customer +8\.\d", run("one_call.py", EXAMPLES / "billing" / "1001.wav"))
+    ser("analyze", EXAMPLES, "--roles", "agent,customer", "--out", tmp_path / "results")
+    assert "delivery" in run("queues.py", tmp_path / "results", "folder")
 
 
 def test_the_example_queries_answer_from_the_results(tmp_path):

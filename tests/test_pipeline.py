@@ -158,7 +158,7 @@ def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
     analyzed([calls / "delivery" / "2002.wav"], tmp_path / "out", config(tiny_bundle, score=score))
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
-        "channels: 1, roles: 2; nobody can tell who speaks where, so nothing is scored"
+        "channels: 1, roles: 2; it is not known who speaks where, so nothing is scored"
     )
     assert rows["speech"]
     assert not rows["segments"]
@@ -201,7 +201,7 @@ def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
 
 def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_path, tiny_bundle, call):
     from ser_batch.emotion.bundles import load_bundle
-    from ser_batch.intervals import samples
+    from ser_batch.intervals import sample_index
 
     write_call(tmp_path / "x.wav", call, "FLOAT")
     [analysis] = ser_batch.analyze([tmp_path / "x.wav"], config(tiny_bundle))
@@ -209,7 +209,7 @@ def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_pa
     features, network = bundle.modules()
 
     def samples_of(scored) -> np.ndarray:
-        start, end = (samples(t, 8000) for t in (scored.segment.start_s, scored.segment.end_s))
+        start, end = (sample_index(t, 8000) for t in (scored.interval.start_s, scored.interval.end_s))
         return call[scored.channel, start:end]
 
     for scored in analysis.segments:
