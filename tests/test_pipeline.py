@@ -45,7 +45,7 @@ def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(call
         "delivery/2002.wav",
     ]  # fmt: skip
     assert rows["billing/1003-broken.wav"]["status"] == "failed"
-    assert "no audio" in rows["billing/1003-broken.wav"]["error"]
+    assert "unrecognised audio format" in rows["billing/1003-broken.wav"]["error"]
     silent = rows["billing/1002-silent.wav"]
     assert (silent["status"], silent["segments"], silent["silence_s"]) == ("done", 0, silent["duration_s"])
     call = rows["billing/1001.wav"]

@@ -207,7 +207,7 @@ class AvDecoder(Closing):
             except (av.FFmpegError, OSError) as error:
                 if not isinstance(error, av.FFmpegError):  # it comes from the disk
                     raise UnreadableError(
-                        "cannot be read to its end: check the disk", error.strerror
+                        f"cannot be read to its end: {error.strerror}; check the disk"
                     ) from error
                 self.notes.append(
                     f"audio breaks off after {self._decoded} samples: {error.strerror}"

@@ -39,7 +39,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise UnreadableError(
-            "cannot be read: check that it exists and who may read it", error.strerror
+            f"cannot be read: {error.strerror}; check that it exists and who may read it"
         ) from error
     if not head:
         raise AudioError(

@@ -80,7 +80,6 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
         stamp = None if isinstance(error, UnreadableError) else task.stamp
         kind, message, detail = error.kind, error.message, error.detail
         return Failed(task.recording, stamp, content_hash, kind, message, detail)
-    detail = None
     if isinstance(error, FileNotFoundError):
         message = (
             "the file is gone, or a link that leads nowhere: it is tried again once it "
@@ -89,12 +88,9 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
     elif isinstance(error, PermissionError):
         message = "no permission to read it: give this user the right to, and run again"
     else:
-        message, detail = (
-            "cannot be read: check the disk, and run again",
-            error.strerror,
-        )
+        message = f"cannot be read: {error.strerror}; check the disk, and run again"
     kind = FailureKind.UNREADABLE
-    return Failed(task.recording, None, content_hash, kind, message, detail)
+    return Failed(task.recording, None, content_hash, kind, message)
 
 
 def _decode(
