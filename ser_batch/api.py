@@ -25,8 +25,8 @@ from jaxtyping import Float32
 from ser_batch.audio.opening import read_mono
 from ser_batch.config.options import Config, SegmentConfig
 from ser_batch.emotion.analysis import Analysis
-from ser_batch.emotion.bundles import load_bundle
-from ser_batch.emotion.network_scorer import NetworkScorer
+from ser_batch.emotion.loading import load_scorer
+from ser_batch.emotion.profile import read_profile
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.engine.this_process import ThisProcess
@@ -182,10 +182,8 @@ class Model:
         with tempfile.TemporaryDirectory(prefix="ser-") as work:
             waveforms = LocalWaveforms(Path(work))
             job = Job(config, self.sample_rate, source, waveforms)
-            stop = threading.Event()
-            for finished in finished_recordings(
-                [task], job, ThisProcess(), self._scorer, stop
-            ):
+            outcomes = ThisProcess().decode([task], job, threading.Event())
+            for finished in finished_recordings(outcomes, job, self._scorer):
                 if isinstance(finished, Analysis):
                     return finished
         raise AssertionError("a recording ends as one analysis")
@@ -221,15 +219,22 @@ class Model:
         return waveform
 
 
-def load(bundle: str = "telephone", device: str = "auto") -> Model:
+def load(
+    bundle: str = "telephone",
+    device: str = "auto",
+    profile: str | os.PathLike[str] | None = None,
+) -> Model:
     """Load a model.
 
     Args:
         bundle: the name of a shipped bundle, or the path of one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        profile: a file that `ser profile` made of the place that the recordings come
+            from; None for the bundle's own.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
-        UsageError: there is no such device here.
+        UsageError: there is no such device here, or the profile is of another model.
     """
-    return Model(NetworkScorer(load_bundle(bundle), device))
+    own = None if profile is None else read_profile(Path(profile))
+    return Model(load_scorer(bundle, device, own))

@@ -2,6 +2,7 @@
 
     sources     LocalSource.find        inputs -> recordings
     results     tasks_for               recordings -> those that are new or changed
+    engine      draw_profile            a sample of recordings -> what is normal here
     speech      decode                  recording -> speech regions and segments
                                         (in processes of `engine`)
     emotion     Scorer.score            segments -> probabilities, in common batches
@@ -18,16 +19,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.bundles import load_bundle
-from ser_batch.emotion.network_scorer import NetworkScorer
+from ser_batch.emotion.loading import load_scorer
+from ser_batch.emotion.profile import Profile, read_profile
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.engine.engine import TICK, Engine
 from ser_batch.engine.machine import divided_cores
 from ser_batch.engine.processes import LocalProcesses
+from ser_batch.engine.profiling import draw_profile, without
 from ser_batch.engine.progress import Progress
 from ser_batch.engine.record import Journal, run_record
 from ser_batch.engine.runlog import RunLog, check_place
@@ -39,8 +43,8 @@ from ser_batch.results.manifest import Identity
 from ser_batch.results.planning import count_failed_before, tasks_for
 from ser_batch.results.writing import ResultsWriter, open_writer
 from ser_batch.sources.local import LocalSource
-from ser_batch.sources.source import Found
-from ser_batch.speech.decoded import Job, Task
+from ser_batch.sources.source import Found, Source
+from ser_batch.speech.decoded import Job, Outcome, Task
 from ser_batch.speech.waveforms import LocalWaveforms
 
 
@@ -52,6 +56,9 @@ def analyze(
     engine: Engine | None = None,
 ) -> Iterator[Analysis]:
     """Analyse recordings and yield each as it is done; nothing is written.
+
+    Without a profile in the configuration, what is normal is what was so in the
+    bundle's training: recordings are yielded before all of them are known.
 
     Args:
         paths: files, folders, globs or `@list.txt`, as `ser analyze` takes them.
@@ -70,8 +77,8 @@ def analyze(
     engine = engine or _processes(config, scorer, len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
-        stop = threading.Event()
-        for finished in finished_recordings(tasks, job, engine, scorer, stop):
+        outcomes = engine.decode(tasks, job, threading.Event())
+        for finished in finished_recordings(outcomes, job, scorer):
             if isinstance(finished, Analysis):
                 yield finished
 
@@ -82,6 +89,9 @@ def run(
     config: Config,
     stop: threading.Event,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    *,
+    source: Source | None = None,
+    scorer: Scorer | None = None,
     engine: Engine | None = None,
 ) -> Progress:
     """Bring a results directory up to date: analyse recordings that are new or changed.
@@ -93,15 +103,17 @@ def run(
         stop: once it is set, no more recordings are begun, and those that are done are
             committed.
         on_progress: called at least about once a second.
+        source: what finds the inputs; None for the file system.
+        scorer: a model that is loaded already; None for that of the configuration.
         engine: who decodes; None for processes of this machine.
 
     Raises:
         UsageError: the inputs, the options or the results directory cannot be used.
     """
-    source, scorer = LocalSource(), _scorer(config)
+    source, scorer = source or LocalSource(), scorer or _scorer(config)
     found = source.find(inputs)
-    identity = _identity(config, scorer)
     check_place(config.run.log_file, out)
+    identity = _identity(config, scorer)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         tasks = tasks_for(found, writer.known, source, config.run.retry_failed)
         record = run_record(inputs, config, scorer)
@@ -111,11 +123,14 @@ def run(
         engine = engine or _processes(config, scorer, len(tasks))
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
         with _committing(writer, journal):
-            for finished in finished_recordings(tasks, job, engine, scorer, stop):
+            scorer, drawn = _profiled(scorer, writer, tasks, job, engine, stop)
+            left = without(tasks, drawn)
+            outcomes = chain(drawn, engine.decode(left, job, stop))
+            for finished in finished_recordings(outcomes, job, scorer):
                 if finished is not TICK:
                     journal.count(finished)
                 if isinstance(finished, Analysis):
-                    writer.add(result_rows(finished, identity))
+                    writer.add(result_rows(finished, writer.identity))
                 if config.run.strict and progress.failed:
                     stop.set()
                 writer.commit_if_due()
@@ -123,6 +138,68 @@ def run(
         journal.end(interrupted=stop.is_set())
         progress.check(found.recordings, writer.known)
     return progress
+
+
+def _profiled(
+    scorer: Scorer,
+    writer: ResultsWriter,
+    tasks: Sequence[Task],
+    job: Job,
+    engine: Engine,
+    stop: threading.Event,
+) -> tuple[Scorer, list[Outcome]]:
+    """Return a scorer that knows the place, and what was decoded to get to know it.
+
+    The first run into a new directory draws the profile; all rows use it from then on.
+    """
+    choice = job.config.score.profile
+    if choice == "bundle" and writer.identity.profile_id:
+        raise UsageError(
+            f"{writer.directory}: its rows were scored with a profile of their place: "
+            "leave --profile bundle out, or choose a new --out",
+            option="--profile",
+        )
+    if not scorer.takes_profile or choice == "bundle":
+        return scorer, []
+    if choice != "auto":
+        writer.keep_profile(read_profile(Path(choice)))
+    profile: Profile | None = writer.profile()
+    drawn: list[Outcome] = []
+    if profile is None and not writer.known and tasks:
+        profile, drawn = draw_profile(tasks, job, engine, scorer, stop)
+        if profile is not None and not profile.roles:
+            # Without any speech there is nothing to know yet: the next run draws.
+            profile = None
+        if profile is not None:
+            writer.keep_profile(profile)
+    return scorer.with_profile(profile), drawn
+
+
+def profile_place(
+    inputs: Sequence[str],
+    config: Config,
+    stop: threading.Event,
+    *,
+    scorer: Scorer | None = None,
+    engine: Engine | None = None,
+) -> Profile | None:
+    """Return the profile of a place from a sample of its recordings.
+
+    None where `stop` was set, or where the sample holds no speech.
+
+    Raises:
+        UsageError: an input does not exist, or the model takes no profile.
+    """
+    source, scorer = LocalSource(), scorer or _scorer(config)
+    if not scorer.takes_profile:
+        raise UsageError(f"model {scorer.model_id} takes no profile", option="--bundle")
+    found = source.find(inputs)
+    tasks = [Task(recording, source.stamp(recording)) for recording in found.recordings]
+    engine = engine or _processes(config, scorer, len(tasks))
+    with tempfile.TemporaryDirectory(prefix="ser-") as work:
+        job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
+        drawn, _ = draw_profile(tasks, job, engine, scorer, stop)
+    return drawn if drawn is not None and drawn.roles else None
 
 
 @contextmanager
@@ -154,7 +231,9 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
 
 
 def _scorer(config: Config) -> Scorer:
-    return NetworkScorer(load_bundle(config.score.bundle), config.run.device)
+    choice = config.score.profile
+    profile = None if choice in ("auto", "bundle") else read_profile(Path(choice))
+    return load_scorer(config.score.bundle, config.run.device, profile)
 
 
 def _identity(config: Config, scorer: Scorer) -> Identity:

@@ -43,6 +43,7 @@ def call(
         "recording_id": recording_id, "path": path, "input_root": input_root, "size_bytes": 1, "content_hash": "x",
         "modified_at": FIRST + timedelta(days=day), "status": "failed" if error else "done", "error": error,
         "error_detail": error_detail,
+        "out_of_domain": None,
     }  # fmt: skip
     if not error:
         row |= {
@@ -68,7 +69,7 @@ def call(
         "start_s": [s[0] for s in scored], "end_s": [s[1] for s in scored],
         "label": [label if p[label] > 0.4 else None for p, label in zip(every, best, strict=True)],
         "confidence": [p[label] for p, label in zip(every, best, strict=True)],
-        **{f"p_{label}": [p[label] for p in every] for label in LABELS}, "level_dbfs": [-20.0] * n,
+        **{f"p_{label}": [p[label] for p in every] for label in LABELS}, "level_dbfs": [-20.0] * n, "arousal": [None] * n,
     }  # fmt: skip
     return Rows(row, speech if regions and not error else {}, segments if n and not error else {})
 

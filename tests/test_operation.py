@@ -117,8 +117,8 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
     lengths = torch.tensor([8000, 9000, 12000, 12000, 16000])
     width = 1 + 2 * scorer.bundle.features.n_static
     batch = SegmentBatch(list(range(5)), torch.randn(5, 16000) / 10, lengths, torch.rand(5, width))
-    whole = scorer.probabilities(batch)
-    sizes, real = [], scorer._probabilities
+    whole = scorer.scores(batch).probabilities
+    sizes, real = [], scorer._scores
 
     def short_of_memory(batch: SegmentBatch) -> torch.Tensor:
         sizes.append(len(batch.keys))
@@ -126,16 +126,16 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(tiny_b
             raise error
         return real(batch)
 
-    monkeypatch.setattr(scorer, "_probabilities", short_of_memory)
-    assert torch.allclose(scorer.probabilities(batch), whole, atol=1e-5)
+    monkeypatch.setattr(scorer, "_scores", short_of_memory)
+    assert torch.allclose(scorer.scores(batch).probabilities, whole, atol=1e-5)
     assert sizes == [5, 2, 3, 1, 2]
 
     def no_memory(*args: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(scorer, "_probabilities", no_memory)
+    monkeypatch.setattr(scorer, "_scores", no_memory)
     with pytest.raises(UsageError, match="cpu: out of memory, even for one segment; free some.*run the same command"):
-        scorer.probabilities(batch)
+        scorer.scores(batch)
     monkeypatch.setattr(scorer, "_features", type("Features", (), {"static": no_memory})())
     with pytest.raises(UsageError, match="out of memory"):
         scorer._sums(np.zeros(8000, np.float32))
@@ -147,9 +147,9 @@ def test_other_errors_of_the_network_are_no_lack_of_memory(tiny_bundle, monkeypa
     def broken(batch: SegmentBatch) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(scorer, "_probabilities", broken)
+    monkeypatch.setattr(scorer, "_scores", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        scorer.probabilities(SegmentBatch([0, 1], torch.zeros(2, 8000), torch.tensor([8000, 8000]), None))
+        scorer.scores(SegmentBatch([0, 1], torch.zeros(2, 8000), torch.tensor([8000, 8000]), None))
 
 
 def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):

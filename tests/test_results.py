@@ -37,6 +37,7 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
         "path": [f"{name}.wav"] * n,
         "segment": list(range(n)),
         "level_dbfs": [-20.0] * n,
+        "arousal": [None] * n,
     }
     return Rows(recording, common, segments)
 

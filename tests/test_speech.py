@@ -73,12 +73,30 @@ def test_segments_lose_no_speech_and_count_none_twice(gaps_and_lengths, seed, pa
 
     assert is_ordered_and_disjoint(segments)
     shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
+    groups = close_gaps(regions, round(pause_s / FRAME_S) + 1)
+    longest_group = max((end - start for start, end in groups), default=0)
+    if longest_group < shortest:
+        # Nothing is long enough: the longest alone, if it is half as long.
+        shortest = max(shortest / 2, longest_group)
     assert all(shortest <= end - start <= longest for start, end in segments)
     # Every region lies in segments as a whole, or stands alone and is too short.
-    alone = [group for group in close_gaps(regions, round(pause_s / FRAME_S) + 1) if group[1] - group[0] < shortest]
+    alone = [group for group in groups if group[1] - group[0] < shortest]
     unscored = frames(np.array(alone, int).reshape(-1, 2)) & frames(regions)
     assert frames(segments) & frames(regions) == frames(regions) - unscored
     assert not frames(segments) & unscored
+
+
+def test_the_only_word_of_a_channel_is_scored_though_it_is_short():
+    config = SegmentConfig()
+    short, half = round(0.5 / FRAME_S), round(0.3 / FRAME_S)
+
+    def segments(*regions):
+        regions = np.array(regions, int).reshape(-1, 2)
+        return segment_regions(regions, np.ones(900), np.zeros(900), config).tolist()
+
+    assert segments((10, 10 + short)) == [[10, 10 + short]]
+    assert segments((10, 10 + half)) == []
+    assert segments((10, 10 + short), (500, 600)) == [[500, 600]]
 
 
 def test_a_long_region_gives_its_whole_length_back():

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,6 +66,14 @@ def command(
         str | None,
         typer.Option(
             help="A bundle by name or path.  Default: telephone.",
+            rich_help_panel=_SCORE,
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="What is normal where the recordings come from: auto (drawn by the first "
+            "run), bundle (as in training), or a file of ser profile.  Default: auto.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -192,6 +199,7 @@ def command(
             if roles is None
             else [role.strip() for role in roles.split(",")],
             "score_agents": score_agents,
+            "profile": profile,
             "abstain_below": abstain_below,
         },
         "run": {
@@ -238,32 +246,13 @@ def _run(
     call_metadata: "MetadataInputs",
     quiet: bool,
 ) -> None:
+    from ser_batch.cli.interruption import stopping
     from ser_batch.cli.run_display import Display, print_summary
     from ser_batch.pipeline import run
     from ser_batch.results.results import read_stably
 
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    # SIGHUP: the terminal is closed. One that `nohup` ignores stays ignored.
-    heeded = [signal.SIGINT, signal.SIGTERM]
-    heeded += (
-        [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL else []
-    )
-    before = {number: signal.signal(number, on_signal) for number in heeded}
-    try:
-        with Display(quiet, stop) as display:
-            progress = run(inputs, out, settings, stop, display.update)
-    except KeyboardInterrupt:
-        typer.echo("Left at once: run the same command again to go on.", err=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stopping() as stop, Display(quiet, stop) as display:
+        progress = run(inputs, out, settings, stop, display.update)
     notes = []
     if call_metadata:
         notes = read_stably(out, lambda results: results.keep_metadata(call_metadata))

@@ -21,6 +21,13 @@ def command(
     bundle: Annotated[
         str, typer.Option(help="A bundle by name or path.")
     ] = "telephone",
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of ser profile: what is normal where the clips come from.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object a line.")
@@ -34,7 +41,7 @@ def command(
     from ser_batch.cli.terminal import Terminal
     from ser_batch.text import printable
 
-    model = load(bundle, device)
+    model = load(bundle, device, profile)
     table = Table(
         Column("clip", overflow="fold"), "label", "probabilities", show_lines=True
     )

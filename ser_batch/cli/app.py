@@ -21,6 +21,7 @@ from ser_batch.cli import (
     _maintain,
     _models,
     _predict,
+    _profile,
     _report,
     _train,
 )
@@ -41,6 +42,7 @@ app.command("export")(_export.command)
 app.command("verify")(_maintain.verify_command)
 app.command("compact")(_maintain.compact_command)
 app.command("predict")(_predict.command)
+app.add_typer(_profile.app, name="profile")
 app.command("train")(_train.command)
 app.command("evaluate")(_evaluate.command)
 app.command("compare")(_compare.command)

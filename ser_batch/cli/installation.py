@@ -159,10 +159,10 @@ def _bundles() -> str:
 
 
 def _scoring() -> str:
-    from ser_batch.emotion.bundles import load_bundle, shipped_bundles
-    from ser_batch.emotion.network_scorer import NetworkScorer
+    from ser_batch.emotion.bundles import shipped_bundles
+    from ser_batch.emotion.loading import load_scorer
 
-    scorer = NetworkScorer(load_bundle(str(next(shipped_bundles()))))
+    scorer = load_scorer(str(next(shipped_bundles())))
     tone = (0.1 * np.sin(np.arange(16_000) / 5)).astype(np.float32)
     (probabilities,) = scorer.predict([tone])
     if not np.isclose(probabilities.sum(), 1, atol=1e-3):

@@ -92,7 +92,7 @@ class SegmentConfig:
     max_pause_s: float = 0.3
     """Regions that are no further apart are scored together."""
     min_s: float = 0.8
-    """Speech that stands alone and is shorter stays unscored."""
+    """Speech that stands alone and is shorter stays unscored, unless there is no other."""
     max_s: float = 6.0
     """Longer speech is cut at its weakest frames."""
 
@@ -115,6 +115,9 @@ class ScoreConfig:
     roles: tuple[str, ...] = ()
     """Who speaks on each channel: `agent` or `customer`."""
     score_agents: bool = False
+    profile: str = "auto"
+    """What is normal where the recordings come from: `auto` draws it from the first run's
+    recordings, `bundle` takes the bundle's own, else the path of a profile."""
     abstain_below: float | None = None
     """Segments with a lower confidence get no label; None: the bundle's own threshold."""
 
@@ -212,6 +215,8 @@ class Config:
         del values["run"]
         # Models count by their content, not by where they lie; that of the bundle is its model_id.
         del values["score"]["bundle"]
+        # The profile that rows are scored with counts by its own fingerprint.
+        del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
             :16

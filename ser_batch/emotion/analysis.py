@@ -28,6 +28,10 @@ class ScoredSegment:
     confidence: float
     probabilities: dict[str, float]
     level_dbfs: float
+    arousal: float | None = None
+    """0 to 1; None where the model does not tell."""
+    out_of_domain: float | None = None
+    """0 like the speech of training to 1 unlike it; None where the model does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,22 @@ class Assembly:
             by_channel.setdefault(channel, []).append(segment)
         ready = [
             segment
-            for segments in by_channel.values()
-            for segment in self._scorer.with_context(segments)
+            for channel, segments in by_channel.items()
+            for segment in self._scorer.with_context(segments, self._role(channel))
         ]
         yield from sorted(ready, key=lambda segment: segment.key[1])
 
-    def add(self, number: int, probabilities: np.ndarray, level_dbfs: float) -> None:
+    def _role(self, channel: int) -> str | None:
+        return self._decoded.channels[channel].role
+
+    def add(
+        self,
+        number: int,
+        probabilities: np.ndarray,
+        level_dbfs: float,
+        arousal: float | None = None,
+        out_of_domain: float | None = None,
+    ) -> None:
         """Take what the model says of segment `number`."""
         interval, channel = self._segments[number]
         best = int(probabilities.argmax())
@@ -118,11 +132,13 @@ class Assembly:
         self._scored[number] = ScoredSegment(
             interval,
             channel,
-            self._decoded.channels[channel].role,
+            self._role(channel),
             None if abstains else labels[best],
             confidence,
             dict(zip(labels, map(float, probabilities), strict=True)),
             level_dbfs,
+            arousal,
+            out_of_domain,
         )
 
     def finish(self) -> Analysis:

@@ -2,7 +2,7 @@
 
 NAME/
   model.safetensors   the weights; no pickle is ever loaded
-  config.json         network, features, labels in order, licence, sha256 of the weights
+  config.json         network, features or front end, labels in order, licence, sha256
   calibration.json    temperature, abstention threshold
   metrics.json        what it reached, on whom, and everything needed to train it again
   README.md           the model card, written from metrics.json
@@ -18,16 +18,31 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ser_batch.config.structuring import from_plain, to_plain
+from ser_batch.emotion import frontend
 from ser_batch.emotion.calibration import Calibration
 from ser_batch.emotion.features import FeatureConfig, Features
 from ser_batch.emotion.network import CnnBiLstm, NetworkConfig
+from ser_batch.emotion.place import N_CEPSTRA
+from ser_batch.emotion.profiled_bundle import ProfiledBundle
+from ser_batch.emotion.profiled_network import ProfiledNetworkConfig
 from ser_batch.errors import BundleError, ConfigError
 from ser_batch.storage.local import LocalStorage
 
 FORMAT = 2
+FRONTEND = {
+    "sample_rate": frontend.SAMPLE_RATE,
+    "window": frontend.WINDOW,
+    "hop": frontend.HOP,
+    "fft": frontend.FFT,
+    "mels": frontend.N_MELS,
+    "low_hz": frontend.LOW_HZ,
+    "high_hz": frontend.HIGH_HZ,
+    "cepstra": N_CEPSTRA,
+}
+"""What a profiled network reads: it travels in the bundle, and must be ours."""
 _PACKAGE = Path(__file__).parents[1]
 # The wheel has the bundles inside the package, a checkout has them beside it.
 _INSIDE, _BESIDE = _PACKAGE / "models", _PACKAGE.parent / "models"
@@ -61,7 +76,7 @@ class Bundle:
 
 
 def find_bundle(name_or_path: str) -> Path:
-    """The folder of a shipped bundle by its name, or of any bundle by its path.
+    """Return the folder of a shipped bundle by its name, or of any bundle by its path.
 
     Raises:
         BundleError: there is none; the message lists those that there are.
@@ -80,45 +95,24 @@ def shipped_bundles() -> Iterator[Path]:
     return (path.parent for path in sorted(BUNDLES_FOLDER.glob("*/config.json")))
 
 
-def load_bundle(name_or_path: str) -> Bundle:
-    """Loads a bundle and checks its hash.
+def load_bundle(name_or_path: str) -> "Bundle | ProfiledBundle":
+    """Load a bundle and check its hash.
 
     Raises:
         BundleError: it is missing, incomplete, damaged, or of another format.
     """
     folder = find_bundle(name_or_path)
-    config, calibration = (
-        read_json(folder / "config.json"),
-        read_json(folder / "calibration.json"),
-    )
+    config = read_json(folder / "config.json")
+    calibration = read_json(folder / "calibration.json")
     if config.get("format") != FORMAT:
         raise BundleError(
-            f"{folder}: bundle format {config.get('format')}; this version reads format {FORMAT}: "
-            "use the one that made it"
+            f"{folder}: bundle format {config.get('format')}; this version reads "
+            f"format {FORMAT}: use the version that made it",
+            path=folder,
         )
+    weights = _checked_weights(folder, config)
     try:
-        data = (folder / "model.safetensors").read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{folder}/model.safetensors: {error.strerror}; install or copy the bundle again"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != config.get("sha256"):
-        raise BundleError(
-            f"{folder}: the weights are not those of config.json (sha256 differs); copy the bundle again"
-        )
-    try:
-        bundle = Bundle(
-            name=config["name"],
-            labels=tuple(config["labels"]),
-            features=from_plain(FeatureConfig, config["features"], "features"),
-            network=from_plain(NetworkConfig, config["network"], "network"),
-            calibration=Calibration(
-                calibration["temperature"], calibration["abstain_below"]
-            ),
-            licence=config["licence"],
-            weights=safetensors.torch.load(data),
-            model_id=model_id(config, calibration),
-        )
+        bundle = _bundle_from(config, calibration, safetensors.torch.load(weights))
         bundle.modules()
     except (
         KeyError,
@@ -128,28 +122,77 @@ def load_bundle(name_or_path: str) -> Bundle:
         ValueError,
         safetensors.SafetensorError,
     ) as error:
-        raise BundleError(
-            f"{folder}: config.json does not describe the weights: {error}"
-        ) from error
+        message = f"{folder}: config.json does not describe the weights: {error}"
+        raise BundleError(message, path=folder) from error
     return bundle
 
 
+def _checked_weights(folder: Path, config: dict[str, Any]) -> bytes:
+    advice = "copy the bundle again"
+    path = folder / "model.safetensors"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: {error.strerror}; install or {advice}"
+        raise BundleError(message, path=path) from error
+    if hashlib.sha256(data).hexdigest() != config.get("sha256"):
+        raise BundleError(
+            f"{folder}: the weights are not those of config.json (sha256 differs); "
+            f"{advice}",
+            path=path,
+        )
+    return data
+
+
+def _bundle_from(
+    config: dict[str, Any], calibration: dict[str, Any], weights: dict[str, Tensor]
+) -> "Bundle | ProfiledBundle":
+    common: dict[str, Any] = {
+        "name": config["name"],
+        "labels": tuple(config["labels"]),
+        "calibration": _calibration(calibration),
+        "licence": config["licence"],
+        "weights": weights,
+        "model_id": model_id(config, calibration),
+    }
+    if "frontend" not in config:
+        features = from_plain(FeatureConfig, config["features"], "features")
+        network = from_plain(NetworkConfig, config["network"], "network")
+        return Bundle(features=features, network=network, **common)
+    if config["frontend"] != FRONTEND:
+        raise ValueError(f"its front end is {config['frontend']}, ours {FRONTEND}")
+    shape = from_plain(ProfiledNetworkConfig, config["network"], "network")
+    return ProfiledBundle(network=shape, **common)
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    usual = values.get("usual_distance")
+    return Calibration(
+        values["temperature"],
+        values["abstain_below"],
+        None if usual is None else (usual[0], usual[1]),
+    )
+
+
 def save_bundle(
-    folder: Path, bundle: Bundle, network: nn.Module, metrics: dict[str, Any], card: str
+    folder: Path, bundle: "Bundle | ProfiledBundle", metrics: dict[str, Any], card: str
 ) -> None:
-    """Writes all files of a bundle; the weights are those of `network`.
+    """Write all files of a bundle.
 
     Raises:
         BundleError: the folder cannot be written.
     """
-    data = safetensors.torch.save(
-        {name: t.contiguous().cpu() for name, t in network.state_dict().items()}
-    )
+    weights = {name: t.contiguous().cpu() for name, t in bundle.weights.items()}
+    data = safetensors.torch.save(weights)
+    if isinstance(bundle, Bundle):
+        kind = {"features": to_plain(bundle.features)}
+    else:
+        kind = {"frontend": FRONTEND}
     config = {
         "format": FORMAT,
         "name": bundle.name,
         "labels": bundle.labels,
-        "features": to_plain(bundle.features),
+        **kind,
         "network": to_plain(bundle.network),
         "licence": bundle.licence,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -173,7 +216,8 @@ def save_bundle(
 
 def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
     """`NAME@fingerprint`; two bundles with one id give the same probabilities."""
-    shaping = [config[key] for key in ("labels", "features", "network", "sha256")] + [
+    kind = "frontend" if "frontend" in config else "features"
+    shaping = [config[key] for key in ("labels", kind, "network", "sha256")] + [
         calibration
     ]
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

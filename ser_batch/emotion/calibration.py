@@ -13,10 +13,27 @@ LOWEST, HIGHEST = 0.25, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`temperature` divides the logits; segments less sure than `abstain_below` get no label."""
+    """`temperature` divides the logits; segments less sure than `abstain_below` get no
+    label. `usual_distance` are the median and the 99th percentile of how far speech
+    like that of training lies from it (profiled networks)."""
 
     temperature: float = 1.0
     abstain_below: float = 0.0
+    usual_distance: tuple[float, float] | None = None
+
+    def out_of_domain(
+        self, distance: Float[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Return 0 for speech as usual in training, 1 for what is hardly ever so.
+
+        Linear in the logarithm of the distance, from the median to twice as far as the
+        99th percentile.
+        """
+        if self.usual_distance is None:
+            return torch.zeros_like(distance)
+        median, far = self.usual_distance
+        span = math.log(2 * far / median)
+        return (torch.log(distance.clamp(min=1e-6) / median) / span).clamp(0, 1)
 
     def probabilities(
         self, logits: Float[Tensor, "batch labels"]

@@ -1,6 +1,6 @@
 """What a model is to the rest of the house: waveforms in, probabilities out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float32
 
 from ser_batch.emotion.batches import Flush, PendingSegment
+from ser_batch.emotion.profile import Profile
+
+Waveform = Float32[np.ndarray, " samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +21,18 @@ class ScoredBatch:
     keys: list[Any]
     probabilities: Float32[np.ndarray, "batch labels"]
     levels_dbfs: Float32[np.ndarray, " batch"]
+    arousal: Float32[np.ndarray, " batch"] | None = None
+    """0 to 1, where the model says so."""
+    out_of_domain: Float32[np.ndarray, " batch"] | None = None
+    """0 like the speech of training to 1 unlike it, where the model says so."""
 
 
 class Scorer(Protocol):
     """A model on a device.
 
-    `NetworkScorer` runs the network of a bundle; a model of another kind, such as a
-    checkpoint of transformers, would be a second implementation.
+    `NetworkScorer` and `ProfiledScorer` run networks of ours; a model of another kind,
+    such as a checkpoint of transformers, would be a third implementation, chosen in
+    `loading.load_scorer`.
     """
 
     labels: tuple[str, ...]
@@ -37,8 +45,12 @@ class Scorer(Protocol):
     abstain_below: float
     """The confidence below which the model gives no label."""
     device: torch.device
+    takes_profile: bool
+    """Whether it can be told what is normal where recordings come from."""
 
-    def with_context(self, segments: Sequence[PendingSegment]) -> list[PendingSegment]:
+    def with_context(
+        self, segments: Sequence[PendingSegment], role: str | None
+    ) -> list[PendingSegment]:
         """Return the segments of one channel, each with what it is normalised by."""
         ...
 
@@ -51,8 +63,24 @@ class Scorer(Protocol):
         """
         ...
 
-    def predict(
-        self, waveforms: Sequence[Float32[np.ndarray, " samples"]]
-    ) -> Float32[np.ndarray, "n labels"]:
+    def with_profile(self, profile: Profile | None) -> "Scorer":
+        """Return the same model with the profile of a place; None for its own.
+
+        Raises:
+            UsageError: the model takes no profile, or not this one.
+        """
+        ...
+
+    def profile_of(
+        self, speech: Mapping[str, Mapping[str, Sequence[Waveform]]]
+    ) -> Profile | None:
+        """Return the profile of a place from a sample of its speech.
+
+        None where the model takes none. `speech` are waveforms of segments by role
+        (empty for everyone) and by recording id.
+        """
+        ...
+
+    def predict(self, waveforms: Sequence[Waveform]) -> Float32[np.ndarray, "n labels"]:
         """Return the probabilities of waveforms at `sample_rate`, each for itself."""
         ...

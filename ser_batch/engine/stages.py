@@ -1,8 +1,7 @@
 """Both stages joined: recordings are decoded, their segments scored in common batches,
 and each recording handed on once it is whole."""
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,31 +9,25 @@ import torch
 from ser_batch.emotion.analysis import Analysis, Assembly
 from ser_batch.emotion.batches import FLUSH, Flush, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch, Scorer
-from ser_batch.engine.engine import TICK, Engine, Tick
+from ser_batch.engine.engine import TICK, Tick
 from ser_batch.engine.machine import divided_cores
-from ser_batch.speech.decoded import Decoded, Failed, Growing, Job, Task, Unchanged
+from ser_batch.speech.decoded import Decoded, Failed, Growing, Job, Outcome, Unchanged
 
 Finished = Analysis | Unchanged | Growing
 
 
 def finished_recordings(
-    tasks: Sequence[Task],
-    job: Job,
-    engine: Engine,
-    scorer: Scorer,
-    stop: threading.Event,
+    outcomes: Iterable[Outcome | Tick], job: Job, scorer: Scorer
 ) -> Iterator[Finished | Tick]:
-    """Decode and score recordings, and yield each once it is whole.
+    """Score decoded recordings, and yield each once it is whole.
 
-    `TICK` comes about every second, so that the caller can look after other things.
-    Once `stop` is set, no more recordings are begun.
+    `TICK` comes about as often as in `outcomes`, so that the caller can look after
+    other things.
     """
-    if not tasks:
-        return
     desk = _Desk(job, scorer)
     _, n_threads = divided_cores(scorer.device.type == "cuda")
     with _torch_threads(n_threads):
-        stream = desk.segments(engine.decode(tasks, job, stop))
+        stream = desk.segments(outcomes)
         for scored in scorer.score(stream, job.config.run.batch_size):
             if isinstance(scored, ScoredBatch):
                 desk.add(scored)
@@ -51,7 +44,9 @@ class _Desk:
         self._waiting: dict[str, Assembly] = {}
         self._finished: list[Finished] = []
 
-    def segments(self, outcomes: Iterator) -> Iterator[PendingSegment | Flush]:
+    def segments(
+        self, outcomes: Iterable[Outcome | Tick]
+    ) -> Iterator[PendingSegment | Flush]:
         """Yield the segments of decoded recordings; whatever has none is finished."""
         for outcome in outcomes:
             match outcome:
@@ -75,12 +70,17 @@ class _Desk:
 
     def add(self, batch: ScoredBatch) -> None:
         """Give each recording what the model says of its segments."""
-        for key, probabilities, level in zip(
-            batch.keys, batch.probabilities, batch.levels_dbfs, strict=True
-        ):
-            recording_id, number = key
+        for row, (recording_id, number) in enumerate(batch.keys):
             assembly = self._waiting[recording_id]
-            assembly.add(number, probabilities, float(level))
+            assembly.add(
+                number,
+                batch.probabilities[row],
+                float(batch.levels_dbfs[row]),
+                None if batch.arousal is None else float(batch.arousal[row]),
+                None
+                if batch.out_of_domain is None
+                else float(batch.out_of_domain[row]),
+            )
             if not assembly.n_left:
                 self._finished.append(self._waiting.pop(recording_id).finish())
 

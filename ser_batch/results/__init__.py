@@ -6,6 +6,7 @@
       speech/part-N.parquet
       segments/part-N.parquet
       metadata/metadata.parquet call metadata, if any was given
+      profile-ID.json           what is normal where the recordings come from
       run.json                  the last run: versions, model, configuration, counts
 
 A part is one file in each of the three tables. Replacing `manifest.json` is the one step

@@ -44,11 +44,22 @@ def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
         "content_hash": outcome.content_hash,
         "status": "done" if isinstance(outcome, Decoded) else "failed",
         "segments": len(analysis.segments),
+        "out_of_domain": _out_of_domain(analysis.segments),
         "model_id": identity.model_id,
-        "config_hash": identity.config_hash,
+        "config_hash": identity.row_hash,
         "ser_version": __version__,
         "analyzed_at": datetime.now(UTC),
     }
+
+
+def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:
+    """Return the mean over scored time; None where the model does not tell."""
+    known = [s for s in segments if s.out_of_domain is not None]
+    total = sum(s.interval.duration_s for s in known)
+    if not total:
+        return None
+    weighed = (s.interval.duration_s * (s.out_of_domain or 0.0) for s in known)
+    return sum(weighed) / total
 
 
 def _timing(decoded: Decoded) -> dict[str, Any]:
@@ -111,4 +122,5 @@ def _segment_columns(
             f"p_{label}": [s.probabilities[label] for s in segments] for label in labels
         },
         "level_dbfs": [s.level_dbfs for s in segments],
+        "arousal": [s.arousal for s in segments],
     }

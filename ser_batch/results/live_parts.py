@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,6 +112,13 @@ class LiveParts:
         manifest.write(self.directory)
         self.manifest = manifest
         self._remove(gone)
+
+    def keep_profile(self, profile_id: str) -> None:
+        """Say which profile the rows to come are scored with; raises OSError."""
+        identity = replace(self.manifest.identity, profile_id=profile_id)
+        manifest = replace(self.manifest, identity=identity)
+        manifest.write(self.directory)
+        self.manifest = manifest
 
     def clear_leftovers(self) -> None:
         """Remove what a crash has left: files of parts that are not live.

@@ -1,5 +1,6 @@
 """Which parts of a results directory are live: one file that is replaced in one step."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -21,6 +22,16 @@ class Identity:
     model_id: str
     config_hash: str
     labels: tuple[str, ...]
+    profile_id: str = ""
+    """Of the place; empty where rows were scored without a profile."""
+
+    @property
+    def row_hash(self) -> str:
+        """A fingerprint of all that shapes a row, the profile too."""
+        if not self.profile_id:
+            return self.config_hash
+        text = f"{self.config_hash}/{self.profile_id}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -68,7 +79,10 @@ class Manifest:
     @classmethod
     def _from_values(cls, values: dict) -> Self:
         identity = Identity(
-            values["model_id"], values["config_hash"], tuple(values["labels"])
+            values["model_id"],
+            values["config_hash"],
+            tuple(values["labels"]),
+            str(values.get("profile_id", "")),
         )
         parts = {
             name: {key: int(n) for key, n in part.items()}
@@ -89,6 +103,7 @@ class Manifest:
             "model_id": self.identity.model_id,
             "config_hash": self.identity.config_hash,
             "labels": self.identity.labels,
+            "profile_id": self.identity.profile_id,
             "next_part": self.next_part,
             "parts": self.parts,
         }

@@ -77,6 +77,12 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     "s",
                 ),
                 _field("segments", pa.int32(), "scored segments"),
+                _field(
+                    "out_of_domain",
+                    pa.float32(),
+                    "how unlike the speech of training its segments are, 0 to 1; null "
+                    "where the model does not tell",
+                ),
                 _field("model_id", text, "bundle and fingerprint of the model"),
                 _field(
                     "config_hash", text, "fingerprint of the options that alter rows"
@@ -116,6 +122,11 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     for label in labels
                 ),
                 _field("level_dbfs", pa.float32(), "RMS level of the segment", "dBFS"),
+                _field(
+                    "arousal",
+                    pa.float32(),
+                    "0 calm to 1 aroused; null where the model does not tell",
+                ),
             ]
         ),
     }

@@ -14,10 +14,12 @@ import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ser_batch.emotion.profile import Profile
 from ser_batch.errors import ResultsError, SerError
 from ser_batch.results.known import KnownRecording, read_known
 from ser_batch.results.live_parts import LiveParts, Tables
 from ser_batch.results.manifest import Identity, Manifest, check_identity
+from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
 from ser_batch.storage.local import LocalStorage
@@ -49,6 +51,39 @@ class ResultsWriter:
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
 
+    @property
+    def identity(self) -> Identity:
+        """Model, configuration, labels and profile of all rows."""
+        return self.parts.manifest.identity
+
+    def profile(self) -> Profile | None:
+        """Return the profile that rows are scored with; None if there is none.
+
+        Raises:
+            ResultsError: it is damaged, or not the one of these rows.
+        """
+        return read_results_profile(self.directory, self.identity)
+
+    def keep_profile(self, profile: Profile) -> None:
+        """Keep the profile that all rows are to be scored with.
+
+        Raises:
+            ResultsError: there are rows that were scored otherwise, or the directory
+                cannot be written.
+        """
+        before = self.identity.profile_id
+        if before == profile.profile_id:
+            return
+        if before or self.parts.manifest.parts:
+            raise ResultsError(
+                f"{self.directory}: its rows were scored with profile "
+                f"{before or 'of the bundle'}, and this is {profile.profile_id}: choose "
+                "a new --out, or score all again with `ser profile refresh`",
+                path=self.directory,
+            )
+        profile.write(self.directory / profile_name(profile.profile_id))
+        self.parts.keep_profile(profile.profile_id)
+
     def write_record(self, values: dict[str, Any]) -> None:
         """Write `run.json`."""
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
@@ -60,6 +95,9 @@ class ResultsWriter:
         # A worker of a killed run may live for a moment yet, and keep it.
         self.work.mkdir(mode=0o700, exist_ok=True)
         self.parts.clear_leftovers()
+        for path in self.directory.glob(profile_name("*")):
+            if path.name != profile_name(self.identity.profile_id):
+                path.unlink()
 
     def clear_work(self) -> None:
         """Remove the waveforms that wait to be scored."""

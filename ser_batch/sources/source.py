@@ -78,6 +78,14 @@ class Source(Protocol):
         """
         ...
 
+    def content_key(self, recording: Recording) -> str:
+        """Return a quick fingerprint of size and of some bytes from the middle.
+
+        It orders recordings by their content without reading them; empty where the
+        recording cannot be read.
+        """
+        ...
+
     def fetch(self, recording: Recording) -> AbstractContextManager[str]:
         """Give a path at which decoders can open the recording within the block."""
         ...

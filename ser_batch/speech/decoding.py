@@ -78,8 +78,10 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
     """
     if isinstance(error, AudioError):
         stamp = None if isinstance(error, UnreadableError) else task.stamp
+        # With a hash, the next run would find the file unchanged.
+        known = content_hash if stamp else None
         kind, message, detail = error.kind, error.message, error.detail
-        return Failed(task.recording, stamp, content_hash, kind, message, detail)
+        return Failed(task.recording, stamp, known, kind, message, detail)
     if isinstance(error, FileNotFoundError):
         message = (
             "the file is gone, or a link that leads nowhere: it is tried again once it "
@@ -90,7 +92,7 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
     else:
         message = f"cannot be read: {error.strerror}; check the disk, and run again"
     kind = FailureKind.UNREADABLE
-    return Failed(task.recording, None, content_hash, kind, message)
+    return Failed(task.recording, None, None, kind, message)
 
 
 def _decode(

@@ -1,8 +1,8 @@
 """Speech regions to the segments that are scored. Pure; all in whole VAD frames.
 
-Regions that are close are scored together, long speech is cut, short speech that stands alone is not
-scored. No speech is lost on the way and none is counted twice: every region that is not left out lies
-in segments, as a whole.
+Regions that are close are scored together, long speech is cut, and short speech that
+stands alone is not scored, unless the channel has no other. No speech is lost on the way
+and none is counted twice: every region that is not left out lies in segments, as a whole.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,21 @@ def segment_regions(
     levels_db: Float[np.ndarray, " frames"],
     config: SegmentConfig,
 ) -> Regions:
-    """Segments between `min_s` and `max_s` long, ordered and disjoint.
+    """Return segments between `min_s` and `max_s` long, ordered and disjoint.
 
-    A cut falls on the frame of the lowest speech probability, to a tenth, and on the quietest of equals,
-    in the second half of the longest segment possible.
+    Where nothing is so long, the longest is taken, from half of `min_s`: a "no!" that is
+    all that somebody says counts.
+
+    A cut falls on the frame of the lowest speech probability, to a tenth, and on the
+    quietest of equals, in the second half of the longest segment possible.
     """
     shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
     groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1)
-    groups = groups[groups[:, 1] - groups[:, 0] >= shortest]
+    lengths = groups[:, 1] - groups[:, 0]
+    scored = lengths >= shortest
+    if not scored.any():
+        scored = lengths >= max(shortest / 2, lengths.max(initial=0))
+    groups = groups[scored]
     segments = [
         segment
         for start, end in groups

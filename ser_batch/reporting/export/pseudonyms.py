@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from functools import cache
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow as pa
 from ser_batch.errors import UsageError
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.database import arrow
+from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.schemas import TABLES, table_schemas
 from ser_batch.results.writing import open_writer
 from ser_batch.storage.local import LocalStorage
@@ -97,6 +99,11 @@ def write_results(selection: Selection, folder: Path, key: bytes | None = None) 
             yield _pseudonymous(tables, hashed) if hashed else tables
 
     with open_writer(folder, results.identity) as writer:
+        profile = read_results_profile(results.directory, results.identity)
+        if profile is not None:
+            # What it was drawn from are ids of paths.
+            profile = replace(profile, sample=()) if hashed else profile
+            profile.write(folder / profile_name(profile.profile_id))
         writer.parts.replace(set(), parts())
         record = results.run_record
         kept = {name: record[name] for name in KEPT_OF_THE_RECORD if name in record}

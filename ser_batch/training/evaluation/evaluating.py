@@ -5,8 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ser_batch.emotion.bundles import find_bundle, load_bundle, read_json
+import numpy as np
+from jaxtyping import Float
+
+from ser_batch.emotion.bundles import Bundle, find_bundle, load_bundle, read_json
 from ser_batch.emotion.devices import resolve_device
+from ser_batch.emotion.frontend import SAMPLE_RATE
+from ser_batch.emotion.profiled_bundle import ProfiledBundle
+from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.errors import BundleError, UsageError
 from ser_batch.training.corpora.clips import Clip
 from ser_batch.training.data.material import prepare
@@ -14,6 +20,13 @@ from ser_batch.training.evaluation.conditions import check_condition, in_conditi
 from ser_batch.training.evaluation.metrics import Predictions, evaluation_figures
 from ser_batch.training.evaluation.plots import draw_evaluation
 from ser_batch.training.evaluation.prediction import predict_logits
+
+PROFILED_CLIPS = 100
+"""How many clips of a corpus its profile is made of, as `ser analyze` does it."""
+Answer = Callable[
+    [Sequence[np.ndarray], Sequence[str]], dict[str, Float[np.ndarray, "clips labels"]]
+]
+"""Waveforms and their speakers to probabilities, by what the model was told besides."""
 
 
 def evaluate_bundle(
@@ -26,9 +39,11 @@ def evaluate_bundle(
 ) -> dict[str, Any]:
     """All figures of a bundle on corpora given as `NAME=PATH`.
 
-    Where the bundle normalises by a speaker's own speech, each condition comes twice: with the clip alone, and, with
-    `, context` behind its name, with the speaker's other clips, without their labels, for context. `seen_speakers`
-    are those that the bundle was trained or calibrated on: figures of theirs say nothing about strangers.
+    Each condition comes twice where the bundle can be told more than the clip: with the
+    clip alone, and, with `, profile` behind its name, with a profile of the corpus, or,
+    with `, context`, with the speaker's other clips; never with their labels.
+    `seen_speakers` are those that the bundle was trained or calibrated on: figures of
+    theirs say nothing about strangers.
 
     Raises:
         BundleError: there is no such bundle.
@@ -38,16 +53,17 @@ def evaluate_bundle(
     for condition in conditions:
         check_condition(condition)
     bundle = load_bundle(name)
-    target = resolve_device(device)
-    features, network = bundle.modules()
-    features, network = features.to(target), network.to(target)
+    if isinstance(bundle, Bundle):
+        answer, sample_rate = _by_context(bundle, device), bundle.features.sample_rate
+    else:
+        answer, sample_rate = _by_profile(bundle, device), SAMPLE_RATE
     trained = read_json(find_bundle(name) / "metrics.json")
     trim_silence = bool(
         trained.get("config", {}).get("data", {}).get("trim_silence", True)
     )
     material = prepare(
         specs,
-        bundle.features.sample_rate,
+        sample_rate,
         trim_silence,
         progress,
         None,
@@ -68,17 +84,13 @@ def evaluate_bundle(
         waves = [utterance.speech for utterance in material.of(clips)]
         test[corpus.name] = {}
         for condition in conditions:
-            changed = in_condition(waves, bundle.features.sample_rate, condition)
-            for suffix, context in (("", None), (", context", speakers)):
-                if context is not None and not bundle.features.context_s:
-                    continue
-                logits = predict_logits(features, network, changed, context)
-                probabilities = bundle.calibration.probabilities(logits).numpy()
+            changed = in_condition(waves, sample_rate, condition)
+            for told, probabilities in answer(changed, speakers).items():
                 kept = probabilities.max(axis=1) >= bundle.calibration.abstain_below
                 predictions = Predictions(
                     bundle.name, truth, right, probabilities, speakers, kept
                 )
-                test[corpus.name][condition + suffix] = evaluation_figures(
+                test[corpus.name][condition + told] = evaluation_figures(
                     [predictions], bundle.labels
                 )
     everyone = {speaker for corpus in material.corpora for speaker in corpus.speakers}
@@ -94,6 +106,41 @@ def evaluate_bundle(
         ),
         "test": test,
     }
+
+
+def _by_context(bundle: Bundle, device: str) -> Answer:
+    target = resolve_device(device)
+    features, network = bundle.modules()
+    features, network = features.to(target), network.to(target)
+
+    def answer(
+        waves: Sequence[np.ndarray], speakers: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        contexts: dict[str, Sequence[str] | None] = {"": None}
+        if bundle.features.context_s:
+            contexts[", context"] = speakers
+        return {
+            told: bundle.calibration.probabilities(
+                predict_logits(features, network, waves, context)
+            ).numpy()
+            for told, context in contexts.items()
+        }
+
+    return answer
+
+
+def _by_profile(bundle: ProfiledBundle, device: str) -> Answer:
+    own = ProfiledScorer(bundle, device)
+
+    def answer(
+        waves: Sequence[np.ndarray], speakers: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        draw = np.random.default_rng(0).permutation(len(waves))[:PROFILED_CLIPS]
+        sample = {str(number): [waves[number]] for number in sorted(draw)}
+        told = own.with_profile(own.profile_of({"": sample}))
+        return {"": own.predict(waves), ", profile": told.predict(waves)}
+
+    return answer
 
 
 def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> None:

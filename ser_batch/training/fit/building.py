@@ -59,7 +59,7 @@ def train_bundle(
         BundleError: there is no such bundle to start from.
     """
     device = resolve_device(options.device)
-    base = load_bundle(options.initial) if options.initial else None
+    base = _base(options.initial) if options.initial else None
     if base is not None:
         options = replace(options, recipe=_started_from(base, options.recipe))
     recipe = options.recipe
@@ -104,7 +104,7 @@ def train_bundle(
         recipe.network,
         calibration,
         licence,
-        {},
+        last.fitted.network.state_dict(),
     )
     metrics = {
         "ser_version": __version__,
@@ -149,11 +149,7 @@ def train_bundle(
         "test": _test_figures(tested, options, material, calibration),
     }
     save_bundle(
-        options.out,
-        bundle,
-        last.fitted.network,
-        metrics,
-        card_text(options.out.name, metrics, bundle),
+        options.out, bundle, metrics, card_text(options.out.name, metrics, bundle)
     )
     try:
         draw_training(options.out, metrics)
@@ -161,6 +157,17 @@ def train_bundle(
         say(f"note: {options.out}: the pictures cannot be drawn: {error.strerror}")
     shutil.rmtree(work, ignore_errors=True)
     return metrics
+
+
+def _base(name: str) -> Bundle:
+    bundle = load_bundle(name)
+    if isinstance(bundle, Bundle):
+        return bundle
+    raise UsageError(
+        f"a training cannot start from {name}: its network reads other features than "
+        "the recipes make; train from the beginning",
+        option="--init",
+    )
 
 
 def _started_from(base: Bundle, recipe: Recipe) -> Recipe:

@@ -1,0 +1,171 @@
+"""`ser profile`: what is normal where recordings come from."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ser_batch.errors import ExitCode
+
+
+class _MakeIsMeant(TyperGroup):
+    """`ser profile calls/` is `ser profile make calls/`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if not args or named else ["make", *args])
+
+
+app = typer.Typer(
+    cls=_MakeIsMeant,
+    no_args_is_help=True,
+    help="What is normal where recordings come from, without any labels: telephone "
+    "lines, language, voices. ser analyze draws such a profile by itself.",
+)
+
+
+@app.command("make")
+def make_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders, globs, or @list.txt.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The JSON file to write.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with options, as for ser analyze."),
+    ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(help="Who speaks on each channel: one profile for each role."),
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="The model it is made for.  Default: telephone."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  Default: auto.")
+    ] = None,
+) -> None:
+    """Makes a profile from a sample of recordings: the word `make` can be left out.
+
+    ser analyze, ser predict and ser_batch.load take it as --profile.
+    """
+    from ser_batch.cli.interruption import stopping
+    from ser_batch.config.options import Config
+    from ser_batch.errors import UsageError
+    from ser_batch.pipeline import profile_place
+
+    settings = Config.from_toml(config) if config else Config()
+    named = None if roles is None else [role.strip() for role in roles.split(",")]
+    given: dict[str, dict[str, Any]] = {
+        "score": {"roles": named, "bundle": bundle, "profile": "bundle"},
+        "run": {"device": device},
+    }
+    settings = settings.updated(
+        {
+            group: {k: v for k, v in values.items() if v is not None}
+            for group, values in given.items()
+        }
+    )
+    with stopping() as stop:
+        made = profile_place(inputs, settings, stop)
+    if stop.is_set():
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if made is None:
+        raise UsageError(
+            f"there is no speech in {', '.join(inputs)}: no profile is made"
+        )
+    try:
+        made.write(out)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}") from error
+    _print(made)
+
+
+@app.command("show")
+def show_command(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|DIR",
+            help="A profile, or a results directory.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Shows what a profile was made of, and how far it lies from training."""
+    from ser_batch.emotion.profile import read_profile
+    from ser_batch.results.profiles import read_results_profile
+    from ser_batch.results.results import open_results
+
+    if place.is_dir():
+        profile = read_results_profile(place, open_results(place).identity)
+        if profile is None:
+            typer.echo(f"{place}: scored without a profile")
+            return
+    else:
+        profile = read_profile(place)
+    _print(profile)
+
+
+@app.command("refresh")
+def refresh_command(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
+    ],
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")
+    ] = False,
+) -> None:
+    """Draws the profile of a results directory anew, and scores all of it again.
+
+    The old rows stay until the new ones are complete. Interrupted, it goes on where it
+    was.
+    """
+    from ser_batch.cli.interruption import stopping
+    from ser_batch.cli.run_display import Display
+    from ser_batch.refreshing import refresh
+
+    with stopping() as stop, Display(quiet, stop) as display:
+        progress = refresh(directory, stop, display.update)
+    if progress.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if not quiet:
+        show_command(directory)
+    if progress.failed:
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _print(profile: Any) -> None:
+    from rich.table import Column, Table
+
+    from ser_batch.cli.terminal import Terminal
+    from ser_batch.emotion.place import share_of_place
+
+    table = Table(
+        Column("role"),
+        Column("recordings", justify="right"),
+        Column("segments", justify="right"),
+        Column("believed", justify="right"),
+        Column("distance", justify="right"),
+        title=f"profile {profile.profile_id} for {profile.model_id}",
+        caption="believed: the share of what is normal that comes from here; the rest "
+        "comes from training. distance: of the mean spectrum from that of training, in "
+        "variances.",
+    )
+    for role, own in profile.roles.items():
+        table.add_row(
+            role or "everyone",
+            f"{own.recordings}",
+            f"{own.segments}",
+            f"{share_of_place(own.recordings):.0%}",
+            f"{own.distance:.2f}",
+        )
+    Terminal().print(table)

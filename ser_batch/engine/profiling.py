@@ -1,0 +1,89 @@
+"""The profile of a place, drawn from a sample of its recordings before the first row."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+from ser_batch.emotion.profile import Profile
+from ser_batch.emotion.scorer import Scorer, Waveform
+from ser_batch.engine.engine import Engine, Tick
+from ser_batch.intervals import Interval, sample_index
+from ser_batch.sources.source import Source
+from ser_batch.speech.decoded import Decoded, Job, Outcome, Task
+
+SAMPLE_RECORDINGS = 100
+SAMPLE_BYTES = 256_000_000
+"""No more recordings are drawn once they have so many bytes: their waveforms wait on
+disk until the profile is there."""
+FEW_RECORDINGS = 50
+"""From fewer recordings, two segments each are taken in place of one."""
+
+
+def draw_profile(
+    tasks: Sequence[Task],
+    job: Job,
+    engine: Engine,
+    scorer: Scorer,
+    stop: threading.Event,
+) -> tuple[Profile | None, list[Outcome]]:
+    """Decode a sample of recordings, and make a profile of the speech in it.
+
+    Which recordings are drawn depends on their content alone. They need not be decoded
+    again: their outcomes are returned, and their waveforms wait.
+
+    Returns:
+        The profile, or None where `stop` was set meanwhile; the outcomes of the sample.
+    """
+    sample = sample_of(tasks, job.source)
+    decoded = engine.decode(sample, job, stop)
+    outcomes = [outcome for outcome in decoded if not isinstance(outcome, Tick)]
+    if stop.is_set():
+        return None, outcomes
+    return scorer.profile_of(speech_of(outcomes, job, scorer.sample_rate)), outcomes
+
+
+def without(tasks: Sequence[Task], outcomes: Iterable[Outcome]) -> list[Task]:
+    """Return the tasks that have no outcome yet."""
+    done = {outcome.recording for outcome in outcomes}
+    return [task for task in tasks if task.recording not in done]
+
+
+def sample_of(tasks: Sequence[Task], source: Source) -> list[Task]:
+    """Return the recordings to draw from, in an order that their content gives."""
+    keys = {task: source.content_key(task.recording) for task in tasks}
+    ordered = sorted(tasks, key=lambda task: (keys[task], task.recording.path))
+    sample: list[Task] = []
+    n_bytes = 0
+    for task in ordered[:SAMPLE_RECORDINGS]:
+        if n_bytes > SAMPLE_BYTES:
+            break
+        n_bytes += task.stamp.size_bytes if task.stamp else 0
+        sample.append(task)
+    return sample
+
+
+def speech_of(
+    outcomes: Iterable[Outcome], job: Job, sample_rate: int
+) -> dict[str, dict[str, list[Waveform]]]:
+    """Return waveforms of some segments, by role (empty for everyone) and recording."""
+    decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
+    # In one order, whichever process was quicker: sums then are the same to the bit.
+    decoded.sort(key=lambda outcome: outcome.recording.recording_id)
+    n_segments = 2 if len(decoded) < FEW_RECORDINGS else 1
+    speech: dict[str, dict[str, list[Waveform]]] = {}
+    for outcome in decoded:
+        recording_id = outcome.recording.recording_id
+        for number, channel in enumerate(outcome.channels):
+            for interval in _spread(channel.segments, n_segments):
+                start = sample_index(interval.start_s, sample_rate)
+                n = sample_index(interval.end_s, sample_rate) - start
+                waveform = job.waveforms.read(recording_id, number, start, n)
+                own = speech.setdefault(channel.role or "", {})
+                own.setdefault(recording_id, []).append(waveform)
+    return speech
+
+
+def _spread(segments: Sequence[Interval], n: int) -> list[Interval]:
+    """Return `n` segments at equal distances, fewer where there are not so many."""
+    if len(segments) <= n:
+        return list(segments)
+    return [segments[len(segments) * (i + 1) // (n + 1)] for i in range(n)]
