@@ -58,4 +58,55 @@ def write_corpora(root: Path) -> Path:
             rows.append(f"{speaker}_{emotion}_1.wav\t{emotion}\tx\tx\t{speaker}\t{'fe' * (number % 2)}male\t30")
             clip("nemo", "samples", f"{speaker}_{emotion}_1", extension=".flac")
     (root / "nemo" / "data.tsv").write_text("\n".join(rows) + "\n")
+    for speaker, sex in ((4, 1), (39, 2)):
+        for number, emotion in enumerate("nfhsa", 1):
+            clip("ased", f"0{number}X", f"{emotion}{number}-02-01-0{sex}-{speaker:02}")
+    for speaker in (1157, 1984):
+        for emotion in ("Angry", "Calm", "Happy", "Sad"):
+            clip("turev", emotion, f"{speaker}_kz_neden")
+    for speaker in ("9dd2014cc6e9", "57eadfd6b28d"):
+        for number, emotion in enumerate(("angry", "calm", "fearful", "happy")):
+            clip("emospeech", "road", f"stop-safe-{emotion}-15632{number}-{speaker}")
+    for speaker, sex in ((51, "m"), (56, "f")):
+        for level in range(3):
+            clip("baved", "3", f"{speaker}-{sex}-20-3-{level}-{speaker}{level}")
+    for speaker in ("f1", "m2"):
+        for emotion in ("neu", "gio", "rab", "tri", "pau", "dis", "sor"):
+            clip("emovo", speaker, f"{emotion}-{speaker}-b1")
+    for speaker in ("liuchanhg", "wangzhe"):
+        for emotion in ("angry", "fear", "happy", "neutral", "sad", "surprise"):
+            clip("casia", speaker, emotion, "201")
+    for number, emotion in enumerate(("Neutral", "Angry", "Happy", "Sad", "Surprise")):
+        clip("esd", "0011", emotion, "train", f"0011_{number:06}")
+        clip("esd", "0012", emotion, f"0012_{number:06}")
+    _write_iemocap(root / "iemocap", clip)
+    _write_meld(root / "meld", clip)
     return root
+
+
+def _write_iemocap(root: Path, clip) -> None:
+    for session in (1, 2):
+        dialog = f"Ses0{session}F_impro01"
+        lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+        for sex in "FM":
+            for number, label in enumerate(("neu", "hap", "exc", "ang", "fru", "xxx")):
+                name = f"{dialog}_{sex}{number:03}"
+                lines.append(f"[6.2901 - 8.2357]\t{name}\t{label}\t[2.5, 2.5, 2.5]")
+                lines.append("C-E2:\tNeutral;\t()")
+                clip("iemocap", f"Session{session}", "sentences", "wav", dialog, name)
+        table = root / f"Session{session}" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
+        table.parent.mkdir(parents=True)
+        table.write_text("\n".join(lines) + "\n")
+
+
+def _write_meld(root: Path, clip) -> None:
+    root.mkdir()
+    header = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season"
+    parts = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+    for part, folder in parts.items():
+        rows = [header]
+        for number, emotion in enumerate(("neutral", "joy", "anger")):
+            speaker = ("Ross", "Joey")[number % 2]
+            rows.append(f'{number},"Oh, no",{speaker},{emotion},x,0,{number},8')
+            clip("meld", folder, f"dia0_utt{number}")
+        (root / f"{part}_sent_emo.csv").write_text("\n".join(rows) + "\n")

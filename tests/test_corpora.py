@@ -2,7 +2,7 @@
 
 import zipfile
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -23,6 +23,15 @@ EXPECTED = {
     "crema-d": (36, 6, ("neutral", "happy", "sad", "angry", "fearful", "disgust")),
     "savee": (16, 3, tuple(label for label in LABELS if label != "calm")),
     "emodb": (35, 5, ("neutral", "happy", "sad", "angry", "fearful", "disgust", "bored")),
+    "ased": (10, 2, ("neutral", "happy", "sad", "angry", "fearful")),
+    "turev": (8, 2, ("calm", "happy", "sad", "angry")),
+    "emospeech": (8, 2, ("calm", "happy", "angry", "fearful")),
+    "baved": (6, 2, ("high", "low", "medium")),
+    "emovo": (14, 2, tuple(label for label in LABELS if label != "calm")),
+    "casia": (12, 2, ("neutral", "happy", "sad", "angry", "fearful", "surprised")),
+    "esd": (10, 2, ("neutral", "happy", "sad", "angry", "surprised")),
+    "iemocap": (20, 4, ("neutral", "happy", "angry", "frustrated")),
+    "meld": (9, 2, ("neutral", "happy", "angry")),
     "nemo": (30, 5, ("neutral", "happy", "sad", "angry", "fearful", "surprised")),
 }
 
@@ -31,8 +40,9 @@ EXPECTED = {
 def test_every_published_layout_gives_its_clips_speakers_and_labels(corpora, name):
     corpus = read_corpus(f"{name}={corpora / name}")
     assert (len(corpus.clips), len(corpus.speakers), corpus.labels) == EXPECTED[name]
-    assert not corpus.foreign
+    assert len(corpus.foreign) == (4 if name == "iemocap" else 0)  # without a label
     assert not corpus.repeated
+    assert len({clip.name for clip in corpus.clips}) == len(corpus.clips)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -67,6 +77,9 @@ def test_what_the_names_of_clips_say_is_known(corpora):
     assert (sexes["nemo/AB0"], sexes["nemo/CD0"]) == ("m", "f")
     assert (sexes["crema-d/1001"], sexes["crema-d/1002"]) == ("m", "f")
     assert (sexes["emodb/03"], sexes["emodb/08"]) == ("m", "f")
+    assert (sexes["ased/04"], sexes["ased/39"]) == ("f", "m")
+    assert (sexes["casia/liuchanhg"], sexes["casia/wangzhe"]) == ("f", "m")
+    assert (sexes["iemocap/1F"], sexes["iemocap/1M"]) == ("f", "m")
     # Who sings and who speaks is the same person.
     speech, song = (read_corpus(f"{name}={corpora / name}").speakers for name in ("ravdess", "ravdess-song"))
     assert speech == song
@@ -75,7 +88,7 @@ def test_what_the_names_of_clips_say_is_known(corpora):
 def test_names_that_can_be_foretold_are_as_many_as_were_published():
     for name, layout in LAYOUTS.items():
         assert len(layout.names) in (0, layout.n_published), name
-        assert all(layout.parse(stem) for stem in layout.names)
+        assert all(layout.parse(PurePosixPath(stem)) for stem in layout.names)
 
 
 def test_what_is_missing_there_twice_or_no_clip_is_told(corpora, tmp_path):
@@ -98,6 +111,31 @@ def test_a_folder_for_each_label_may_hold_a_folder_for_each_speaker(tmp_path):
     assert corpus.labels == ("happy", "angry")
     assert corpus.speakers == ("mine/ann", "mine/bob", "mine/unknown")
     assert len(corpus.foreign) == 1
+
+
+def test_a_database_of_audformat_gives_its_clips_speakers_and_labels(tmp_path):
+    import audformat
+
+    write_clip(tmp_path / "a", 0, seconds=2)
+    write_clip(tmp_path / "b", 1)
+    database = audformat.Database("mine", license="CC0-1.0")
+    whole = database["files"] = audformat.Table(audformat.filewise_index(["a.wav", "b.wav"]))
+    whole["emotion"], whole["speaker"] = audformat.Column(), audformat.Column()
+    whole["emotion"].set(["anger", "happiness"])
+    whole["speaker"].set(["ann", None])
+    parts = database["parts"] = audformat.Table(audformat.segmented_index(["a.wav"], ["0.5s"], ["1s"]))
+    parts["emotion"] = audformat.Column()
+    parts["emotion"].set(["sad"])
+    database.save(str(tmp_path))
+    corpus = read_corpus(f"audformat={tmp_path}")
+    assert (corpus.name, corpus.licence) == ("mine", "CC0-1.0")
+    assert [(c.label, c.speaker, c.start_s, c.end_s) for c in corpus.clips] == [
+        ("angry", "mine/ann", 0.0, None),
+        ("happy", "mine/unknown", 0.0, None),
+        ("sad", "mine/unknown", 0.5, 1.0),
+    ]
+    with pytest.raises(CorpusError, match="no database of audformat"):
+        read_corpus(f"audformat={tmp_path / 'none'}")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -144,7 +182,7 @@ def test_what_is_no_such_corpus_is_refused_with_the_reason(corpora, tmp_path):
     (tmp_path / "nemo").mkdir()
     (tmp_path / "nemo" / "data.tsv").write_text("file_id\temotion\tspeaker_id\tgender\nx.wav\trage\tAB0\tmale\n")
     for spec, message in (
-        ("iemocap=x", "NAME of ravdess"),
+        ("msp-podcast=x", "NAME of ravdess"),
         ("ravdess", "given as NAME=DIR"),
         (f"ravdess={tmp_path / 'empty'}", "no clip of RAVDESS"),
         (f"ravdess={tmp_path / 'absent'}", "no such folder or zip archive"),

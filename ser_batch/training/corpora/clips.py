@@ -26,6 +26,8 @@ class Clip:
     label: str
     start_s: float = 0.0
     end_s: float | None = None
+    key: str = ""
+    """Its name in its corpus, where that of its file is not enough."""
 
     @property
     def name(self) -> str:
@@ -35,7 +37,7 @@ class Clip:
             if self.end_s is None and not self.start_s
             else f"@{self.start_s:g}-{self.end_s}"
         )
-        return self.source.stem + part
+        return (self.key or self.source.stem) + part
 
     @contextmanager
     def file(self) -> Iterator[Path]:

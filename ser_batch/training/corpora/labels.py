@@ -10,6 +10,13 @@ LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "sur
 """The common labels: the eight emotions of RAVDESS, in its order."""
 CALLED = {"calm": "neutral"}
 """What a corpus that lacks the label on the left calls such speech."""
+LEVELS = ("low", "medium", "high")
+"""Labels of corpora that know the arousal alone."""
+AROUSAL: dict[str, float | None] = {
+    "neutral": 0.0, "calm": 0.0, "sad": 0.0, "happy": 1.0, "angry": 1.0, "fearful": 1.0,
+    "surprised": 1.0, "disgust": None, "low": 0.0, "medium": 0.3, "high": 1.0,
+}  # fmt: skip
+"""How aroused a label is, 0 to 1; None where it may be either (Russell 1980)."""
 SYNONYMS = {
     "neutrality": "neutral", "neu": "neutral", "n": "neutral", "calmness": "calm", "cal": "calm",
     "happiness": "happy", "hap": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "ang": "angry",

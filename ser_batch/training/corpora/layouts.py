@@ -1,14 +1,26 @@
-"""Corpora whose file names say everything: who speaks, and with which emotion."""
+"""Corpora whose paths say everything: who speaks, and with which emotion."""
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.corpora.labels import LABELS, LEVELS, common_label
 
-Reading = tuple[str, str, str]
-"""Speaker, sex and label of a clip."""
+
+class Reading(NamedTuple):
+    """What the path of a clip says."""
+
+    speaker: str
+    sex: str
+    label: str
+    key: str = ""
+    """What tells it from the other clips, where the name of its file does not."""
+
+
+Parse = Callable[[PurePosixPath], Reading | None]
 
 RAVDESS_FOLDS = (
     (2, 5, 14, 15, 16),
@@ -22,11 +34,14 @@ RAVDESS_FOLDS = (
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A corpus whose file names say everything: `parse` reads one, and gives None for what is no clip of it."""
+    """A corpus whose paths say everything.
+
+    `parse` reads one, and gives None for what is no clip of it.
+    """
 
     title: str
     licence: str
-    parse: Callable[[str], Reading | None]
+    parse: Parse
     n_published: int
     names: frozenset[str] = frozenset()
     """Of all its clips, where they can be foretold."""
@@ -35,16 +50,16 @@ class Layout:
     folds: tuple[tuple[str, ...], ...] = field(default=())
 
 
-def _ravdess(channel: str) -> Callable[[str], Reading | None]:
-    def parse(stem: str) -> Reading | None:
+def _ravdess(channel: str) -> Parse:
+    def parse(path: PurePosixPath) -> Reading | None:
         if not (
             match := re.fullmatch(
-                rf"03-{channel}-0([1-8])-0[12]-0[12]-0[12]-(\d\d)", stem
+                rf"03-{channel}-0([1-8])-0[12]-0[12]-0[12]-(\d\d)", path.stem
             )
         ):
             return None
         emotion, actor = int(match[1]), int(match[2])
-        return f"{actor:02}", "fm"[actor % 2], LABELS[emotion - 1]
+        return Reading(f"{actor:02}", "fm"[actor % 2], LABELS[emotion - 1])
 
     return parse
 
@@ -67,11 +82,11 @@ _TESS = {
 }  # fmt: skip
 
 
-def _tess(stem: str) -> Reading | None:
-    match = re.fullmatch(r"(OA|YA)F?_(.+)_([A-Za-z]+)", stem)
+def _tess(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"(OA|YA)F?_(.+)_([A-Za-z]+)", path.stem)
     if not match or match[3].lower() not in _TESS:
         return None
-    return f"{match[1]}F", "f", _TESS[match[3].lower()]
+    return Reading(f"{match[1]}F", "f", _TESS[match[3].lower()])
 
 
 _CREMA_D = {
@@ -84,11 +99,11 @@ _CREMA_D = {
 }
 
 
-def _crema_d(stem: str) -> Reading | None:
-    match = re.fullmatch(r"(1\d{3})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}", stem)
-    return (
-        (match[1], "", _CREMA_D[match[2]]) if match and match[2] in _CREMA_D else None
-    )
+def _crema_d(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"(1\d{3})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}", path.stem)
+    if not match or match[2] not in _CREMA_D:
+        return None
+    return Reading(match[1], "", _CREMA_D[match[2]])
 
 
 _SAVEE = {
@@ -97,9 +112,13 @@ _SAVEE = {
 SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
 
 
-def _savee(stem: str) -> Reading | None:
-    match = re.fullmatch(r"(DC|JE|JK|KL)_(a|d|f|h|n|sa|su)\d\d", stem)
-    return (match[1], "m", _SAVEE[match[2]]) if match else None
+def _savee(path: PurePosixPath) -> Reading | None:
+    # Some copies keep each speaker's files in a folder of theirs, without the prefix.
+    own = path.parent.name if path.parent.name in SAVEE_SPEAKERS else ""
+    for stem in (path.stem, f"{own}_{path.stem}"):
+        if match := re.fullmatch(r"(DC|JE|JK|KL)_(a|d|f|h|n|sa|su)\d\d", stem):
+            return Reading(match[1], "m", _SAVEE[match[2]], stem)
+    return None
 
 
 _EMODB = {
@@ -108,13 +127,77 @@ _EMODB = {
 _EMODB_MEN = {"03", "10", "11", "12", "15"}
 
 
-def _emodb(stem: str) -> Reading | None:
-    match = re.fullmatch(r"(\d\d)[ab]\d\d([WLEAFTN])[a-z]", stem)
-    return (
-        (match[1], "m" if match[1] in _EMODB_MEN else "f", _EMODB[match[2]])
-        if match
-        else None
+def _emodb(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"(\d\d)[ab]\d\d([WLEAFTN])[a-z]", path.stem)
+    if not match:
+        return None
+    return Reading(match[1], "m" if match[1] in _EMODB_MEN else "f", _EMODB[match[2]])
+
+
+_ASED = {"n": "neutral", "f": "fearful", "h": "happy", "s": "sad", "a": "angry"}
+
+
+def _ased(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"([nfhsaNFHSA])\d-\d+-\d+-0([12])-(\d+)", path.stem)
+    if not match:
+        return None
+    return Reading(match[3], " fm"[int(match[2])], _ASED[match[1].lower()])
+
+
+def _turev(path: PurePosixPath) -> Reading | None:
+    label = path.parent.name.lower()
+    match = re.fullmatch(r"(\d{4})_.+", path.stem)
+    if not match or label not in ("angry", "calm", "happy", "sad"):
+        return None
+    return Reading(match[1], "", label, f"{label}/{path.stem}")
+
+
+def _emospeech(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(
+        r"[a-z]+-[a-z]+-(angry|calm|fearful|happy)-[\d?]+-(\w+)", path.stem
     )
+    return Reading(match[2], "", match[1]) if match else None
+
+
+def _baved(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"(\d+)-([fm])-\d+-\d-([012])-\d+", path.stem)
+    return Reading(match[1], match[2], LEVELS[int(match[3])]) if match else None
+
+
+_EMOVO = {
+    "neu": "neutral", "gio": "happy", "rab": "angry", "tri": "sad", "pau": "fearful",
+    "dis": "disgust", "sor": "surprised",
+}  # fmt: skip
+
+
+def _emovo(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"([a-z]{3})-(([fm])[1-3])-\w+", path.stem)
+    if not match or match[1] not in _EMOVO:
+        return None
+    return Reading(match[2], match[3], _EMOVO[match[1]])
+
+
+_CASIA = {"liuchanhg": "f", "zhaoquanyin": "f", "wangzhe": "m", "zhaozuoxiang": "m"}
+
+
+def _casia(path: PurePosixPath) -> Reading | None:
+    # The same fifty numbers recur in every folder.
+    speaker, emotion = path.parent.parent.name, path.parent.name
+    if speaker.lower() not in _CASIA or not path.stem.isdigit():
+        return None
+    label = common_label(emotion)
+    key = f"{speaker}/{emotion}/{path.stem}"
+    return Reading(speaker, _CASIA[speaker.lower()], label, key)
+
+
+_ESD = ("neutral", "happy", "angry", "sad", "surprise")
+
+
+def _esd(path: PurePosixPath) -> Reading | None:
+    match = re.fullmatch(r"(00\d\d)_\d{6}", path.stem)
+    # The first release has folders train, evaluation and test within each emotion.
+    emotion = next((p for p in path.parts[-3:-1] if p.lower() in _ESD), None)
+    return Reading(match[1], "", common_label(emotion)) if match and emotion else None
 
 
 _folds = tuple(tuple(f"{actor:02}" for actor in fold) for fold in RAVDESS_FOLDS)
@@ -140,6 +223,16 @@ LAYOUTS = {
         ),
     ),
     "emodb": Layout("EmoDB", "free of charge, to be cited", _emodb, 535),
+    "ased": Layout("ASED", "for research only: none is stated", _ased, 2474),
+    "turev": Layout("TurEV-DB", "CC BY-NC-ND 4.0, research only", _turev, 1735),
+    "emospeech": Layout("EmoSpeech Command", "CC BY-NC-SA 4.0", _emospeech, 2021),
+    "baved": Layout("BAVED", "CC BY 4.0", _baved, 1935),
+    "emovo": Layout("EMOVO", "for research only: none is stated", _emovo, 588),
+    "casia": Layout("CASIA", "for research only: none is stated", _casia, 1200),
+    "esd": Layout("ESD", "for research only", _esd, 35_000),
 }  # fmt: skip
-"""RAVDESS (Livingstone & Russo 2018), TESS (Pichora-Fuller & Dupuis 2020), CREMA-D (Cao et al. 2014), SAVEE (Haq &
-Jackson 2009), EmoDB (Burkhardt et al. 2005)."""
+"""RAVDESS (Livingstone & Russo 2018), TESS (Pichora-Fuller & Dupuis 2020), CREMA-D (Cao
+et al. 2014), SAVEE (Haq & Jackson 2009), EmoDB (Burkhardt et al. 2005), ASED (Retta et
+al. 2023), TurEV-DB (Canpolat et al. 2020), EmoSpeech Command v0.1, BAVED (Aouf 2019),
+EMOVO (Costantini et al. 2014), CASIA (Institute of Automation, Beijing; its free part),
+ESD (Zhou et al. 2021)."""
