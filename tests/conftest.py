@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from ser_batch.audio.opening import open_audio
-from tests.bundle_fixture import write_tiny_bundle
+from tests.bundle_fixture import write_profiled_bundle, write_tiny_bundle
 from tests.corpora_fixture import write_corpora
 from tests.tables import read_table
 
@@ -49,6 +49,12 @@ def call() -> np.ndarray:
 def tiny_bundle(tmp_path_factory) -> Path:
     """A bundle of a small network with random weights: quick, and as good as any where only the way counts."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def profiled_bundle(tmp_path_factory) -> Path:
+    """A small random bundle that takes the profile of a place."""
+    return write_profiled_bundle(tmp_path_factory.mktemp("bundles") / "tiny-profiled")
 
 
 @pytest.fixture(scope="session")
