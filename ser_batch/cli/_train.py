@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ser_batch.cli.extras import require_extra
 from ser_batch.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ser_batch.training.places.building import PlacesOptions
 
 
 class Split(StrEnum):
@@ -97,6 +100,18 @@ def command(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="In place of the recipe's.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="In place of the recipe's, where it counts steps."),
+    ] = None,
+    leave_corpus_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="each|GROUPS",
+            help="Train without each corpus in turn and try it there, in place of making "
+            "a bundle; or without groups: nemo+turev,emovo.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Log to this folder for TensorBoard.")
     ] = None,
@@ -115,6 +130,8 @@ def command(
     from ser_batch.training.corpora.relabelling import parse_label_map, parse_labels
     from ser_batch.training.fit.building import train_bundle
     from ser_batch.training.fit.options import TrainOptions
+    from ser_batch.training.places.building import PlacesOptions
+    from ser_batch.training.places.recipe import PlacesRecipe
     from ser_batch.training.recipe import load_recipe
 
     if list_recipes:
@@ -137,6 +154,41 @@ def command(
     if seeds > 1 and not folds:
         raise UsageError("--seeds needs --folds")
     chosen = load_recipe(recipe)
+    if isinstance(chosen, PlacesRecipe):
+        foreign = {
+            "--split": split is Split.RANDOM, "--folds": folds, "--init": init,
+            "--test-fold": test_fold, "--labels": labels, "--tune": tune,
+            "--epochs": epochs, "--tensorboard": tensorboard,
+        }  # fmt: skip
+        for option, given in foreign.items():
+            if given:
+                raise UsageError(
+                    f"recipe {recipe} takes no {option}: it trains on whole corpora, and "
+                    "is tried by --leave-corpus-out",
+                    option=option,
+                )
+        if steps is not None:
+            chosen = replace(chosen, fit=replace(chosen.fit, steps=steps))
+        places = PlacesOptions(
+            corpora=tuple(corpora),
+            out=out,
+            recipe_name=Path(recipe).stem,
+            recipe=chosen,
+            seed=seed,
+            noise=noise,
+            label_map=parse_label_map(map_),
+            device=device,
+            quiet=quiet,
+        )
+        _train_on_places(places, leave_corpus_out)
+        return
+    for option, value in (("--leave-corpus-out", leave_corpus_out), ("--steps", steps)):
+        if value is not None:
+            raise UsageError(
+                f"recipe {recipe} takes no {option}: only one that trains on many "
+                "corpora does, such as places",
+                option=option,
+            )
     if epochs is not None:
         chosen = replace(chosen, fit=replace(chosen.fit, epochs=epochs))
     say: Callable[[str], None] = (lambda text: None) if quiet else typer.echo
@@ -181,4 +233,34 @@ def command(
         print_tests(metrics)
         typer.echo(
             f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS"
+        )
+
+
+def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
+    from ser_batch.cli.training_display import print_left_out
+    from ser_batch.training.places.building import leave_corpora_out, train_on_places
+
+    say: Callable[[str], None] = (lambda text: None) if options.quiet else typer.echo
+    try:
+        if leave_out is None:
+            figures = train_on_places(options, say).get("left_out")
+        else:
+            named = [] if leave_out == "each" else leave_out.split(",")
+            groups = [group.split("+") for group in named]
+            figures = leave_corpora_out(options, groups, say)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped; what is done is kept in {options.out}, and the same command goes "
+            "on from there",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if options.quiet:
+        return
+    if figures:
+        print_left_out(figures)
+    if leave_out is None:
+        typer.echo(
+            f"Next: ser models {options.out}, or ser analyze CALLS --bundle "
+            f"{options.out} --out RESULTS"
         )

@@ -126,6 +126,39 @@ def print_tests(metrics: Mapping[str, Any]) -> None:
         console.print(f"time in training: {shares}", style="dim", highlight=False)
 
 
+def print_left_out(figures: Mapping[str, Any]) -> None:
+    """A row for each corpus that was left out, in each condition; and their means."""
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    for name in (
+        "left out",
+        "heard, in a place",
+        "clips",
+        "UAR",
+        "anger",
+        "arousal",
+        "ECE",
+        "functionals",
+    ):
+        table.add_column(name, justify="left" if name[0] in "lh" else "right")
+
+    def auc(own: Mapping[str, float], name: str) -> str:
+        return f"{own[name]:.3f}" if name in own else "–"
+
+    for corpus, conditions in {**figures["corpora"], "mean": figures["mean"]}.items():
+        for condition, models in conditions.items():
+            own, reference = models["network"], models["functionals"]
+            table.add_row(
+                corpus, condition, str(own.get("clips", "")), f"{100 * own['uar']:.1f}",
+                auc(own, "anger_auc"), auc(own, "arousal_auc"), f"{own['ece']:.3f}",
+                f"{100 * reference['uar']:.1f}",
+            )  # fmt: skip
+    console = Terminal()
+    console.print(table)
+    console.print(
+        "four labels; UAR in percent, by chance 25; anger, arousal: AUC", style="dim"
+    )
+
+
 def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
     """A row for each corpus and condition."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)

@@ -3,10 +3,11 @@
 The shipped ones lie in `recipes/`; a new one is a new file, and no new code.
 """
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ser_batch.config.structuring import from_plain, read_toml
 from ser_batch.emotion.bundles import read_json
@@ -15,6 +16,7 @@ from ser_batch.emotion.network import NetworkConfig
 from ser_batch.errors import ConfigError
 from ser_batch.training.data.augmentation import AugmentationConfig
 from ser_batch.training.data.options import DataConfig
+from ser_batch.training.places.recipe import PlacesRecipe
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
@@ -83,8 +85,8 @@ class Recipe:
             )
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """A shipped recipe by its name, any by the path of its file, or that of a bundle by the bundle's folder.
+def load_recipe(name_or_path: str) -> Recipe | PlacesRecipe:
+    """Return a shipped recipe by its name, or any by the path of its file or its bundle.
 
     Raises:
         ConfigError: there is none; or it holds an unknown option or a wrong value.
@@ -93,18 +95,30 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not path.is_file():
         path = Path(name_or_path)
     if (metrics := path / "metrics.json").is_file():
-        return from_plain(Recipe, read_json(metrics).get("config", {}))
+        config = read_json(metrics).get("config", {})
+        return from_plain(_kind(config), config)
     if not path.is_file():
         names = ", ".join(name for name, _ in shipped_recipes())
         raise ConfigError(
             f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}"
         )
-    return read_toml(Recipe, path)
+    return _read(path)
 
 
-def shipped_recipes() -> Iterator[tuple[str, Recipe]]:
+def shipped_recipes() -> Iterator[tuple[str, Recipe | PlacesRecipe]]:
     """The recipes that come with this package, by name."""
-    return (
-        (path.stem, read_toml(Recipe, path))
-        for path in sorted(RECIPES_FOLDER.glob("*.toml"))
-    )
+    paths = sorted(RECIPES_FOLDER.glob("*.toml"))
+    return ((path.stem, _read(path)) for path in paths)
+
+
+def _read(path: Path) -> Recipe | PlacesRecipe:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = {}
+    return read_toml(_kind(values), path)
+
+
+def _kind(values: Mapping[str, Any]) -> type[Recipe] | type[PlacesRecipe]:
+    """Return the kind of a recipe: only one for many places draws them."""
+    return PlacesRecipe if "draws" in values else Recipe

@@ -1,15 +1,15 @@
 """The words for emotions: ours, and what corpora call them.
 
-No label is invented: where a corpus has no word of its own for one (`CALLED`), its clips
-leave open which of the two they are.
+No label is invented: a corpus that has a word for only one of two that are hard to tell
+apart (`ALIKE`) leaves open which of the two its clips are.
 """
 
 from collections.abc import Iterator, Sequence
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The common labels: the eight emotions of RAVDESS, in its order."""
-CALLED = {"calm": "neutral"}
-"""What a corpus that lacks the label on the left calls such speech."""
+ALIKE = ("neutral", "calm")
+"""What some corpora tell apart, and others call by one of the two words."""
 LEVELS = ("low", "medium", "high")
 """Labels of corpora that know the arousal alone."""
 AROUSAL: dict[str, float | None] = {
@@ -32,15 +32,11 @@ def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
 
     >>> meanings("neutral", ["neutral", "happy"]), meanings("neutral", ["neutral", "calm"])
     (('neutral', 'calm'), ('neutral',))
+    >>> meanings("calm", ["calm", "angry"])
+    ('calm', 'neutral')
     """
-    return (
-        label,
-        *(
-            lacked
-            for lacked, word in CALLED.items()
-            if word == label and lacked not in labels
-        ),
-    )
+    others = (other for other in ALIKE if label in ALIKE and other not in labels)
+    return (label, *others)
 
 
 def common_label(text: str) -> str:

@@ -136,7 +136,7 @@ def train_bundle(
         else None,
         "config": to_plain(recipe),
         "seeds": sorted({run.seed for run in runs}),
-        "versions": _versions(),
+        "versions": training_versions(),
         "device": str(device),
         "labels": material.labels,
         "parameters": sum(p.numel() for p in last.fitted.network.parameters()),
@@ -256,7 +256,8 @@ def _test_figures(
     return results
 
 
-def _versions() -> dict[str, str]:
+def training_versions() -> dict[str, str]:
+    """Return the versions of what shapes a training."""
     names = ("torch", "torchaudio", "numpy", "scipy", "soxr", "soundfile", "silero-vad")
     return {
         "python": platform.python_version(),
