@@ -363,6 +363,8 @@ def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():
     import optuna
 
     for _, recipe in shipped_recipes():
+        if not isinstance(recipe, Recipe):
+            continue
         same = {"rate": 1.0, "dropout": recipe.network.dropout, "width": 1.0, "augmentation": 1.0}
         assert suggested(recipe, optuna.trial.FixedTrial(same)) == recipe
 

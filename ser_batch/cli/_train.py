@@ -40,7 +40,7 @@ def command(
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="A shipped recipe, or the path of a TOML file.")
-    ] = "telephone",
+    ] = "speaker",
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="Explain the shipped recipes.")
     ] = False,

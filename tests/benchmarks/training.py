@@ -41,7 +41,7 @@ def made_up(root: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", help="NAME=PATH; default: made-up clips")
-    parser.add_argument("--recipe", default="telephone")
+    parser.add_argument("--recipe", default="speaker")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1)

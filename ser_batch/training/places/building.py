@@ -211,7 +211,9 @@ def _prepared(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
     noises = load_noises(options.noise, SAMPLE_RATE)
 
     def batches(rows: Sequence[np.ndarray], name: str) -> Iterable[np.ndarray]:
-        return tqdm(rows, desc=name, unit="batch", disable=options.quiet or None, leave=False)
+        return tqdm(
+            rows, desc=name, unit="batch", disable=options.quiet or None, leave=False
+        )
 
     try:
         bank = open_bank(_work(options.out), segments, noises, batches)
