@@ -5,6 +5,8 @@
     │   ├── ConfigError       a configuration key or value is wrong
     │   ├── BundleError       a model on disk is missing, damaged or does not fit
     │   ├── ResultsError      a results directory cannot be used as asked
+    │   │   ├── DamagedPart       a live part cannot be read
+    │   │   └── ResultsChanged    a run has replaced what was being read: open it again
     │   └── CorpusError       a training corpus is not what its reader expects
     ├── AudioError            one recording cannot be analysed: a `failed` row  exit 3
     │   └── UnreadableError   the file system does not give it; it may be sound

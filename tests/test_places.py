@@ -17,15 +17,17 @@ from ser_batch.emotion.place import statistics_of, summaries
 from ser_batch.emotion.profiled_network import ProfiledNetworkConfig
 from ser_batch.errors import ConfigError, UsageError
 from ser_batch.training.corpora.readers import read_corpora
-from ser_batch.training.places import building, fitting
+from ser_batch.training.places import fitting, preparing
 from ser_batch.training.places.bank import open_bank
-from ser_batch.training.places.building import PlacesOptions, leave_corpora_out, train_on_places
+from ser_batch.training.places.building import train_on_places
 from ser_batch.training.places.draws import Drawable, draw
 from ser_batch.training.places.leaving_out import LeftOut, four_label_figures
-from ser_batch.training.places.recipe import DrawsConfig, PlacesFitConfig, PlacesRecipe, SpectralConfig
+from ser_batch.training.places.preparing import PlacesOptions
 from ser_batch.training.places.renderings import CLEAN, RENDERINGS, TELEPHONE, coloured_noise, mu_law, rendered
 from ser_batch.training.places.segments import cut_corpora
 from ser_batch.training.places.spectral import augmented, cropped
+from ser_batch.training.places.trying import leave_corpora_out
+from ser_batch.training.places_recipe import DrawsConfig, PlacesFitConfig, PlacesRecipe, SpectralConfig
 from tests.conftest import ser
 
 RATE = 8000
@@ -203,12 +205,12 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(two, tmp_path, mon
             if step == 3:
                 raise Stopped
 
-        return fitting.fit(bank, data, use, recipe, seed, device, checkpoint, stop_at_three)
+        return fitting.fit_network_to_places(bank, data, use, recipe, seed, device, checkpoint, stop_at_three)
 
-    monkeypatch.setattr(building, "fit", stopping)
+    monkeypatch.setattr(preparing, "fit_network_to_places", stopping)
     with pytest.raises(Stopped):
         train_on_places(options(two, tmp_path / "b" / "x"), lambda text: None)
-    monkeypatch.setattr(building, "fit", fitting.fit)
+    monkeypatch.setattr(preparing, "fit_network_to_places", fitting.fit_network_to_places)
     parts = train_on_places(options(two, tmp_path / "b" / "x"), lambda text: None)
     assert whole["model_id"] == parts["model_id"]
 
@@ -256,12 +258,12 @@ def test_a_neutral_place_is_mostly_neutral_and_one_segment_a_clip():
 
 
 def test_what_a_recipe_of_places_cannot_do_is_refused_with_the_option(two, tmp_path):
-    for given, message in (
+    for options_given, message in (
         (("--folds",), "takes no --folds"),
         (("--epochs", 3), "takes no --epochs"),
         (("--init", "telephone"), "takes no --init"),
     ):
-        said = ser("train", *two, "--recipe", "places", "--out", tmp_path / "x", *given)
+        said = ser("train", *two, "--recipe", "places", "--out", tmp_path / "x", *options_given)
         assert said.returncode == 2
         assert message in said.stderr
     said = ser("train", *two, "--recipe", "mel-cnn", "--out", tmp_path / "x", "--leave-corpus-out", "each")

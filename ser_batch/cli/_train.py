@@ -12,7 +12,7 @@ from ser_batch.cli.extras import require_extra
 from ser_batch.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ser_batch.training.places.building import PlacesOptions
+    from ser_batch.training.places.preparing import PlacesOptions
 
 
 class Split(StrEnum):
@@ -130,8 +130,8 @@ def command(
     from ser_batch.training.corpora.relabelling import parse_label_map, parse_labels
     from ser_batch.training.fit.building import train_bundle
     from ser_batch.training.fit.options import TrainOptions
-    from ser_batch.training.places.building import PlacesOptions
-    from ser_batch.training.places.recipe import PlacesRecipe
+    from ser_batch.training.places.preparing import PlacesOptions
+    from ser_batch.training.places_recipe import PlacesRecipe
     from ser_batch.training.recipe import load_recipe
 
     if list_recipes:
@@ -238,7 +238,8 @@ def command(
 
 def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
     from ser_batch.cli.training_display import print_left_out
-    from ser_batch.training.places.building import leave_corpora_out, train_on_places
+    from ser_batch.training.places.building import train_on_places
+    from ser_batch.training.places.trying import leave_corpora_out
 
     say: Callable[[str], None] = (lambda text: None) if options.quiet else typer.echo
     try:

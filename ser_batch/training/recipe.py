@@ -16,7 +16,7 @@ from ser_batch.emotion.network import NetworkConfig
 from ser_batch.errors import ConfigError
 from ser_batch.training.data.augmentation import AugmentationConfig
 from ser_batch.training.data.options import DataConfig
-from ser_batch.training.places.recipe import PlacesRecipe
+from ser_batch.training.places_recipe import PlacesRecipe
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 

@@ -6,8 +6,8 @@ A plain hash would not do: who knows how names are built, say from telephone num
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
-from functools import cache
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa

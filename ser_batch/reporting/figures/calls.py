@@ -228,7 +228,7 @@ def _add_parts(
 
 
 def _label_sums(labels: Sequence[str]) -> dict[str, str]:
-    """The sums over labels that measures.sql asks for: of probabilities, and (`_s`) of seconds."""
+    """The sums over labels that `calls.sql` asks for: of probabilities, and (`_s`) of seconds."""
     weights = {
         "distress": dict.fromkeys(DISTRESS, 1.0),
         "angry": {"angry": 1.0},

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int
 
-from ser_batch.training.places.recipe import DrawsConfig
 from ser_batch.training.places.renderings import CLEAN, TELEPHONE
+from ser_batch.training.places_recipe import DrawsConfig
 
 
 @dataclass(frozen=True)

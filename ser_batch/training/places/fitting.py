@@ -16,8 +16,8 @@ from ser_batch.emotion.profiled_network import ProfiledNetwork
 from ser_batch.training.fit.fitting import save_state
 from ser_batch.training.places.bank import Bank
 from ser_batch.training.places.draws import Drawable, draw
-from ser_batch.training.places.recipe import PlacesRecipe
 from ser_batch.training.places.spectral import augmented, cropped
+from ser_batch.training.places_recipe import PlacesRecipe
 
 STATE_STEPS = 250
 """How often the state is written."""
@@ -53,7 +53,7 @@ class Fitted:
     """Averaged, every `STATE_STEPS`."""
 
 
-def fit(
+def fit_network_to_places(
     bank: Bank,
     data: Learnable,
     use: np.ndarray,

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ser_batch.emotion.frontend import N_MELS, PITCH
-from ser_batch.training.places.recipe import SpectralConfig
+from ser_batch.training.places_recipe import SpectralConfig
 
 Frames = Float[Tensor, "batch frames values"]
 NEPERS_PER_DB = math.log(10) / 10
