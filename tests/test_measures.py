@@ -345,3 +345,19 @@ def test_labels_have_coordinates_on_the_circumplex():
     assert set(LABELS) <= set(CIRCUMPLEX)
     assert all(-1 <= v <= 1 for at in CIRCUMPLEX.values() for v in at)
     assert CIRCUMPLEX["angry"][0] < 0 < CIRCUMPLEX["happy"][0]
+
+
+def test_a_model_that_says_arousal_itself_is_taken_at_its_word(tmp_path):
+    rows = call("a.wav", customer=[(0, 20)], scored=[(0, 10, {"angry": 1.0}), (10, 20, {"angry": 1.0})])
+    rows.segments["arousal"] = [1.0, 0.5]
+    rows.recording["out_of_domain"] = 0.9
+    other = call("b.wav", customer=[(0, 10)], scored=[(0, 10, {"happy": 1.0})])
+    directory = write_results(tmp_path, rows, other)
+    arousal = {row["path"]: row["arousal_s"] / row["scored_s"] for row in measured(directory)}
+    with make_report(open_results(directory)) as opened:
+        notes = opened.report.notes
+    assert arousal["a.wav"] == pytest.approx(0.5)
+    # Where it says nothing, the probabilities do.
+    assert arousal["b.wav"] == pytest.approx(CIRCUMPLEX["happy"][1])
+    (note,) = [note for note in notes if "out of its depth" in note]
+    assert note.startswith("for 67% of the scored time")

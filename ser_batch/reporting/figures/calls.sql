@@ -49,6 +49,8 @@ SELECT
     sum(d) AS scored_s,
     coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
     sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
+    -- What the model itself says of arousal, from 0 to 1; NULL where it says nothing.
+    sum(d * (2 * arousal - 1)) AS heard_arousal,
     max(greatest(distress, angry, fearful)) AS hottest,
     arg_max({'distress': distress, 'd': d, 'start_s': start_s}, distress, 3) AS strongest
 FROM _scored
@@ -58,7 +60,7 @@ CREATE OR REPLACE TEMP VIEW _by_quarter AS
 SELECT
     *,
     $distress_s AS distress_s, $angry_s AS angry_s, $fearful_s AS fearful_s,
-    $valence_s AS valence_s, $arousal_s AS arousal_s
+    $valence_s AS valence_s, coalesce(heard_arousal, $arousal_s) AS arousal_s
 FROM _sums;
 
 CREATE OR REPLACE TEMP VIEW _quarters AS

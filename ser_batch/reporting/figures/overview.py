@@ -23,13 +23,13 @@ from ser_batch.reporting.figures.groups import (
     measures_of,
     share_names,
 )
+from ser_batch.reporting.figures.notes import FAILURES, depth_notes, notes_on
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import read_timelines
 from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.results.known import ResultsChanged
 from ser_batch.results.results import Results, read_stably
 
-FAILURES = 1000
 MAX_DAYS = 200
 """A longer period is shown by week."""
 
@@ -195,7 +195,8 @@ def _sum_up(
         failures=rows_of(connection, failed, {"n": FAILURES}),
         comparison=comparison,
         notes=[
-            *_notes(results, total, from_file, by_roles, options, compared),
+            *notes_on(results, total, from_file, by_roles, options, compared),
+            *depth_notes(connection, results),
             *metadata.notes,
         ],
     )
@@ -216,54 +217,3 @@ def _quarters(
             )
             result[row["quarter"]] = Quarter(shares, distress)
     return result
-
-
-def _notes(
-    results: Results,
-    total: Figures,
-    from_file: int,
-    by_roles: int,
-    options: Options,
-    compared: tuple[str, Figures] | None,
-) -> list[str]:
-    notes = []
-    if not total.recordings:
-        notes.append(
-            "no recording lies in this period"
-            if options.since or options.until
-            else "there is no recording"
-        )
-    elif not total["scored_h"].value:
-        notes.append("nothing was scored: there is no speech, or all recordings failed")
-    if from_file and total.recordings:
-        which = (
-            "all"
-            if from_file == total.recordings
-            else f"{from_file} of {total.recordings}"
-        )
-        notes.append(
-            f"no started_at is known of {which} recordings: the time of the file's last change stands for it "
-            "(--metadata or --name-pattern would tell)"
-        )
-    if 0 < by_roles < total["done"].value:  # type: ignore[operator]
-        others = (
-            "what was scored of the others counts too"
-            if options.role == "customer"
-            else "the others are left out"
-        )
-        notes.append(f"only some recordings have named roles: {others}")
-    if (total["failed"].value or 0) > FAILURES:
-        notes.append(f"only the first {FAILURES:,} failures are listed")
-    if compared and not compared[1].recordings:
-        notes.append(f"nothing to compare with: there is no recording in {compared[0]}")
-    run = results.run_record
-    if run.get("finished_at", "") is None:
-        notes.append(
-            "the last run has not finished: it is still going on, or was killed; `ser analyze` goes on with it"
-        )
-    elif run.get("interrupted"):
-        pending = run.get("counts", {}).get("pending")
-        notes.append(
-            f"the last run was interrupted{f', {pending} recordings were pending' if pending else ''}"
-        )
-    return notes

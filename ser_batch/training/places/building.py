@@ -19,7 +19,7 @@ from ser_batch.training.corpora.clips import Corpus
 from ser_batch.training.fit.building import training_versions
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import RENDERED, distance_from_training
-from ser_batch.training.places.places_card import places_card
+from ser_batch.training.places.places_card import places_card_text
 from ser_batch.training.places.preparing import (
     PlacesOptions,
     Prepared,
@@ -65,7 +65,7 @@ def train_on_places(
     bundle = replace(bundle, calibration=replace(calibration, usual_distance=usual))
     metrics = _metrics(options, prepared, members, left_out, bundle)
     metrics["seconds"] = round(time.monotonic() - began, 1)
-    save_bundle(options.out, bundle, metrics, places_card(metrics, bundle))
+    save_bundle(options.out, bundle, metrics, places_card_text(metrics, bundle))
     shutil.rmtree(work, ignore_errors=True)
     return metrics | {"model_id": load_bundle(str(options.out)).model_id}
 

@@ -6,7 +6,7 @@ from typing import Any
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
 
 
-def places_card(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
+def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     """Return the card as Markdown (Mitchell et al., Model Cards, 2019)."""
     shape, members = bundle.network, bundle.network.members
     kind = (

@@ -1,0 +1,84 @@
+"""What a reader of a report should know of its figures."""
+
+import duckdb
+
+from ser_batch.reporting.figures.database import rows_of, scan_sql
+from ser_batch.reporting.figures.groups import Figures
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.results.results import Results
+
+FAILURES = 1000
+OUT_OF_DEPTH = 0.5
+"""Of `recordings.out_of_domain`."""
+
+
+def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list[str]:
+    """Return a note on how much of what was scored is unlike the model's training."""
+    if not results.parts:
+        return []
+    recordings = scan_sql(results, "recordings")
+    (row,) = rows_of(
+        connection,
+        f"""SELECT sum(scored_s) FILTER (out_of_domain >= {OUT_OF_DEPTH})
+                   / sum(scored_s) AS share
+            FROM measured JOIN (SELECT recording_id, out_of_domain FROM {recordings})
+                          USING (recording_id)""",
+    )
+    if not row["share"]:
+        return []
+    return [
+        f"for {row['share']:.0%} of the scored time the model is out of its depth: what "
+        "it heard is unlike the speech of its training (music, noise, a strange line)"
+    ]
+
+
+def notes_on(
+    results: Results,
+    total: Figures,
+    from_file: int,
+    by_roles: int,
+    options: Options,
+    compared: tuple[str, Figures] | None,
+) -> list[str]:
+    """Return what a reader of a report should know of its figures, in sentences."""
+    notes = []
+    if not total.recordings:
+        notes.append(
+            "no recording lies in this period"
+            if options.since or options.until
+            else "there is no recording"
+        )
+    elif not total["scored_h"].value:
+        notes.append("nothing was scored: there is no speech, or all recordings failed")
+    if from_file and total.recordings:
+        which = (
+            "all"
+            if from_file == total.recordings
+            else f"{from_file} of {total.recordings}"
+        )
+        notes.append(
+            f"no started_at is known of {which} recordings: the time of the file's last change stands for it "
+            "(--metadata or --name-pattern would tell)"
+        )
+    if 0 < by_roles < total["done"].value:  # type: ignore[operator]
+        others = (
+            "what was scored of the others counts too"
+            if options.role == "customer"
+            else "the others are left out"
+        )
+        notes.append(f"only some recordings have named roles: {others}")
+    if (total["failed"].value or 0) > FAILURES:
+        notes.append(f"only the first {FAILURES:,} failures are listed")
+    if compared and not compared[1].recordings:
+        notes.append(f"nothing to compare with: there is no recording in {compared[0]}")
+    run = results.run_record
+    if run.get("finished_at", "") is None:
+        notes.append(
+            "the last run has not finished: it is still going on, or was killed; `ser analyze` goes on with it"
+        )
+    elif run.get("interrupted"):
+        pending = run.get("counts", {}).get("pending")
+        notes.append(
+            f"the last run was interrupted{f', {pending} recordings were pending' if pending else ''}"
+        )
+    return notes
