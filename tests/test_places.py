@@ -18,6 +18,7 @@ from ser_batch.emotion.profiled_network import ProfiledNetworkConfig
 from ser_batch.errors import ConfigError, UsageError
 from ser_batch.training.corpora.labels import LABELS
 from ser_batch.training.corpora.readers import read_corpora
+from ser_batch.training.evaluation.evaluating import evaluate_bundle
 from ser_batch.training.places import fitting, preparing
 from ser_batch.training.places.bank import open_bank
 from ser_batch.training.places.building import train_on_places
@@ -227,6 +228,18 @@ def test_corpora_left_out_are_tried_and_their_figures_go_into_the_card(two, tmp_
     assert "| emovo | clean, balanced |" in (out / "README.md").read_text()
     with pytest.raises(UsageError, match="there is no corpus tess here"):
         leave_corpora_out(options(two, tmp_path / "y"), [["tess"]], lambda text: None)
+
+
+def test_a_bundle_of_places_is_evaluated_with_and_without_a_profile_and_not_started_from(two, tmp_path):
+    train_on_places(options(two, tmp_path / "x"), lambda text: None)
+    evaluation = evaluate_bundle(str(tmp_path / "x"), two[:1], device="cpu")
+    assert set(evaluation["test"]["emovo"]) == {"clean", "clean, profile"}
+    assert evaluation["test"]["emovo"]["clean"]["clips"] == 14
+    assert evaluation["seen_speakers"] == ["emovo/f1", "emovo/m2"]
+    said = ser("train", *two, "--out", tmp_path / "y", "--init", tmp_path / "x")
+    assert said.returncode == 2
+    assert "a training cannot start from" in said.stderr
+    assert "--recipe small" in ser("models", tmp_path / "x").stdout
 
 
 def test_figures_of_four_labels_are_those_of_a_plain_count():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -279,3 +281,31 @@ def test_an_export_without_names_has_a_profile_that_names_nobody(many, tmp_path,
     assert copied.profile_id == profile_of(out).profile_id
     assert ser("verify", tmp_path / "copy").returncode == 0
     assert json.loads(next(out.glob("profile-*.json")).read_text())["sample"]
+
+
+@pytest.mark.corpus
+def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
+    """The customer of a simulated call: the mean distress differs by 0.1 at most."""
+    calm, angry = ("01", "02"), ("05",)
+
+    def actors(emotions: tuple[str, ...], numbers: range) -> list[np.ndarray]:
+        paths = (data / "ravdess" / f"Actor_{n:02}" for n in numbers)
+        clips = [p for folder in paths for p in sorted(folder.glob("*.flac")) if p.name.split("-")[2] in emotions]
+        return [soxr.resample(*soundfile.read(path, dtype="float32"), RATE) for path in clips]
+
+    def write(folder: Path, name: str, clips: list[np.ndarray]) -> None:
+        pause = np.zeros(RATE)
+        write_call(folder / f"{name}.wav", np.concatenate([x for clip in clips for x in (clip, pause)])[None] * 0.5)
+
+    same = actors(calm, range(2, 3))[:4] + actors(angry, range(2, 3))[:4]
+    for place, emotions in (("angry", angry), ("mixed", ("01", "02", "03", "04", "05"))):
+        write(tmp_path / place, "same", same)
+        for number in (5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 18):
+            write(tmp_path / place, f"other-{number}", actors(emotions, range(number, number + 1))[:8])
+        analyzed(tmp_path / place, tmp_path / f"{place}-out", Config())
+    distress = []
+    for place in ("angry", "mixed"):
+        rows = [row for row in tables(tmp_path / f"{place}-out")["segments"] if row["path"] == "same.wav"]
+        distress.append(np.mean([row["p_angry"] + row["p_fearful"] + row["p_disgust"] for row in rows]))
+    assert profile_of(tmp_path / "angry-out") != profile_of(tmp_path / "mixed-out")
+    assert abs(distress[0] - distress[1]) <= 0.1, distress

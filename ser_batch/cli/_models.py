@@ -1,6 +1,7 @@
 """`ser models`: the bundles that are here."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -31,10 +32,6 @@ def command(
         return
     for folder in shipped_bundles():
         loaded, metrics = load_bundle(str(folder)), read_json(folder / "metrics.json")
-        scores = ", ".join(
-            f"{metrics['corpora'][corpus]['title']} {conditions['clean']['uar']:.1%}"
-            for corpus, conditions in metrics["test"].items()
-        )
         grid = Table(
             box=None,
             show_header=False,
@@ -44,7 +41,21 @@ def command(
         )
         grid.add_row("model id", loaded.model_id)
         grid.add_row("labels", ", ".join(loaded.labels))
-        grid.add_row("test UAR", scores)
+        for what, figure in _figures(metrics):
+            grid.add_row(what, figure)
         grid.add_row("licence", loaded.licence)
         console.print(grid)
     console.print("Next: ser models NAME shows the card of one", style="dim")
+
+
+def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if metrics["test"]:
+        scores = ", ".join(
+            f"{metrics['corpora'][corpus]['title']} {conditions['clean']['uar']:.1%}"
+            for corpus, conditions in metrics["test"].items()
+        )
+        yield "test UAR", scores
+    if left_out := metrics.get("left_out"):
+        names = ", ".join(left_out["corpora"])
+        mean = left_out["mean"]["clean, balanced"]["network"]["uar"]
+        yield "unheard corpora", f"UAR of four labels {mean:.1%} (mean over {names})"

@@ -226,11 +226,11 @@ def print_confusion(
 def comparison_rows(
     metrics: Mapping[str, Mapping[str, Any]], condition: str
 ) -> list[dict[str, Any]]:
-    """A row for each bundle and corpus that was tested in a condition, and in it with context."""
+    """A row for each bundle and corpus that was tested in a condition, and in it with context or a profile."""
     rows = []
     for name, values in metrics.items():
         for corpus, conditions in values.get("test", {}).items():
-            for heard in (condition, f"{condition}, context"):
+            for heard in (condition, f"{condition}, context", f"{condition}, profile"):
                 if m := conditions.get(heard):
                     rows.append(
                         {
