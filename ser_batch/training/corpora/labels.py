@@ -1,14 +1,14 @@
 """The words for emotions: ours, and what corpora call them.
 
 No label is invented: a corpus that has a word for only one of two that are hard to tell
-apart (`ALIKE`) leaves open which of the two its clips are.
+apart (`NEUTRAL_OR_CALM`) leaves open which of the two its clips are.
 """
 
 from collections.abc import Iterator, Sequence
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The common labels: the eight emotions of RAVDESS, in its order."""
-ALIKE = ("neutral", "calm")
+NEUTRAL_OR_CALM = ("neutral", "calm")
 """What some corpora tell apart, and others call by one of the two words."""
 LEVELS = ("low", "medium", "high")
 """Labels of corpora that know the arousal alone."""
@@ -35,7 +35,11 @@ def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
     >>> meanings("calm", ["calm", "angry"])
     ('calm', 'neutral')
     """
-    others = (other for other in ALIKE if label in ALIKE and other not in labels)
+    others = (
+        other
+        for other in NEUTRAL_OR_CALM
+        if label in NEUTRAL_OR_CALM and other not in labels
+    )
     return (label, *others)
 
 

@@ -91,13 +91,13 @@ def _bundle(
 
 def licence_of(corpora: Sequence[Corpus]) -> str:
     """Return what the licences of corpora leave of a bundle that was trained on them."""
-    licences = "; ".join(f"{corpus.title}: {corpus.licence}" for corpus in corpora)
-    if "NC" in licences or "research" in licences:
+    licences = [corpus.licence for corpus in corpora]
+    if any("NC" in licence or "research" in licence for licence in licences):
         return (
             "for research and other non-commercial use, as the corpora it was trained "
-            f"on ({licences})"
+            "on; its card names them and their licences"
         )
-    return licences
+    return "; ".join(dict.fromkeys(licences))
 
 
 def _usual_distance(bundle: ProfiledBundle, prepared: Prepared) -> tuple[float, float]:
