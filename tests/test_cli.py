@@ -223,6 +223,8 @@ def test_the_readme_shows_commands_that_there_are():
 
 def test_the_commands_that_the_documents_show_have_the_options_that_they_show():
     help_of = {name: ser(name, "--help", env={**os.environ, "COLUMNS": "200"}).stdout for name in COMMANDS}
+    # `ser profile calls/` is `ser profile make calls/`.
+    help_of["profile"] = ser("profile", "make", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
     shown = 0
     for path in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
         for line in re.findall(r"^    .*\bser [a-z].*$|`ser [a-z][^`]*`", path.read_text(), re.MULTILINE):

@@ -66,7 +66,7 @@ def resumed(
             if after is not None and progress.done + progress.failed >= after:
                 stop.set()
 
-        progress = pipeline.run([str(recordings)], out, config, stop, interrupt, engine)
+        progress = pipeline.run([str(recordings)], out, config, stop, interrupt, engine=engine)
     assert not progress.pending
 
 

@@ -234,10 +234,10 @@ SPANS = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 100)), max_size=8
 
 
 def _track(draws: list[tuple[int, int]]) -> list[tuple[float, float]]:
-    """Disjoint regions in tenths of a second."""
+    """Disjoint regions in eighths of a second: such times have no rounding."""
     spans, at = [], 0
     for gap, length in draws:
-        spans.append(((at + gap) / 10, (at + gap + length) / 10))
+        spans.append(((at + gap) / 8, (at + gap + length) / 8))
         at += gap + length + 1
     return spans
 

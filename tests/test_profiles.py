@@ -107,8 +107,8 @@ def test_few_recordings_are_hardly_believed_and_one_or_two_not_at_all():
     shares = [share_of_place(n) for n in range(0, 300)]
     assert shares[:3] == [0, 0, 0]
     assert shares == sorted(shares)
-    assert 0.1 < shares[3] < 0.2
-    assert 0.6 < shares[-1] < 0.7
+    assert 0.05 < shares[3] < 0.1
+    assert 0.3 < shares[-1] < 0.35
     own = Statistics(torch.zeros(2), torch.ones(2))
     mixed = own.towards(Statistics(torch.ones(2), torch.full((2,), 3.0)), 0.25)
     assert (mixed.mean.tolist(), mixed.variance.tolist()) == ([0.25, 0.25], [1.5, 1.5])
@@ -291,6 +291,7 @@ def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
     def actors(emotions: tuple[str, ...], numbers: range) -> list[np.ndarray]:
         paths = (data / "ravdess" / f"Actor_{n:02}" for n in numbers)
         clips = [p for folder in paths for p in sorted(folder.glob("*.flac")) if p.name.split("-")[2] in emotions]
+        clips = random.Random(0).sample(clips, 8)
         return [soxr.resample(*soundfile.read(path, dtype="float32"), RATE) for path in clips]
 
     def write(folder: Path, name: str, clips: list[np.ndarray]) -> None:
@@ -301,7 +302,7 @@ def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
     for place, emotions in (("angry", angry), ("mixed", ("01", "02", "03", "04", "05"))):
         write(tmp_path / place, "same", same)
         for number in (5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 18):
-            write(tmp_path / place, f"other-{number}", actors(emotions, range(number, number + 1))[:8])
+            write(tmp_path / place, f"other-{number}", actors(emotions, range(number, number + 1)))
         analyzed(tmp_path / place, tmp_path / f"{place}-out", Config())
     distress = []
     for place in ("angry", "mixed"):

@@ -19,7 +19,7 @@ from ser_batch.training.corpora.clips import Corpus
 from ser_batch.training.fit.building import training_versions
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import RENDERED, distance_from_training
-from ser_batch.training.places.places_card import places_card_text
+from ser_batch.training.places.places_card import places_card_text, protocol_text
 from ser_batch.training.places.preparing import (
     PlacesOptions,
     Prepared,
@@ -134,6 +134,7 @@ def _metrics(
     return {
         "ser_version": __version__,
         "recipe": options.recipe_name,
+        "protocol": protocol_text(left_out),
         "config": to_plain(options.recipe),
         "seeds": list(range(options.seed, options.seed + len(members))),
         "corpora": {

@@ -93,12 +93,15 @@ def _figures(metrics: Mapping[str, Any]) -> str:
                 f"| {_auc(own, 'anger_auc')} | {_auc(own, 'arousal_auc')} "
                 f"| {own['ece']:.3f} | {_percent(reference.get('uar'))} |"
             )
-    return f"""{_protocol(left_out)}
+    return f"""{metrics["protocol"]}
 
 {chr(10).join(rows)}"""
 
 
-def _protocol(left_out: Mapping[str, Any]) -> str:
+def protocol_text(left_out: Mapping[str, Any]) -> str:
+    """Return how the figures of corpora that were left out came about."""
+    if not left_out:
+        return "Trained on all corpora; none was left out to try it on."
     if "protocol" in left_out:
         return str(left_out["protocol"])
     groups = "; ".join(", ".join(group) for group in left_out["groups"])
