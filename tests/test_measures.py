@@ -244,7 +244,8 @@ def _track(draws: list[tuple[int, int]]) -> list[tuple[float, float]]:
 
 def _naive_timing(agent, customer, duration_s) -> dict:
     """The definitions, read off step by step."""
-    regions = sorted([(*r, 0) for r in agent] + [(*r, 1) for r in customer])
+    # Of two that start together, the lower channel comes first.
+    regions = sorted([(*r, 0) for r in agent] + [(*r, 1) for r in customer], key=lambda r: (r[0], r[2]))
     held, reach = None, 0.0
     out = {"turns": 0, "responses": 0, "latency_s": 0.0, "interruptions": 0, "longest_silence_s": 0.0, "holds": 0}
     for start, end, channel in regions:
