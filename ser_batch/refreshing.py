@@ -45,8 +45,8 @@ def refresh(
     step. Interrupted, it goes on where it was when it is called again.
 
     Raises:
-        ResultsError: the directory holds no results, or recordings of its rows are gone:
-            those cannot be scored again, and no row is given up.
+        ResultsError: the directory holds no results, or recordings of its rows cannot be
+            read any more: then no row is given up.
     """
     results = open_results(directory)
     known = results.known
@@ -62,14 +62,6 @@ def refresh(
     progress = run(roots, fresh, config, stop, on_progress, source=source)
     if progress.interrupted:
         return progress
-    lost = set(known) - set(open_results(fresh).known)
-    if lost:
-        raise ResultsError(
-            f"{directory}: {len(lost)} of its {len(known)} recordings are no longer "
-            f"where they were, and cannot be scored again. Its rows are unchanged; "
-            "bring the recordings back, or analyse what is left into a new directory",
-            path=directory,
-        )
     take_over(directory, fresh)
     return progress
 

@@ -265,10 +265,30 @@ def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(many, tmp_path, p
     out = tmp_path / "out"
     analyzed(many, out, config(profiled_bundle))
     before = tables(out)
+    whole = (many / "0.wav").read_bytes()
     (many / "0.wav").unlink()
-    with pytest.raises(ResultsError, match="1 of its 6 recordings are no longer where they were"):
+    with pytest.raises(ResultsError, match="1 of its 6 recordings could not be scored again"):
+        refresh(out, threading.Event())
+    (many / "0.wav").write_bytes(b"no audio at all")
+    settle(many)
+    with pytest.raises(ResultsError, match="1 of its 6 recordings could not be scored again"):
         refresh(out, threading.Event())
     assert tables(out) == before
+    # What another run adds in the meantime is not lost either.
+    (many / "0.wav").write_bytes(whole)
+    settle(many)
+
+    def another_run(progress):
+        if progress.done == 6 and not (many / "new.wav").exists():
+            write_call(many / "new.wav", np.zeros((1, RATE)))
+            analyzed(many, out, config(profiled_bundle))
+
+    shutil.rmtree(out / ".refresh")
+    with pytest.raises(ResultsError, match="1 of its 7 recordings could not be scored again"):
+        refresh(out, threading.Event(), another_run)
+    assert len(tables(out)["recordings"]) == 7
+    refresh(out, threading.Event())
+    assert len(tables(out)["recordings"]) == 7
 
 
 def test_an_export_without_names_has_a_profile_that_names_nobody(many, tmp_path, profiled_bundle):

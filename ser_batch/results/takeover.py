@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ser_batch.errors import ResultsError
+from ser_batch.results.known import KnownRecording, known_recordings
 from ser_batch.results.manifest import Manifest, part_file, part_name, read_manifest
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.schemas import TABLES
@@ -20,12 +22,13 @@ def take_over(directory: Path, fresh: Path) -> None:
     a crash leaves behind in between is removed by the next run.
 
     Raises:
-        ResultsError: `directory` cannot be written, or another run is writing to it;
-            its rows stay what they were.
+        ResultsError: `directory` cannot be written, another run is writing to it, or it
+            holds a recording that `fresh` has not; its rows stay what they were.
     """
     new = read_manifest(fresh)
     old = read_manifest(directory)
-    with open_writer(directory, old.identity, read=False) as writer:
+    with open_writer(directory, old.identity) as writer:
+        _check_nothing_is_lost(directory, writer.known, known_recordings(fresh, new))
         manifest = writer.parts.manifest
         parts = {
             f"part-{number:06}": part
@@ -53,6 +56,27 @@ def take_over(directory: Path, fresh: Path) -> None:
         writer.parts.manifest = after
         writer.recover()
     shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _check_nothing_is_lost(
+    directory: Path,
+    old: Mapping[str, KnownRecording],
+    new: Mapping[str, KnownRecording],
+) -> None:
+    # A recording that failed before has no rows to lose, but its own.
+    lost = [
+        recording_id
+        for recording_id, own in old.items()
+        if recording_id not in new or (new[recording_id].failed and not own.failed)
+    ]
+    if lost:
+        raise ResultsError(
+            f"{directory}: {len(lost)} of its {len(old)} recordings could not be scored "
+            "again: they are not where they were, cannot be read, or came meanwhile. Its "
+            "rows are unchanged; bring the recordings back and run the same command "
+            "again, or analyse what is left into a new directory",
+            path=directory,
+        )
 
 
 def _copy(source: Path, directory: Path, table: str, name: str) -> None:
