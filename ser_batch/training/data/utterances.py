@@ -56,9 +56,9 @@ def load_utterances(
     for clip in progress(clips):
         try:
             with clip.file() as path:
-                wave = _excerpt(read_mono(path, sample_rate), sample_rate, clip)
+                wave = excerpt(read_mono(path, sample_rate), sample_rate, clip)
                 wide = (
-                    _excerpt(read_mono(path, SAMPLE_RATE), SAMPLE_RATE, clip)
+                    excerpt(read_mono(path, SAMPLE_RATE), SAMPLE_RATE, clip)
                     if vad
                     else wave
                 )
@@ -76,7 +76,12 @@ def load_utterances(
     return utterances, broken
 
 
-def _excerpt(wave: np.ndarray, sample_rate: int, clip: Clip) -> np.ndarray:
+def excerpt(wave: np.ndarray, sample_rate: int, clip: Clip) -> np.ndarray:
+    """Return the part of a recording that is the clip.
+
+    Raises:
+        AudioError: the recording ends before it.
+    """
     end = len(wave) if clip.end_s is None else sample_index(clip.end_s, sample_rate)
     part = wave[sample_index(clip.start_s, sample_rate) : end]
     if not len(part):

@@ -61,7 +61,7 @@ def train_on_places(
     left_out = _left_out(options.out)
     calibration = Calibration(1.0, left_out.get("abstain_below", 0.0), None)
     bundle = _bundle(options, prepared, members, calibration)
-    usual = _usual_distance(bundle, prepared)
+    usual = _usual_distance(members, prepared)
     bundle = replace(bundle, calibration=replace(calibration, usual_distance=usual))
     metrics = _metrics(options, prepared, members, left_out, bundle)
     metrics["seconds"] = round(time.monotonic() - began, 1)
@@ -100,19 +100,18 @@ def licence_of(corpora: Sequence[Corpus]) -> str:
     return "; ".join(dict.fromkeys(licences))
 
 
-def _usual_distance(bundle: ProfiledBundle, prepared: Prepared) -> tuple[float, float]:
+def _usual_distance(
+    members: Sequence[Fitted], prepared: Prepared
+) -> tuple[float, float]:
     found = []
     rng = np.random.default_rng(0)
-    place = bundle.own
-    members = bundle.modules()
-    networks = [Fitted(member, place, []) for member in members]
     for corpus in prepared.corpora:
         rows = prepared.of([corpus.name])
         rows = rng.permutation(rows)[:USUAL_SEGMENTS]
         for rendering in RENDERED.values():
             distances = [
-                distance_from_training(fitted, prepared.bank, rows, rendering)
-                for fitted in networks
+                distance_from_training(member, prepared.bank, rows, rendering)
+                for member in members
             ]
             found.append(np.mean(distances, axis=0))
     every = np.concatenate(found)

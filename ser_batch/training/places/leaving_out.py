@@ -108,7 +108,7 @@ def _pooled(
     place = Statistics(place.mean[None], place.variance[None])
     count = bank.count[torch.from_numpy(rows)]
     out = torch.zeros(len(rows), fitted.network.config.pooled_width)
-    order = torch.argsort(count)
+    order = torch.argsort(count.cpu())
     with torch.inference_mode():
         for at in order.split(TOGETHER):
             frames = _frames(bank, torch.from_numpy(rows)[at], rendering)
@@ -133,7 +133,8 @@ def functionals(bank: Bank, rows: np.ndarray, rendering: int) -> np.ndarray:
     """
     out = np.zeros((len(rows), 5 * (N_CEPSTRA + 3)), np.float32)
     transform = cepstral_transform(N_CEPSTRA).to(bank.features.device)
-    for at in torch.argsort(bank.count[torch.from_numpy(rows)]).split(TOGETHER):
+    order = torch.argsort(bank.count[torch.from_numpy(rows)].cpu())
+    for at in order.split(TOGETHER):
         own = torch.from_numpy(rows)[at]
         frames, count = _frames(bank, own, rendering), bank.count[own]
         values = torch.cat([frames[..., :N_MELS] @ transform, frames[..., N_MELS:]], -1)

@@ -34,7 +34,7 @@ first run; a single file gets what was normal in training.
 {bundle.licence[:1].upper()}{bundle.licence[1:]}.
 
 Where a corpus knows only one of neutral and calm, its clips leave open which of the two
-they are. BAVED knows arousal alone, and teaches nothing else.
+they are. Clips whose labels are levels (low, medium, high) teach arousal alone.
 
 ## What it reaches on corpora that it has never heard
 
@@ -44,10 +44,9 @@ they are. BAVED knows arousal alone, and teaches nothing else.
 
 The speakers of these corpora act, in few sentences and few languages. What people do on
 the telephone is weaker, mixed, and shaped by age, language and line: expect less than the
-figures above, and compare averages of many calls rather than single segments. Of four
-labels on a language that it has not heard, about half is right: ranking calls by anger or
-arousal holds better than any single label. Try it on labelled segments of your own
-(`ser evaluate {bundle.name} csv=FILE`). `out_of_domain` tells music, noise and strange
+figures above, and compare averages of many calls rather than single segments. Ranking
+calls by anger or arousal carries over better than any single label. Try it on labelled
+segments of your own (`ser evaluate {bundle.name} csv=FILE`). `out_of_domain` tells music, noise and strange
 lines from speech like that of training; it does not tell right labels from wrong ones.
 One emotion per segment is the model's view, not a fact about a person.
 

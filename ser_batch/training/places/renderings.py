@@ -37,17 +37,19 @@ class Rendering:
     """Whether noises are recordings, where some were given."""
 
 
-_EDGES = {"low_hz": (200.0, 400.0), "high_hz": (3000.0, 3600.0)}
-_LINE = {"low_hz": (300.0, 300.0), "coloured_line": False}
+_LOW, _HIGH = (200.0, 400.0), (3000.0, 3600.0)
+_300 = (300.0, 300.0)
 RENDERINGS = (
     Rendering("clean", None),
     Rendering("studio", (20, 40), (0, 1.5)),
     Rendering("room", (18, 38), (0, 1.5), in_room=True),
-    Rendering("telephone, white noise", (11, 19), **_LINE),  # type: ignore[arg-type]
-    Rendering("telephone, pink noise", (10, 19), (0.8, 1.2), **_LINE),  # type: ignore[arg-type]
-    Rendering("telephone, any noise", (9, 30), (-0.3, 1.8), **_EDGES),  # type: ignore[arg-type]
-    Rendering("telephone, surroundings", (8, 25), (0, 1), environment=True, **_EDGES),  # type: ignore[arg-type]
-    Rendering("telephone, quiet", (22, 42), (0, 1), **_EDGES),  # type: ignore[arg-type]
+    Rendering("telephone, white noise", (11, 19), (0, 0), _300, coloured_line=False),
+    Rendering("telephone, pink noise", (10, 19), (0.8, 1.2), _300, coloured_line=False),
+    Rendering("telephone, any noise", (9, 30), (-0.3, 1.8), _LOW, _HIGH),
+    Rendering(
+        "telephone, surroundings", (8, 25), (0, 1), _LOW, _HIGH, environment=True
+    ),
+    Rendering("telephone, quiet", (22, 42), (0, 1), _LOW, _HIGH),
 )
 CLEAN, TELEPHONE = (0, 1, 2), (3, 4, 5, 6, 7)
 TAIL = 4000

@@ -20,7 +20,8 @@ from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES
 from ser_batch.speech.vad import SAMPLE_RATE as VAD_RATE
 from ser_batch.training.corpora.clips import Clip, Corpus
-from ser_batch.training.corpora.labels import AROUSAL, LEVELS, meanings
+from ser_batch.training.corpora.labels import AROUSAL, meanings
+from ser_batch.training.data.utterances import excerpt
 
 Progress = Callable[[Sequence[Clip]], Iterator[Clip]]
 
@@ -93,7 +94,8 @@ def cut_corpora(corpora: Sequence[Corpus], progress: Progress = iter) -> Segment
         errors: dict[Clip, str] = {}
         for clip in progress(corpus.clips):
             try:
-                waveform = _waveform(clip)
+                with clip.file() as path:
+                    waveform = excerpt(read_mono(path, SAMPLE_RATE), SAMPLE_RATE, clip)
             except (AudioError, OSError) as error:
                 errors[clip] = str(error)
                 continue
@@ -123,24 +125,6 @@ def cut_corpora(corpora: Sequence[Corpus], progress: Progress = iter) -> Segment
     waveforms = [waveform for clip in clips for waveform in cut[clip]]
     of_clip = [i for i, clip in enumerate(clips) for _ in cut[clip]]
     return Segments(clips, waveforms, np.array(of_clip), notes, digest.hexdigest())
-
-
-def known_labels(corpora: Sequence[Corpus], common: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the common labels that occur."""
-    present = {clip.label for corpus in corpora for clip in corpus.clips}
-    return tuple(label for label in common if label in present and label not in LEVELS)
-
-
-def _waveform(clip: Clip) -> Float32[np.ndarray, " samples"]:
-    with clip.file() as path:
-        waveform = read_mono(path, SAMPLE_RATE)
-    end = len(waveform)
-    if clip.end_s is not None:
-        end = sample_index(clip.end_s, SAMPLE_RATE)
-    part = waveform[sample_index(clip.start_s, SAMPLE_RATE) : end]
-    if not len(part):
-        raise AudioError(f"ends before {clip.start_s:g} s")
-    return part
 
 
 def _cut(waveform: np.ndarray, vad: SileroVad) -> Iterator[np.ndarray]:
