@@ -123,7 +123,9 @@ def run(
         engine = engine or _processes(config, scorer, len(tasks))
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
         with _committing(writer, journal):
-            scorer, drawn = _profiled(scorer, writer, tasks, job, engine, stop)
+            scorer, drawn = _profiled(
+                scorer, writer, tasks, job, engine, stop, lambda: on_progress(progress)
+            )
             left = without(tasks, drawn)
             outcomes = chain(drawn, engine.decode(left, job, stop))
             for finished in finished_recordings(outcomes, job, scorer):
@@ -147,6 +149,7 @@ def _profiled(
     job: Job,
     engine: Engine,
     stop: threading.Event,
+    on_tick: Callable[[], None],
 ) -> tuple[Scorer, list[Outcome]]:
     """Return a scorer that knows the place, and what was decoded to get to know it.
 
@@ -166,7 +169,7 @@ def _profiled(
     profile: Profile | None = writer.profile()
     drawn: list[Outcome] = []
     if profile is None and not writer.known and tasks:
-        profile, drawn = draw_profile(tasks, job, engine, scorer, stop)
+        profile, drawn = draw_profile(tasks, job, engine, scorer, stop, on_tick)
         if profile is not None and not profile.roles:
             # Without any speech there is nothing to know yet: the next run draws.
             profile = None

@@ -189,6 +189,17 @@ def test_a_run_that_is_stopped_and_goes_on_gives_the_rows_of_one_run(many, tmp_p
     assert_same_rows(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_progress_is_told_while_the_profile_is_being_drawn(many, tmp_path, profiled_bundle):
+    out, told = tmp_path / "out", []
+
+    def on_progress(progress):
+        told.append(read_manifest(out).identity.profile_id)
+
+    run([str(many)], out, config(profiled_bundle), threading.Event(), on_progress)
+    assert "" in told  # before there was a profile
+    assert told[-1] == profile_of(out).profile_id
+
+
 def test_a_profile_made_by_hand_gives_the_rows_of_one_that_was_drawn(many, tmp_path, profiled_bundle):
     analyzed(many, tmp_path / "drawn", config(profiled_bundle))
     made = ser("profile", many, "--out", tmp_path / "p.json", "--bundle", profiled_bundle, "--device", "cpu")

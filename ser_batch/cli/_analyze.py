@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
+from ser_batch.cli._options import Inputs, MetadataFile, NamePattern, Sidecars
 from ser_batch.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -19,14 +19,7 @@ _RUN, _SCORE, _SPEECH = "Run", "What is scored", "Audio and speech"
 
 
 def command(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Files, folders, globs, or @list.txt.",
-            show_default=False,
-        ),
-    ],
+    inputs: Inputs,
     out: Annotated[
         Path,
         typer.Option(

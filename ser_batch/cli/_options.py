@@ -7,6 +7,14 @@ import typer
 
 _KNOWN = "What is known of the calls"
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, globs, or @list.txt.",
+        show_default=False,
+    ),
+]
 MetadataFile = Annotated[
     Path | None,
     typer.Option(

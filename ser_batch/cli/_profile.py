@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ser_batch.cli._options import Inputs
 from ser_batch.errors import ExitCode
 
 
@@ -27,14 +28,7 @@ app = typer.Typer(
 
 @app.command("make")
 def make_command(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Files, folders, globs, or @list.txt.",
-            show_default=False,
-        ),
-    ],
+    inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON file to write.")],
     config: Annotated[
         Path | None,

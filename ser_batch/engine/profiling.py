@@ -1,7 +1,7 @@
 """The profile of a place, drawn from a sample of its recordings before the first row."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ser_batch.emotion.profile import Profile
 from ser_batch.emotion.scorer import Scorer, Waveform
@@ -24,18 +24,23 @@ def draw_profile(
     engine: Engine,
     scorer: Scorer,
     stop: threading.Event,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> tuple[Profile | None, list[Outcome]]:
     """Decode a sample of recordings, and make a profile of the speech in it.
 
     Which recordings are drawn depends on their content alone. They need not be decoded
-    again: their outcomes are returned, and their waveforms wait.
+    again: their outcomes are returned, and their waveforms wait. `on_tick` is called at
+    least about once a second.
 
     Returns:
         The profile, or None where `stop` was set meanwhile; the outcomes of the sample.
     """
     sample = sample_of(tasks, job.source)
-    decoded = engine.decode(sample, job, stop)
-    outcomes = [outcome for outcome in decoded if not isinstance(outcome, Tick)]
+    outcomes = []
+    for outcome in engine.decode(sample, job, stop):
+        on_tick()
+        if not isinstance(outcome, Tick):
+            outcomes.append(outcome)
     if stop.is_set():
         return None, outcomes
     return scorer.profile_of(speech_of(outcomes, job, scorer.sample_rate)), outcomes
