@@ -133,6 +133,15 @@ def test_blocks_are_bounded_and_in_order(tmp_path, call):
     np.testing.assert_allclose(np.concatenate(blocks, axis=1), long, atol=1e-4)
 
 
+@pytest.mark.parametrize("left", [5, 10, 14, 18])
+def test_the_last_samples_are_the_same_where_a_block_ends_just_before_them(tmp_path, call, monkeypatch, left):
+    path = encode(tmp_path / "opus.ogg", call[:, : 8000 * 4 + left])
+    whole, *_ = decode(path)
+    for seconds in (1, 2):
+        monkeypatch.setattr("ser_batch.audio.decoders.BLOCK_S", seconds)
+        assert np.array_equal(decode(path)[0], whole)
+
+
 @given(st.sampled_from([8000, 11025, 22050, 44100, 48000]), st.sampled_from([8000, 16000]), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_resampling_in_blocks_equals_resampling_at_once(from_rate, to_rate, seed):

@@ -83,7 +83,11 @@ class SoundfileDecoder(Closing):
         size, position = block_samples(self.sample_rate, self.channels), 0
         broken = False
         while not broken:
-            buffer = np.empty((size, self.channels), np.float32)
+            # libsndfile gets the last samples of Opus wrong where they are read alone:
+            # the last two blocks are halves.
+            left = self._file.frames - position
+            n = (left + 1) // 2 if size < left < 2 * size else size
+            buffer = np.empty((n, self.channels), np.float32)
             try:
                 block = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
