@@ -12,7 +12,7 @@ from ser_batch.emotion.network import CnnBiLstm, ConvConfig, NetworkConfig
 from ser_batch.emotion.place import N_STATISTICS
 from ser_batch.emotion.profiled_bundle import OWN_MEAN, OWN_VARIANCE, ProfiledBundle
 from ser_batch.emotion.profiled_network import ProfiledNetwork, ProfiledNetworkConfig
-from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.corpora.labels import LABELS, aroused_shares
 
 
 def write_tiny_bundle(folder: Path) -> Path:
@@ -36,6 +36,6 @@ def write_profiled_bundle(folder: Path, seed: int = 0) -> Path:
         torch.nn.init.normal_(member.heads.weight)  # so that the place matters
         weights |= {f"members.{number}.{name}": t for name, t in member.state_dict().items()}
     calibration = Calibration(1.0, 0.15, (1.0, 4.0))
-    bundle = ProfiledBundle("tiny-profiled", LABELS, config, calibration, "for tests", weights)
+    bundle = ProfiledBundle("tiny-profiled", LABELS, config, aroused_shares(LABELS), calibration, "for tests", weights)
     save_bundle(folder, bundle, {"test": {}}, "# tiny\n")
     return folder

@@ -222,9 +222,13 @@ def test_corpora_left_out_are_tried_and_their_figures_go_into_the_card(two, tmp_
     for own in figures["corpora"]["emovo"].values():
         assert own["network"]["clips"] == own["functionals"]["clips"] == 8
         assert 0 <= own["network"]["uar"] <= 1
-    assert 0 < figures["abstain_below"] < 1
+    assert 0 < figures["calibration"]["abstain_below"] < 1
+    for said in figures["answers"]["emovo"].values():
+        assert sum(said) == pytest.approx(1, abs=1e-3)
     train_on_places(options(two, out), lambda text: None)
-    assert load_bundle(str(out)).calibration.abstain_below == figures["abstain_below"]
+    calibration = load_bundle(str(out)).calibration
+    assert calibration.abstain_below == figures["calibration"]["abstain_below"]
+    assert calibration.temperature == figures["calibration"]["temperature"]
     assert "| emovo | clean, balanced |" in (out / "README.md").read_text()
     with pytest.raises(UsageError, match="there is no corpus tess here"):
         leave_corpora_out(options(two, tmp_path / "y"), [["tess"]], lambda text: None)

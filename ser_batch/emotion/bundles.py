@@ -162,7 +162,10 @@ def _bundle_from(
     if config["frontend"] != FRONTEND:
         raise ValueError(f"its front end is {config['frontend']}, ours {FRONTEND}")
     shape = from_plain(ProfiledNetworkConfig, config["network"], "network")
-    return ProfiledBundle(network=shape, **common)
+    aroused = tuple(config["aroused"])
+    if len(aroused) != len(common["labels"]):
+        raise ValueError("`aroused` must have a number for each label")
+    return ProfiledBundle(network=shape, aroused=aroused, **common)
 
 
 def _calibration(values: dict[str, Any]) -> Calibration:
@@ -187,7 +190,7 @@ def save_bundle(
     if isinstance(bundle, Bundle):
         kind = {"features": to_plain(bundle.features)}
     else:
-        kind = {"frontend": FRONTEND}
+        kind = {"frontend": FRONTEND, "aroused": bundle.aroused}
     config = {
         "format": FORMAT,
         "name": bundle.name,
@@ -216,10 +219,9 @@ def save_bundle(
 
 def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
     """`NAME@fingerprint`; two bundles with one id give the same probabilities."""
-    kind = "frontend" if "frontend" in config else "features"
-    shaping = [config[key] for key in ("labels", kind, "network", "sha256")] + [
-        calibration
-    ]
+    kinds = ("frontend", "aroused") if "frontend" in config else ("features",)
+    shaping = [config[key] for key in ("labels", *kinds, "network", "sha256")]
+    shaping.append(calibration)
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     return f"{config['name']}@{digest[:12]}"
 

@@ -18,6 +18,8 @@ class ProfiledBundle:
     name: str
     labels: tuple[str, ...]
     network: ProfiledNetworkConfig
+    aroused: tuple[float, ...]
+    """Of each label, how aroused it is: 0 or 1, or between where it may be either."""
     calibration: Calibration
     licence: str
     weights: dict[str, Tensor] = field(repr=False)

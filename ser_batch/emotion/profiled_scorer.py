@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ser_batch.emotion.batch_scorer import BatchScorer, Scores
 from ser_batch.emotion.batches import PendingSegment, SegmentBatch, padded
+from ser_batch.emotion.calibration import log_probabilities
 from ser_batch.emotion.devices import memory_of, resolve_device
 from ser_batch.emotion.frontend import SAMPLE_RATE, Frontend
 from ser_batch.emotion.place import (
@@ -51,6 +52,7 @@ class ProfiledScorer(BatchScorer):
         self.device = resolve_device(device)
         with memory_of(self.device):
             self._frontend = Frontend().to(self.device)
+            self._aroused = torch.tensor(bundle.aroused, device=self.device)
             self._members = [m.to(self.device) for m in bundle.modules()]
             self._own = Statistics(
                 bundle.own.mean.to(self.device), bundle.own.variance.to(self.device)
@@ -114,9 +116,11 @@ class ProfiledScorer(BatchScorer):
             pooled = member.pooled(cepstra, side, count)
             place = self._rows([pooled for _, pooled in self._places], places, i)
             outputs = member.outputs(pooled, place)
-            logits = outputs[:, :n_labels]
-            probabilities.append(self.bundle.calibration.probabilities(logits))
             arousal.append(outputs[:, n_labels].sigmoid())
+            logits = log_probabilities(
+                outputs[:, :n_labels], arousal[-1], self._aroused
+            )
+            probabilities.append(self.bundle.calibration.probabilities(logits))
             distance.append(_distance(pooled, member))
         return Scores(
             torch.stack(probabilities).mean(0).cpu(),

@@ -27,6 +27,16 @@ SYNONYMS = {
 """What others call them."""
 
 
+def aroused_shares(labels: Sequence[str]) -> tuple[float, ...]:
+    """Return how aroused each label is, 0 to 1; a half where it may be either.
+
+    >>> aroused_shares(["calm", "angry", "disgust", "bored"])
+    (0.0, 1.0, 0.5, 0.5)
+    """
+    found = (AROUSAL.get(label) for label in labels)
+    return tuple(0.5 if share is None else share for share in found)
+
+
 def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
     """The common labels that a clip may have, if a corpus that knows `labels` gives it `label`.
 

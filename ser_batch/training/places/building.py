@@ -16,6 +16,7 @@ from ser_batch.emotion.place import Statistics
 from ser_batch.emotion.profiled_bundle import OWN_MEAN, OWN_VARIANCE, ProfiledBundle
 from ser_batch.emotion.profiled_network import megaflops_per_s
 from ser_batch.training.corpora.clips import Corpus
+from ser_batch.training.corpora.labels import aroused_shares
 from ser_batch.training.fit.building import training_versions
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import RENDERED, distance_from_training
@@ -59,7 +60,7 @@ def train_on_places(
         )
         say(f"{name}: loss {members[-1].losses[-1]:.3f}")
     left_out = _left_out(options.out)
-    calibration = Calibration(1.0, left_out.get("abstain_below", 0.0), None)
+    calibration = Calibration(**left_out.get("calibration", {}))
     bundle = _bundle(options, prepared, members, calibration)
     usual = _usual_distance(members, prepared)
     bundle = replace(bundle, calibration=replace(calibration, usual_distance=usual))
@@ -84,7 +85,8 @@ def _bundle(
     usual: Statistics = members[0].usual
     weights |= {OWN_MEAN: usual.mean.cpu(), OWN_VARIANCE: usual.variance.cpu()}
     return ProfiledBundle(
-        options.out.name, prepared.labels, options.recipe.network, calibration,
+        options.out.name, prepared.labels, options.recipe.network,
+        aroused_shares(prepared.labels), calibration,
         licence_of(prepared.corpora), weights,
     )  # fmt: skip
 

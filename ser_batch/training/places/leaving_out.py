@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ser_batch.emotion.calibration import log_probabilities
 from ser_batch.emotion.frontend import N_MELS, PITCH, VOICING
 from ser_batch.emotion.place import (
     N_CEPSTRA,
@@ -19,7 +21,7 @@ from ser_batch.emotion.place import (
     share_of_place,
     statistics_of,
 )
-from ser_batch.training.evaluation.metrics import calibration_error
+from ser_batch.training.evaluation.metrics import calibration_error, reliability
 from ser_batch.training.places.bank import Bank
 from ser_batch.training.places.fitting import Fitted
 
@@ -66,14 +68,15 @@ class LeftOut:
         return total / np.bincount(self.clip, self.seconds, len(self.label))[:, None]
 
 
-def network_outputs(
+def network_answers(
     fitted: Fitted,
     bank: Bank,
     left_out: LeftOut,
     rendering: int,
     sample: np.ndarray,
-) -> Float[np.ndarray, "segments outputs"]:
-    """Return probabilities of labels, then of arousal, of every segment.
+    aroused: Float[Tensor, " labels"],
+) -> tuple[Float[Tensor, "segments labels"], Float[Tensor, " segments"]]:
+    """Return logits of labels, not yet calibrated, and the arousal of every segment.
 
     The place is told as `ser analyze` tells it, from the segments `sample`.
     """
@@ -87,9 +90,10 @@ def network_outputs(
     with torch.inference_mode():
         told = network.own_place.towards(told, share)
         outputs = network.outputs(pooled, told)
+        outputs = outputs.cpu()
         n = network.n_labels
-        found = torch.cat([outputs[:, :n].softmax(1), outputs[:, n:].sigmoid()], 1)
-    return found.cpu().numpy()
+        arousal = outputs[:, n].sigmoid()
+        return log_probabilities(outputs[:, :n], arousal, aroused), arousal
 
 
 def distance_from_training(
@@ -180,8 +184,8 @@ def four_label_figures(
     arousal: Float[np.ndarray, " clips"] | None,
     truth: Sequence[str],
     labels: Sequence[str],
-) -> dict[str, float]:
-    """Return UAR of four labels, AUC of anger and of arousal, and ECE.
+) -> dict[str, Any]:
+    """Return UAR of four labels, AUC of anger and of arousal, ECE and reliability.
 
     Only clips of those labels count. The AUC of arousal is that of happy and angry
     against neutral and sad.
@@ -198,10 +202,11 @@ def four_label_figures(
     own = named[counts]
     right = np.array(FOUR)[four.argmax(1)] == own
     present = [label for label in FOUR if (own == label).any()]
-    figures = {
+    figures: dict[str, Any] = {
         "clips": int(counts.sum()),
         "uar": float(np.mean([right[own == label].mean() for label in present])),
         "ece": calibration_error(right, four.max(1)),
+        "reliability": reliability(right, four.max(1)),
     }
     angry, aroused = own == "angry", np.isin(own, ("angry", "happy"))
     if 0 < angry.sum() < len(own):

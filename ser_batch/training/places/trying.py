@@ -1,14 +1,20 @@
 """The recipe tried on corpora that it has not heard. Read `leave_corpora_out` first."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from ser_batch.config.structuring import to_plain
+from ser_batch.emotion.calibration import Calibration, fit_calibration
 from ser_batch.emotion.frontend import SAMPLE_RATE
 from ser_batch.errors import CorpusError, UsageError
+from ser_batch.training.corpora.labels import aroused_shares
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import (
     FOUR,
@@ -17,7 +23,7 @@ from ser_batch.training.places.leaving_out import (
     baseline,
     four_label_figures,
     functionals,
-    network_outputs,
+    network_answers,
     standardised,
 )
 from ser_batch.training.places.preparing import (
@@ -32,6 +38,30 @@ from ser_batch.version import __version__
 LEFT_OUT = "left_out.json"
 COVERAGE = 0.8
 """The share of clips of unheard corpora on which the model does not abstain."""
+FITTED_SEGMENTS = 500
+"""Of each corpus left out, in each condition, for the calibration."""
+CONDITIONS = {
+    f"{heard}, {place}": (rendering, place == "neutral")
+    for heard, rendering in RENDERED.items()
+    for place in ("balanced", "neutral")
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a network and a regression say of a corpus that neither has heard."""
+
+    left_out: LeftOut
+    right: Bool[Tensor, "segments labels"]
+    network: dict[str, tuple[Tensor, Tensor]]
+    """By condition, the logits of labels and the arousal of each segment."""
+    functionals: dict[str, Float[np.ndarray, "segments labels"]]
+    """By condition, the regression's probabilities."""
+
+    def probabilities(self, condition: str, calibration: Calibration) -> np.ndarray:
+        """Return the network's probabilities for each clip, (clips, labels)."""
+        logits, _ = self.network[condition]
+        return self.left_out.by_clip(calibration.probabilities(logits).numpy())
 
 
 def leave_corpora_out(
@@ -68,8 +98,7 @@ def leave_corpora_out(
                 f"{name} has fewer than two of the labels {', '.join(FOUR)}: it cannot "
                 "be tested on"
             )
-    work, corpora = work_folder(options.out), {}
-    confidence: list[np.ndarray] = []
+    work, tried = work_folder(options.out), {}
     for group in groups:
         use = prepared.of(group, inside=False)
         if not len(use):
@@ -78,9 +107,13 @@ def leave_corpora_out(
         network = fitted(prepared, use, options, options.seed, work, title)
         model = _baseline(prepared, use)
         for name in group:
-            corpora[name], sure = _tried(prepared, network, model, name)
-            confidence.append(sure)
-            say(f"{name}: {_sentence(corpora[name])}")
+            tried[name] = _tried(prepared, network, model, name)
+    calibration = _calibration(tried.values())
+    corpora = {}
+    for name, own in tried.items():
+        others = [other for other in tried.values() if other is not own]
+        corpora[name] = _figures(own, _calibration(others), prepared.labels)
+        say(f"{name}: {_sentence(corpora[name])}")
     result = {
         "ser_version": __version__,
         "recipe": options.recipe_name,
@@ -89,9 +122,14 @@ def leave_corpora_out(
         "trained_on": names,
         "groups": [list(group) for group in groups],
         "segments": prepared.segments.fingerprint,
-        "abstain_below": round(
-            float(np.quantile(np.concatenate(confidence), 1 - COVERAGE)), 3
-        ),
+        "calibration": {
+            "temperature": calibration.temperature,
+            "abstain_below": calibration.abstain_below,
+        },
+        "answers": {
+            name: _answers(own, calibration, prepared.labels)
+            for name, own in tried.items()
+        },
         "corpora": corpora,
         "mean": _means(corpora),
     }
@@ -105,36 +143,63 @@ def leave_corpora_out(
     return result
 
 
-def _tried(
-    prepared: Prepared, fitted: Fitted, model: Any, name: str
-) -> tuple[dict[str, Any], np.ndarray]:
+def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
     left_out = _as_folder(prepared, name)
-    n = len(prepared.labels)
-    figures: dict[str, Any] = {}
-    confidence = np.zeros(0)
-    for condition, rendering in RENDERED.items():
+    aroused = torch.tensor(aroused_shares(prepared.labels))
+    network, functional = {}, {}
+    for condition, (rendering, mostly_neutral) in CONDITIONS.items():
+        sample = left_out.place(np.random.default_rng(0), mostly_neutral)
+        network[condition] = network_answers(
+            fitted, prepared.bank, left_out, rendering, sample, aroused
+        )
         described = functionals(prepared.bank, left_out.rows, rendering)
-        for place in ("balanced", "neutral"):
-            rng = np.random.default_rng(0)
-            sample = left_out.place(rng, place == "neutral")
-            outputs = network_outputs(
-                fitted, prepared.bank, left_out, rendering, sample
-            )
-            said = left_out.by_clip(outputs)
-            regressed = np.zeros((len(left_out.rows), n))
-            regressed[:, model.classes_] = model.predict_proba(
-                standardised(described, described[sample])
-            )
-            figures[f"{condition}, {place}"] = {
-                "network": four_label_figures(
-                    said[:, :n], said[:, n], left_out.label, prepared.labels
-                ),
-                "functionals": four_label_figures(
-                    left_out.by_clip(regressed), None, left_out.label, prepared.labels
-                ),
-            }
-            confidence = np.concatenate([confidence, said[:, :n].max(1)])
-    return figures, confidence
+        told = standardised(described, described[sample])
+        regressed = np.zeros((len(left_out.rows), len(prepared.labels)))
+        regressed[:, model.classes_] = model.predict_proba(told)
+        functional[condition] = regressed
+    right = prepared.data.right[torch.from_numpy(left_out.rows)]
+    return Tried(left_out, right, network, functional)
+
+
+def _calibration(tried: Collection[Tried]) -> Calibration:
+    """Return what fits best what was said of these corpora, each counting alike."""
+    if not tried:
+        return Calibration()
+    logits, right = [], []
+    for own in tried:
+        rows = np.random.default_rng(0).permutation(len(own.right))[:FITTED_SEGMENTS]
+        for said, _ in own.network.values():
+            logits.append(said[torch.from_numpy(rows)])
+            right.append(own.right[torch.from_numpy(rows)])
+    return fit_calibration(torch.cat(logits), torch.cat(right), COVERAGE)
+
+
+def _figures(
+    tried: Tried, calibration: Calibration, labels: Sequence[str]
+) -> dict[str, Any]:
+    left_out, figures = tried.left_out, {}
+    for condition, (_, arousal) in tried.network.items():
+        aroused = left_out.by_clip(arousal[:, None].numpy())[:, 0]
+        said = tried.probabilities(condition, calibration)
+        regressed = left_out.by_clip(tried.functionals[condition])
+        figures[condition] = {
+            "network": four_label_figures(said, aroused, left_out.label, labels),
+            "functionals": four_label_figures(regressed, None, left_out.label, labels),
+        }
+    return figures
+
+
+def _answers(
+    tried: Tried, calibration: Calibration, labels: Sequence[str]
+) -> dict[str, list[float]]:
+    """Return, by true label, the mean probability of every label, over all conditions."""
+    said = np.mean([tried.probabilities(c, calibration) for c in tried.network], axis=0)
+    truth = np.array(tried.left_out.label)
+    return {
+        label: [round(float(p), 4) for p in said[truth == label].mean(0)]
+        for label in labels
+        if (truth == label).any()
+    }
 
 
 def _as_folder(prepared: Prepared, name: str) -> LeftOut:
@@ -181,8 +246,8 @@ def _means(corpora: Mapping[str, Any]) -> dict[str, Any]:
                         ]
                     )
                 )
-                for figure in figures
-                if figure != "clips"
+                for figure, value in figures.items()
+                if isinstance(value, float)
             }
             for model, figures in models.items()
         }
