@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ser_batch.emotion.bundles import load_bundle, shipped_bundles
-from ser_batch.emotion.calibration import Calibration, fit_calibration
+from ser_batch.emotion.calibration import Calibration, fit_calibration, log_probabilities
 from ser_batch.errors import BundleError
-from ser_batch.training.corpora.labels import LABELS
+from ser_batch.training.corpora.labels import LABELS, aroused_shares
 
 
 @pytest.fixture
@@ -115,6 +117,22 @@ def test_answers_that_are_all_right_do_not_make_a_boaster():
     calibration = fit_calibration(right * 5.0 + torch.randn(200, 4), right, 0.8)
     assert calibration.temperature >= 0.25
     assert calibration.abstain_below < 1.0
+
+
+@given(st.integers(0, 999), st.floats(0.01, 0.99))
+def test_probabilities_say_of_arousal_what_the_network_does(seed, arousal):
+    torch.manual_seed(seed)
+    logits = torch.randn(3, len(LABELS)) * 2
+    aroused = torch.tensor(aroused_shares(LABELS))
+    certain = torch.isin(aroused, torch.tensor([0.0, 1.0]))
+    said = log_probabilities(logits, torch.full((3,), arousal), aroused).softmax(-1)
+    p = logits.softmax(-1)
+    assert torch.allclose(said.sum(-1), torch.ones(3), atol=1e-5)
+    high, low = (certain & (aroused == level) for level in (1, 0))
+    expected = p @ aroused
+    assert torch.allclose(said[:, high], p[:, high] * (arousal / expected)[:, None], atol=1e-5)
+    rest = (1 - arousal) / (1 - expected)
+    assert torch.allclose(said[:, low], p[:, low] * rest[:, None], atol=1e-5)
 
 
 def test_calibration_keeps_the_order_of_labels():

@@ -1,12 +1,15 @@
 """Logits to probabilities that mean what they say, by temperature scaling (Guo et al., ICML 2017)."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+Answers = Mapping[str, Mapping[str, Sequence[float]]]
+"""By corpus and true label, the mean probability of every label."""
 LOWEST, HIGHEST = 0.25, 10.0
 """Of temperatures."""
 
@@ -15,11 +18,13 @@ LOWEST, HIGHEST = 0.25, 10.0
 class Calibration:
     """`temperature` divides the logits; segments less sure than `abstain_below` get no
     label. `usual_distance` are the median and the 99th percentile of how far speech
-    like that of training lies from it (profiled networks)."""
+    like that of training lies from it (profiled networks). `answers` are what the model
+    said of corpora that were left out."""
 
     temperature: float = 1.0
     abstain_below: float = 0.0
     usual_distance: tuple[float, float] | None = None
+    answers: Answers = field(default_factory=dict)
 
     def out_of_domain(
         self, distance: Float[Tensor, " batch"]

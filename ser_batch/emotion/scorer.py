@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32
 
 from ser_batch.emotion.batches import Flush, PendingSegment
+from ser_batch.emotion.calibration import Answers
 from ser_batch.emotion.profile import Profile
 
 Waveform = Float32[np.ndarray, " samples"]
@@ -44,6 +45,8 @@ class Scorer(Protocol):
     licence: str
     abstain_below: float
     """The confidence below which the model gives no label."""
+    answers: Answers
+    """What it says of speech unlike that of its training; empty where it is not known."""
     device: torch.device
     takes_profile: bool
     """Whether it can be told what is normal where recordings come from."""

@@ -25,6 +25,7 @@ def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[st
             "id": scorer.model_id,
             "labels": scorer.labels,
             "licence": scorer.licence,
+            "answers": scorer.answers,
         },
         "config": config.to_dict(),
         "config_hash": config.hash(),

@@ -23,6 +23,11 @@ from ser_batch.reporting.figures.groups import (
     measures_of,
     share_names,
 )
+from ser_batch.reporting.figures.model_error import (
+    Interval,
+    error_notes,
+    true_shares,
+)
 from ser_batch.reporting.figures.notes import FAILURES, depth_notes, notes_on
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import read_timelines
@@ -79,6 +84,8 @@ class Report:
     top: list[Timeline]
     failures: list[dict[str, Any]]
     comparison: Comparison | None
+    true_shares: dict[str, Interval]
+    """What some shares may truly be, once the model's errors are allowed for."""
     notes: list[str] = field(default_factory=list)
 
     def shares(self) -> dict[str, float]:
@@ -170,6 +177,7 @@ def _sum_up(
         by_time.pop(
             None, None
         )  # recordings that vanished before anyone could look at them
+    shares = true_shares(total, labels, results.run_record)
     return Report(
         directory=str(results.directory),
         model_id=results.model_id,
@@ -194,9 +202,11 @@ def _sum_up(
         top=list(read_timelines(connection, results, top, options.role)),
         failures=rows_of(connection, failed, {"n": FAILURES}),
         comparison=comparison,
+        true_shares=shares,
         notes=[
             *notes_on(results, total, from_file, by_roles, options, compared),
             *depth_notes(connection, results),
+            *error_notes(shares, labels),
             *metadata.notes,
         ],
     )

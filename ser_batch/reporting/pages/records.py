@@ -105,6 +105,10 @@ def to_dict(report: Report) -> dict[str, Any]:
             for m in report.measures.values()
         },
         "total": _figures(report.total),
+        "true_shares": {
+            name: {"low": low, "high": high}
+            for name, (low, high) in report.true_shares.items()
+        },
         "comparison": comparison
         and {
             "against": comparison.against,

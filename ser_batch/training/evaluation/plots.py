@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 WIDTH_INCHES = 7.0
+FEW_CLIPS = 10
+"""Fewer in a bin of confidence say nothing of it."""
 
 
 def draw_training(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -106,6 +108,27 @@ def draw_evaluation(
         )
         curve.set(xlabel="coverage", ylabel="accuracy", ylim=(0, 1))
         curve.set_title("when abstaining", fontsize="small")
+
+
+def draw_reliability(path: Path, left_out: Mapping[str, Any]) -> None:
+    """Accuracy by confidence on corpora that were left out, a line for each; as recorded
+    and by telephone."""
+    conditions = ("clean, neutral", "telephone, neutral")
+    with _figure(path, 1, len(conditions), height=3.4) as axes:
+        for axis, condition in zip(axes, conditions, strict=True):
+            axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+            for name, figures in left_out["corpora"].items():
+                own = figures[condition]["network"]
+                rows = [r for r in own["reliability"] if r["clips"] >= FEW_CLIPS]
+                axis.plot(
+                    [row["confidence"] for row in rows],
+                    [row["accuracy"] for row in rows],
+                    marker="o", markersize=3, linewidth=1,
+                    label=f"{name}: ECE {own['ece']:.2f}",
+                )  # fmt: skip
+            axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0.2, 1), ylim=(0, 1))
+            axis.set_title(f"{condition} place", fontsize="small")
+            axis.legend(fontsize="x-small", loc="upper left")
 
 
 @contextmanager

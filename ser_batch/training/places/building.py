@@ -17,10 +17,15 @@ from ser_batch.emotion.profiled_bundle import OWN_MEAN, OWN_VARIANCE, ProfiledBu
 from ser_batch.emotion.profiled_network import megaflops_per_s
 from ser_batch.training.corpora.clips import Corpus
 from ser_batch.training.corpora.labels import aroused_shares
+from ser_batch.training.evaluation.plots import draw_reliability
 from ser_batch.training.fit.building import training_versions
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import RENDERED, distance_from_training
-from ser_batch.training.places.places_card import places_card_text, protocol_text
+from ser_batch.training.places.places_card import (
+    RELIABILITY,
+    places_card_text,
+    protocol_text,
+)
 from ser_batch.training.places.preparing import (
     PlacesOptions,
     Prepared,
@@ -60,13 +65,17 @@ def train_on_places(
         )
         say(f"{name}: loss {members[-1].losses[-1]:.3f}")
     left_out = _left_out(options.out)
-    calibration = Calibration(**left_out.get("calibration", {}))
+    calibration = Calibration(
+        **left_out.get("calibration", {}), answers=left_out.get("answers", {})
+    )
     bundle = _bundle(options, prepared, members, calibration)
     usual = _usual_distance(members, prepared)
     bundle = replace(bundle, calibration=replace(calibration, usual_distance=usual))
     metrics = _metrics(options, prepared, members, left_out, bundle)
     metrics["seconds"] = round(time.monotonic() - began, 1)
     save_bundle(options.out, bundle, metrics, places_card_text(metrics, bundle))
+    if left_out:
+        draw_reliability(options.out / RELIABILITY, left_out)
     shutil.rmtree(work, ignore_errors=True)
     return metrics | {"model_id": load_bundle(str(options.out)).model_id}
 

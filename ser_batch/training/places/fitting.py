@@ -113,7 +113,8 @@ class _Run:
             "clips": sorted({int(i) for i in own.clip[use]}),
         }
         self.network = ProfiledNetwork(recipe.network, data.right.shape[1]).to(device)
-        self.average = copy.deepcopy(self.network).eval()
+        # `to` lays the copied weights of the LSTM out in one piece, as cuDNN wants them.
+        self.average = copy.deepcopy(self.network).to(device).eval()
         plain = [p for p in self.network.parameters() if p.ndim < 2]
         matrices = [p for p in self.network.parameters() if p.ndim >= 2]
         self.optimizer = torch.optim.AdamW(

@@ -5,6 +5,8 @@ from typing import Any
 
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
 
+RELIABILITY = "reliability.png"
+
 
 def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     """Return the card as Markdown (Mitchell et al., Model Cards, 2019)."""
@@ -94,7 +96,12 @@ def _figures(metrics: Mapping[str, Any]) -> str:
             )
     return f"""{metrics["protocol"]}
 
-{chr(10).join(rows)}"""
+{chr(10).join(rows)}
+
+![Accuracy by confidence on each corpus left out]({RELIABILITY})
+
+Confidences are calibrated on corpora that were left out, those above on the others of
+them: what a confidence means differs from corpus to corpus, as the picture shows."""
 
 
 def protocol_text(left_out: Mapping[str, Any]) -> str:
@@ -108,7 +115,8 @@ def protocol_text(left_out: Mapping[str, Any]) -> str:
         "The recipe, trained without each of these groups of corpora in turn "
         f"({groups}), seed {left_out['seed']}. Four labels (calm counts as neutral; chance 25 %), one answer "
         "for each clip. A balanced place: the profile is drawn from the corpus as it is; "
-        "a neutral one: from clips of which 85 % are neutral. Telephone: 300 to 3400 Hz, "
+        "a neutral one: from clips of which 85 % are neutral. Arousal is the network's own "
+        "output. Telephone: 300 to 3400 Hz, "
         "mu-law, white noise at 11 to 19 dB. Functionals: a logistic regression on "
         "means, deviations and percentiles of the same features."
     )
