@@ -17,9 +17,12 @@ import torch
 import ser_batch
 from ser_batch.config.options import Config
 from ser_batch.emotion.features import feature_sums
+from ser_batch.emotion.loading import load_scorer
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.intervals import total_s
 from ser_batch.pipeline import run
+from ser_batch.sources.local import LocalSource
+from ser_batch.speech.waveforms import LocalWaveforms
 from tests.conftest import ROOT, ser, settle, tables, write_call
 from tests.tables import read_table
 
@@ -178,7 +181,7 @@ def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(tmp_path, tiny
     assert leaked > own + 3
 
 
-@pytest.mark.parametrize("roles", [[], ["agent", "customer"]])
+@pytest.mark.parametrize("roles", [[], ["customer"], ["agent"], ["agent", "customer"]])
 def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_path, tiny_bundle, call, roles):
     write_call(tmp_path / "in" / "x.wav", np.stack([call.sum(axis=0)] * 2))
     score = {"bundle": str(tiny_bundle), "roles": roles}
@@ -188,8 +191,55 @@ def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_pa
     assert rows["recordings"][0]["overtalk_s"] == 0
     assert "all 2 channels are the same: taken as one" in rows["recordings"][0]["notes"]
     assert {row["channel"] for row in rows["speech"]} == {0}
-    # With roles named, the agent's voice is in the mix: nobody may be scored.
-    assert bool(rows["segments"]) == (not roles)
+    # Where an agent is named, the agent's voice is in the mix: nobody may be scored.
+    assert bool(rows["segments"]) == ("agent" not in roles)
+
+
+@pytest.mark.parametrize("stage", ["read", "with_context", "score"])
+def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
+    calls, tmp_path, tiny_bundle, monkeypatch, stage
+):
+    settings = config(tiny_bundle)
+    scorer = load_scorer(str(tiny_bundle), "cpu")
+    found = LocalSource().find([str(calls / "billing")]).recordings
+    [of_one] = [recording.recording_id for recording in found if recording.path == "1001.wav"]
+    if stage == "read":
+        read = LocalWaveforms.read
+
+        def lost(self, recording_id, *args):
+            if recording_id == of_one:
+                raise FileNotFoundError("gone")
+            return read(self, recording_id, *args)
+
+        monkeypatch.setattr(LocalWaveforms, "read", lost)
+    elif stage == "with_context":
+        ready = scorer.with_context
+
+        def broken(segments, role):
+            if segments[0].key[0] == of_one:
+                raise ZeroDivisionError("gone")
+            return ready(segments, role)
+
+        monkeypatch.setattr(scorer, "with_context", broken)
+    else:
+        score = scorer.score
+
+        def nonsense(stream, batch_size):
+            for scored in score(stream, batch_size):
+                for row, (recording_id, _) in enumerate(getattr(scored, "keys", [])):
+                    if recording_id == of_one:
+                        scored.probabilities[row] = np.nan
+                yield scored
+
+        monkeypatch.setattr(scorer, "score", nonsense)
+    for _ in range(2):  # the next run tries again
+        progress = run([str(calls / "billing"), str(calls / "delivery")], tmp_path / "out", settings,
+                       threading.Event(), scorer=scorer)  # fmt: skip
+        rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
+        assert progress.pending == 0
+        assert rows["1001.wav"]["status"] == "failed"
+        assert rows["1001.wav"]["error_kind"] == "unexpected"
+        assert rows["2001.ogg"]["status"] == "done"
 
 
 def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):

@@ -1,6 +1,5 @@
 """One recording once all its segments are scored."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ser_batch.emotion.batches import PendingSegment
 from ser_batch.emotion.scorer import Scorer
+from ser_batch.errors import FailureKind
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Recording
 from ser_batch.speech.decoded import Channel, Decoded, Failed
@@ -87,22 +87,30 @@ class Assembly:
             for interval in channel.segments
         )
         self._scored: dict[int, ScoredSegment] = {}
+        self._error: Exception | None = None
 
     @property
     def n_left(self) -> int:
         """Segments that are still to be scored."""
         return len(self._segments) - len(self._scored)
 
-    def pending(self) -> Iterator[PendingSegment]:
-        """Yield the segments to score.
+    def pending(self) -> list[PendingSegment]:
+        """Return the segments to score; none where they cannot be made ready.
 
         The key of each is the recording's id and the segment's number.
         """
+        try:
+            return self._pending()
+        except Exception as error:
+            self._error = error
+            return []
+
+    def _pending(self) -> list[PendingSegment]:
         by_channel: dict[int, list[PendingSegment]] = {}
         for number, (interval, channel) in enumerate(self._segments):
             start = sample_index(interval.start_s, self._scorer.sample_rate)
             n = sample_index(interval.end_s, self._scorer.sample_rate) - start
-            read = partial(self._waveforms.read, self._recording_id, channel, start, n)
+            read = partial(self._read, channel, start, n)
             segment = PendingSegment((self._recording_id, number), n, read)
             by_channel.setdefault(channel, []).append(segment)
         ready = [
@@ -110,7 +118,16 @@ class Assembly:
             for channel, segments in by_channel.items()
             for segment in self._scorer.with_context(segments, self._role(channel))
         ]
-        yield from sorted(ready, key=lambda segment: segment.key[1])
+        return sorted(ready, key=lambda segment: segment.key[1])
+
+    def _read(self, channel: int, start: int, n: int) -> np.ndarray:
+        """Return samples. Other recordings wait in the same batch: an error is kept, and
+        silence stands for what cannot be read."""
+        try:
+            return self._waveforms.read(self._recording_id, channel, start, n)
+        except Exception as error:
+            self._error = error
+            return np.zeros(n, np.float32)
 
     def _role(self, channel: int) -> str | None:
         return self._decoded.channels[channel].role
@@ -125,6 +142,8 @@ class Assembly:
     ) -> None:
         """Take what the model says of segment `number`."""
         interval, channel = self._segments[number]
+        if not np.isfinite(probabilities).all():
+            self._error = ArithmeticError("the model gives no finite probabilities")
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         labels = self._scorer.labels
@@ -142,7 +161,18 @@ class Assembly:
         )
 
     def finish(self) -> Analysis:
-        """Return the whole recording, and remove its waveforms."""
+        """Return the whole recording, or its failure, and remove its waveforms."""
         self._waveforms.remove(self._recording_id)
+        if self._error is not None:
+            failed = Failed(
+                self._decoded.recording,
+                None,
+                None,
+                FailureKind.UNEXPECTED,
+                "scoring failed in an unexpected way, please report it; the next run "
+                "tries again",
+                repr(self._error),
+            )
+            return Analysis(failed, [])
         segments = [self._scored[number] for number in range(len(self._segments))]
         return Analysis(self._decoded, segments)

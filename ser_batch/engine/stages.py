@@ -62,9 +62,9 @@ class _Desk:
     def _begin(self, decoded: Decoded) -> Iterator[PendingSegment]:
         abstain_below = self._job.config.score.abstain_below
         assembly = Assembly(decoded, self._scorer, abstain_below, self._job.waveforms)
-        if assembly.n_left:
+        if segments := assembly.pending():
             self._waiting[decoded.recording.recording_id] = assembly
-            yield from assembly.pending()
+            yield from segments
         else:
             self._finished.append(assembly.finish())
 

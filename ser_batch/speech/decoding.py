@@ -105,9 +105,12 @@ def _decode(
     with job.source.fetch(recording) as path, open_audio(path, raw) as audio:
         n_channels = 1 if config.audio.mix else audio.channels
         roles, scored, notes = _roles(config, n_channels)
+        # All channels may turn out to be the same: then the first stands for them.
+        _, (scored_alone, *_), _ = _roles(config, 1)
+        waiting = [scored[0] or scored_alone, *scored[1:]]
         analysers = [
-            _ChannelAnalyser(vad, job, recording_id, channel if is_scored else None)
-            for channel, is_scored in enumerate(scored)
+            _ChannelAnalyser(vad, job, recording_id, channel if waits else None)
+            for channel, waits in enumerate(waiting)
         ]
         duration_s, same = _read_through(audio, analysers, job)
         if same:
