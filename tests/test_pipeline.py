@@ -174,7 +174,7 @@ def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(tmp_path, tiny
     write_call(tmp_path / "clean" / "x.wav", call, "FLOAT")
     [heard], [clean] = (list(ser_batch.analyze([tmp_path / name], config(tiny_bundle))) for name in ("in", "clean"))
     [deaf] = ser_batch.analyze([tmp_path / "in"], Config.from_dict(
-        {"score": {"bundle": str(tiny_bundle)}, "vad": {"crosstalk_db": 90.0}}
+        {"score": {"bundle": str(tiny_bundle)}, "vad": {"crosstalk": False}}
     ))  # fmt: skip
     own, kept, leaked = (total_s(a.channels[1].speech) for a in (clean, heard, deaf))
     assert kept == pytest.approx(own, abs=0.8)

@@ -7,20 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ser_batch.config.options import SegmentConfig, VadConfig
-from ser_batch.speech.crosstalk import silence_crosstalk
 from ser_batch.speech.regions import close_gaps, frame_levels_db, hysteresis, speech_regions
 from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.silero import SileroVad, silero_model_path
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES
 
 PROBABILITIES = arrays(np.float32, st.integers(1, 400), elements=st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.9]))
-
-
-def silenced(probabilities: np.ndarray, levels_db: np.ndarray, config: VadConfig) -> np.ndarray:
-    """The probabilities without those of leaked speech."""
-    cleaned = probabilities.copy()
-    silence_crosstalk(cleaned, levels_db, config)
-    return cleaned
 
 
 def frames(regions: np.ndarray) -> set[int]:
@@ -136,59 +128,6 @@ def test_there_is_a_probability_for_every_frame_begun(n):
     stream = SileroVad().stream()
     got = len(stream.push(np.zeros(n, np.float32))) + len(stream.finish())
     assert got == -(-n // FRAME_SAMPLES)
-
-
-def test_speech_that_leaks_in_from_far_above_is_not_this_channels_speech():
-    probabilities = np.full((2, 100), 0.9, np.float32)
-    levels = np.stack([np.full(100, -20.0), np.full(100, -50.0)]).astype(np.float32)
-    cleaned = silenced(probabilities, levels, VadConfig(crosstalk_db=25))
-    assert (cleaned[0] == probabilities[0]).all()
-    assert (cleaned[1] == 0).all()
-    assert (silenced(probabilities, levels, VadConfig(crosstalk_db=35)) == probabilities).all()
-    assert (silenced(probabilities, levels, VadConfig(crosstalk_db=0)) == probabilities).all()
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(9, 64))
-@settings(max_examples=40, deadline=None)
-def test_crosstalk_in_stretches_equals_a_loop_over_the_frames(seed, n, stretch):
-    rng = np.random.default_rng(seed)
-    probabilities = rng.random((3, n)).astype(np.float32)
-    levels = rng.uniform(-80, 0, (3, n)).astype(np.float32)
-    expected = probabilities.copy()
-    for channel in range(3):
-        for t in range(n):
-            loudest = max(
-                (
-                    levels[c, s]
-                    for c in range(3)
-                    for s in range(max(0, t - 8), t + 1)
-                    if c != channel and probabilities[c, s] >= 0.35
-                ),
-                default=-np.inf,
-            )
-            if loudest - levels[channel, t] >= 25:
-                expected[channel, t] = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_batch.speech.crosstalk._STRETCH", stretch)
-        np.testing.assert_array_equal(silenced(probabilities, levels, VadConfig()), expected)
-
-
-def test_a_quiet_caller_keeps_the_speech_that_nobody_talks_over():
-    probabilities = np.full((2, 100), 0.9, np.float32)
-    probabilities[0, :40] = 0.1
-    levels = np.stack([np.full(100, -10.0), np.full(100, -60.0)]).astype(np.float32)
-    cleaned = silenced(probabilities, levels, VadConfig())
-    assert (cleaned[1, :40] == probabilities[1, :40]).all()
-    assert (cleaned[1, 40:] == 0).all()
-
-
-def test_a_late_echo_is_still_a_leak():
-    probabilities = np.zeros((2, 60), np.float32)
-    probabilities[0, 10:30] = probabilities[1, 12:36] = 0.9
-    levels = np.full((2, 60), -80, np.float32)
-    levels[0, 10:30], levels[1, 12:36] = -15, -45
-    cleaned = silenced(probabilities, levels, VadConfig())
-    assert (cleaned[1] == 0).all()
 
 
 def test_levels_are_those_of_a_sine_and_of_silence():

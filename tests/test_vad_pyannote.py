@@ -106,7 +106,7 @@ def test_there_is_a_value_for_every_frame_begun(checkpoint, n):
 
 def test_an_analysis_runs_with_it_from_a_local_folder(checkpoint, calls, tmp_path, tiny_bundle):
     values = {
-        "vad": {"engine": "pyannote", "model": str(checkpoint.parent), "crosstalk_db": 60.0},
+        "vad": {"engine": "pyannote", "model": str(checkpoint.parent), "crosstalk": False},
         "score": {"bundle": str(tiny_bundle)},
     }
     progress = run([str(calls / "billing")], tmp_path / "out", Config.from_dict(values), threading.Event())

@@ -51,8 +51,8 @@ class VadConfig:
     """Shorter speech counts as noise."""
     pad_s: float = 0.032
     """Speech is widened by this at both ends."""
-    crosstalk_db: float = 25.0
-    """Speech this far below another channel's simultaneous speech has leaked in from there. 0: keep it."""
+    crosstalk: bool = True
+    """Whether speech that leaks in from another channel is left out."""
 
     def __post_init__(self) -> None:
         _require(
@@ -65,7 +65,6 @@ class VadConfig:
         )
         for name in ("min_silence_s", "min_speech_s", "pad_s"):
             _require(0 <= getattr(self, name) <= 10, f"vad.{name}", "0 to 10 seconds")
-        _require(self.crosstalk_db >= 0, "vad.crosstalk_db", "0 dB or more")
         _require(
             self.engine != "pyannote" or bool(self.model),
             "vad.model",

@@ -1,53 +1,217 @@
-"""Crosstalk: what a channel picks up of another channel's speech is not its own."""
+"""Crosstalk: what a channel picks up of another channel's speech is not its own.
+
+Level does not tell a quiet speaker from a leak; the signal does. Where sound is found to
+leak from one channel into another (`LeakPath`), what it amounts to is subtracted, and
+frames in which hardly anything remains are no speech of the channel. Own speech on top
+of a leak remains. Without a path, nothing is touched.
+
+Decisions look `AHEAD` steps ahead, 8 s, and do not depend on the blocks.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32
 
-from ser_batch.config.options import VadConfig
+from ser_batch.speech.leak_path import (
+    CONTEXT,
+    MAX_DELAY,
+    RATE,
+    WINDOW,
+    LeakPath,
+    leaked,
+)
+from ser_batch.speech.regions import spans
+from ser_batch.speech.vad import FRAME_S, Probabilities
 
-MAX_DELAY_FRAMES = 8
-"""Echoes of a telephone line come up to 250 ms after the speech."""
-_STRETCH = 2**16
+FRAME = round(RATE * FRAME_S)
+STEP, AHEAD = 128, 2
+"""Frames that are decided at once, and steps that are looked ahead."""
+MARGIN = 48
+"""Frames before a step that its decisions look back to."""
+WINDOW_FRAMES = WINDOW // FRAME
+IN_SPEECH = 0.75
+"""The share of a window's frames in which both channels must be in speech."""
+OFTEN, SELDOM, MANY = 8, 32, 50
+"""Frames between windows, before and after so many of them are known."""
+LOUDEST = 0.5
+"""A leak has at most half the power of its source: the other way round, it is the
+source."""
+SMOOTH = 11
+"""Frames over which powers are averaged."""
+PAST = 960
+"""Frames of the past from which noise and residual are known: 31 s."""
+REMAINS, LEAST, MOST = 0.35, 0.015, 0.15
+"""The quantile of what remains over what was there, in speech, taken for that of a pure
+leak; and the bounds of that."""
+OWN, ABOVE_NOISE = 3.0, 2.0
+"""Own speech is so many times what a pure leak leaves, and what the noise is."""
+SHORTEST, PAUSE = 5, 12
+"""Own speech lasts so many frames; shorter pauses of it belong to it."""
 
 
-def silence_crosstalk(
-    probabilities: Sequence[Float32[np.ndarray, " frames"]],
-    levels_db: Sequence[Float32[np.ndarray, " frames"]],
-    config: VadConfig,
-) -> None:
-    """Set the probabilities of crosstalk to 0, in place.
+class Crosstalk:
+    """All channels of a recording: probabilities in, probabilities without leaks out."""
 
-    A frame is crosstalk where another channel is in speech, now or up to
-    `MAX_DELAY_FRAMES` before, and was then louder by `crosstalk_db` or more.
+    def __init__(self, n_channels: int, offset: float) -> None:
+        """`offset`: the probability from which on a frame counts as speech."""
+        self._n, self._offset = n_channels, offset
+        self._paths = {
+            (source, sink): LeakPath()
+            for source in range(n_channels)
+            for sink in range(n_channels)
+            if source != sink
+        }
+        # Everything from the frame `_first` on: the past that decisions look back to,
+        # the step to decide, and what lies ahead.
+        self._first = -MARGIN
+        self._samples = np.zeros((n_channels, CONTEXT + MARGIN * FRAME), np.float32)
+        self._probabilities = np.zeros((n_channels, MARGIN), np.float32)
+        self._window = self._decided = 0
+        self._learned = dict.fromkeys(self._paths, 0)
+        self._levels = np.zeros((n_channels, 0))
+        self._remaining = [np.zeros(0) for _ in range(n_channels)]
 
-    Args:
-        probabilities: of each channel; all of one length.
-        levels_db: of each channel, frame by frame.
-        config: `crosstalk_db` of 0 leaves everything as it is.
-    """
-    if not config.crosstalk_db or len(probabilities) < 2:
-        return
-    before = np.full((len(probabilities), MAX_DELAY_FRAMES), -np.inf, np.float32)
-    # In stretches and in place, so that the memory for what lies between does not grow with the recording.
-    for start in range(0, len(probabilities[0]), _STRETCH):
-        here = slice(start, start + _STRETCH)
-        levels = np.stack([channel[here] for channel in levels_db])
-        speaking = np.stack(
-            [channel[here] >= config.offset for channel in probabilities]
+    def push(
+        self,
+        samples: Float32[np.ndarray, "channels samples"],
+        probabilities: Sequence[Probabilities],
+    ) -> Float32[np.ndarray, "channels frames"]:
+        """Take samples at `RATE` and the frames that go with them, as they come, and
+        return the frames that are decided."""
+        self._samples = np.concatenate([self._samples, samples], axis=1)
+        added = np.stack(probabilities)
+        self._probabilities = np.concatenate([self._probabilities, added], axis=1)
+        heard = (self._samples.shape[1] - CONTEXT) // FRAME
+        known = self._first + min(self._probabilities.shape[1], heard)
+        decided = [np.zeros((self._n, 0), np.float32)]
+        while self._decided + (1 + AHEAD) * STEP <= known:
+            decided.append(self._decide(self._decided + (1 + AHEAD) * STEP))
+        return np.concatenate(decided, axis=1)
+
+    def finish(self) -> Float32[np.ndarray, "channels frames"]:
+        """Return the rest."""
+        end = self._first + self._probabilities.shape[1]
+        missing = CONTEXT + (end - self._first) * FRAME - self._samples.shape[1]
+        silence = np.zeros((self._n, max(0, missing)), np.float32)
+        self._samples = np.concatenate([self._samples, silence], axis=1)
+        decided = [np.zeros((self._n, 0), np.float32)]
+        while self._decided < end:
+            decided.append(self._decide(min(end, self._decided + (1 + AHEAD) * STEP)))
+        return np.concatenate(decided, axis=1)
+
+    def _decide(self, known: int) -> Float32[np.ndarray, "channels frames"]:
+        """Return one step, given all frames before `known`."""
+        self._look(known)
+        self._levels = np.concatenate(
+            [self._levels[:, -PAST:], self._powers_from(known)], axis=1
         )
-        spoken = np.concatenate([before, np.where(speaking, levels, -np.inf)], axis=1)
-        before = spoken[:, -MAX_DELAY_FRAMES:]
-        loudest = _trailing_max(spoken, MAX_DELAY_FRAMES)[:, MAX_DELAY_FRAMES:]
-        for channel, own in enumerate(probabilities):
-            loudest_other = np.delete(loudest, channel, axis=0).max(axis=0)
-            own[here][loudest_other - levels[channel] >= config.crosstalk_db] = 0
+        start, end = self._decided, min(self._decided + STEP, known)
+        result = self._of(start, end).copy()
+        for sink in range(self._n):
+            found = self._leaks_into(sink, known)
+            if found:
+                own = self._own_speech(sink, found, known)
+                result[sink, ~own] = 0
+        self._decided = end
+        self._forget(end - MARGIN)
+        return result
+
+    def _look(self, known: int) -> None:
+        """Look for delays in windows before `known`."""
+        while self._window + WINDOW_FRAMES <= known:
+            start = self._window
+            own = self._of(start, start + WINDOW_FRAMES) >= self._offset
+            talks = own.mean(axis=1) >= IN_SPEECH
+            for (source, sink), path in self._paths.items():
+                if talks[source] and talks[sink]:
+                    heard = self._heard(sink, start, start + WINDOW_FRAMES)
+                    before = self._heard(
+                        source, start, start + WINDOW_FRAMES, MAX_DELAY
+                    )
+                    path.look(heard, before)
+            many = min(path.windows for path in self._paths.values()) >= MANY
+            self._window += SELDOM if many else OFTEN
+
+    def _powers_from(self, known: int) -> np.ndarray:
+        """Return the powers of frames that were not known at the last step."""
+        since = min(known, self._decided + AHEAD * STEP if self._decided else 0)
+        return np.stack([_powers(self._heard(c, since, known)) for c in range(self._n)])
+
+    def _leaks_into(self, sink: int, known: int) -> list[tuple[int, np.ndarray, int]]:
+        """Return sources, responses and delays of what leaks into a channel."""
+        found = []
+        for (source, into), path in self._paths.items():
+            if into != sink or (delay := path.delay()) is None:
+                continue
+            start = max(self._learned[source, sink], self._decided)
+            for first in range(start, known, STEP):
+                last = min(first + STEP, known)
+                before = self._heard(source, first, last, CONTEXT)
+                path.learn(self._heard(sink, first, last), before)
+            self._learned[source, sink] = known
+            taps, gain = path.response(delay)
+            if gain < LOUDEST:
+                found.append((source, taps, delay))
+        return found
+
+    def _own_speech(
+        self, sink: int, found: list[tuple[int, np.ndarray, int]], known: int
+    ) -> np.ndarray:
+        """Return which frames of the step hold more than leaks and noise."""
+        first = self._decided - MARGIN
+        heard = self._heard(sink, first, known)
+        rest = heard.astype(float)
+        for source, taps, delay in found:
+            rest -= leaked(self._heard(source, first, known, CONTEXT), taps, delay)
+        noise = np.quantile(self._levels[sink], 0.1)
+        there = np.maximum(_smooth(_powers(heard)) - noise, 0)
+        remains = _smooth(_powers(rest))
+        speaks = self._of(first, known)[sink] >= self._offset
+        ratio = np.maximum(remains - noise, 0) / np.maximum(there, 1e-12)
+        seen = np.concatenate([self._remaining[sink], ratio[speaks]])
+        usual = MOST
+        if len(seen) > 20:
+            usual = float(np.clip(np.quantile(seen, REMAINS), LEAST, MOST))
+        own = bridged(remains > ABOVE_NOISE * noise + OWN * usual * there)
+        step = slice(MARGIN, MARGIN + STEP)
+        ours = ratio[step][speaks[step]]
+        self._remaining[sink] = np.concatenate([self._remaining[sink], ours])[-PAST:]
+        return own[step]
+
+    def _of(self, start: int, end: int) -> np.ndarray:
+        return self._probabilities[:, start - self._first : end - self._first]
+
+    def _heard(
+        self, channel: int, start: int, end: int, before: int = 0
+    ) -> Float32[np.ndarray, " samples"]:
+        """Return the samples of frames, and so many before them."""
+        at = CONTEXT + (start - self._first) * FRAME - before
+        return self._samples[channel, at : CONTEXT + (end - self._first) * FRAME]
+
+    def _forget(self, first: int) -> None:
+        """Drop what lies before a frame."""
+        n = first - self._first
+        self._samples = self._samples[:, n * FRAME :]
+        self._probabilities = self._probabilities[:, n:]
+        self._first = first
 
 
-def _trailing_max(values: np.ndarray, reach: int) -> np.ndarray:
-    """The highest of each value and the `reach` ones before it, along the last axis."""
-    result = values.copy()
-    for delay in range(1, reach + 1):
-        np.maximum(result[..., delay:], values[..., :-delay], out=result[..., delay:])
+def _powers(samples: np.ndarray) -> np.ndarray:
+    return np.square(samples.astype(float)).reshape(-1, FRAME).sum(axis=1)
+
+
+def _smooth(powers: np.ndarray) -> np.ndarray:
+    return np.convolve(powers, np.ones(SMOOTH) / SMOOTH, "same")
+
+
+def bridged(own: np.ndarray) -> np.ndarray:
+    """Return own speech without what is too short, and with its short pauses."""
+    result = np.zeros(len(own), bool)
+    last = -PAUSE
+    for start, end in spans(own).tolist():
+        if end - start < SHORTEST:
+            continue
+        result[last if start - last < PAUSE else start : end] = True
+        last = end
     return result

@@ -8,17 +8,18 @@ the job's `Waveforms`, as float32 samples at the model's rate.
 
 import time
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 
 from ser_batch.audio.decoders import Decoder, RawOptions, Waveform
 from ser_batch.audio.opening import NO_SAMPLES, open_audio
 from ser_batch.audio.resampling import Resampler
-from ser_batch.config.options import Config
+from ser_batch.config.options import Config, VadConfig
 from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.intervals import Interval
 from ser_batch.sources.source import Recording, Stamp
-from ser_batch.speech.crosstalk import silence_crosstalk
+from ser_batch.speech.crosstalk import Crosstalk
 from ser_batch.speech.decoded import (
     Channel,
     Decoded,
@@ -29,6 +30,7 @@ from ser_batch.speech.decoded import (
     Task,
     Unchanged,
 )
+from ser_batch.speech.leak_path import RATE as LEAK_RATE
 from ser_batch.speech.regions import Regions, frame_levels_db, speech_regions
 from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
@@ -112,18 +114,14 @@ def _decode(
             _ChannelAnalyser(vad, job, recording_id, channel if waits else None)
             for channel, waits in enumerate(waiting)
         ]
-        duration_s, same = _read_through(audio, analysers, job)
+        duration_s, same, probabilities = _read_through(audio, analysers, job)
         if same:
             roles, scored, notes = _roles(config, 1)
             notes.append(f"all {audio.channels} channels are the same: taken as one")
-            analysers = analysers[:1]
-        finished = [analyser.finish() for analyser in analysers]
-        probabilities, levels = zip(*finished, strict=True)
-        silence_crosstalk(probabilities, levels, config.vad)
         channels = [
-            _channel(role, is_scored, p, level, duration_s, config)
-            for role, is_scored, p, level in zip(
-                roles, scored, probabilities, levels, strict=False
+            _channel(role, is_scored, p, analyser.levels, duration_s, config)
+            for role, is_scored, p, analyser in zip(
+                roles, scored, probabilities, analysers, strict=False
             )
         ]
         return Decoded(
@@ -157,22 +155,31 @@ def _channel(
 
 def _read_through(
     audio: Decoder, analysers: "list[_ChannelAnalyser]", job: Job
-) -> tuple[float, bool]:
-    """Send each channel to its analyser.
+) -> tuple[float, bool, list[np.ndarray]]:
+    """Send each channel to its analyser, and their frames through the crosstalk stage.
 
     Returns:
-        The length in seconds, and whether all channels carry the same sound.
+        The length in seconds, whether all channels carry the same sound, and the
+        probability of speech for each channel's frames.
 
     Raises:
         AudioError: the recording holds no samples.
     """
-    for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, len(analysers))
-    for_model = Resampler(audio.sample_rate, job.sample_rate, len(analysers))
+    n_channels = len(analysers)
+    for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, n_channels)
+    for_model = Resampler(audio.sample_rate, job.sample_rate, n_channels)
+    frames = _Frames(n_channels, job.config.vad)
+    for_leaks = None
+    if frames.crosstalk and job.sample_rate != LEAK_RATE:
+        for_leaks = Resampler(audio.sample_rate, LEAK_RATE, n_channels)
     length, energy, difference = 0, 0.0, 0.0
 
-    def share(wide: Waveform, narrow: Waveform) -> None:
-        for analyser, *samples in zip(analysers, wide, narrow, strict=True):
+    def share(wide: Waveform, narrow: Waveform, telephone: Waveform) -> None:
+        found = [
             analyser.push(*samples)
+            for analyser, *samples in zip(analysers, wide, narrow, strict=True)
+        ]
+        frames.add(telephone, found)
 
     for block in audio:
         if job.config.audio.mix:
@@ -182,17 +189,44 @@ def _read_through(
         energy += float(np.square(first).sum())
         differences = (float(np.square(other - first).sum()) for other in rest)
         difference += max(differences, default=0.0)
-        share(for_vad.push(block), for_model.push(block))
-    share(for_vad.finish(), for_model.finish())
+        narrow = for_model.push(block)
+        telephone = for_leaks.push(block) if for_leaks else narrow
+        share(for_vad.push(block), narrow, telephone)
+    narrow = for_model.finish()
+    share(for_vad.finish(), narrow, for_leaks.finish() if for_leaks else narrow)
     if not length:
         raise AudioError(NO_SAMPLES, FailureKind.EMPTY)
-    same = len(analysers) > 1 and difference < SAME_SIGNAL * energy
-    return length / audio.sample_rate, same
+    frames.add(narrow[:, :0], [analyser.finish() for analyser in analysers])
+    same = n_channels > 1 and difference < SAME_SIGNAL * energy
+    return length / audio.sample_rate, same, frames.finish()
+
+
+class _Frames:
+    """The probabilities of all frames of each channel, without what leaks in."""
+
+    def __init__(self, n_channels: int, config: VadConfig) -> None:
+        self.crosstalk = None
+        if config.crosstalk and n_channels > 1:
+            self.crosstalk = Crosstalk(n_channels, config.offset)
+        # Arrays that grow in place: hours of frames, never copied as a whole.
+        self._probabilities = [array("f") for _ in range(n_channels)]
+
+    def add(self, samples: Waveform, found: list[np.ndarray]) -> None:
+        self._keep(self.crosstalk.push(samples, found) if self.crosstalk else found)
+
+    def finish(self) -> list[np.ndarray]:
+        if self.crosstalk:
+            self._keep(self.crosstalk.finish())
+        return [np.frombuffer(own, np.float32) for own in self._probabilities]
+
+    def _keep(self, found: Iterable[np.ndarray]) -> None:
+        for own, new in zip(self._probabilities, found, strict=True):
+            own.frombytes(new.astype(np.float32).tobytes())
 
 
 class _ChannelAnalyser:
-    """One channel's way: through the VAD to a probability and a level for each frame,
-    and to the waveforms that wait to be scored, if it is to be."""
+    """One channel's way: through the VAD to a probability for each frame, to levels, and
+    to the waveforms that wait to be scored, if it is to be."""
 
     def __init__(
         self, vad: Vad, job: Job, recording_id: str, scored_as: int | None
@@ -200,28 +234,32 @@ class _ChannelAnalyser:
         self._stream = vad.stream()
         self._waveforms, self._recording_id = job.waveforms, recording_id
         self._scored_as = scored_as
-        # Arrays that grow in place: hours of frames, never copied as a whole.
-        self._probabilities, self._levels = array("f"), array("f")
+        self._levels = array("f")
         self._rest = np.zeros(0, np.float32)
 
-    def push(self, wide: np.ndarray, narrow: np.ndarray) -> None:
-        """Take the same stretch at the rate of the VAD and at that of the model."""
-        self._probabilities.frombytes(self._stream.push(wide).tobytes())
+    def push(self, wide: np.ndarray, narrow: np.ndarray) -> np.ndarray:
+        """Take the same stretch at the rate of the VAD and at that of the model, and
+        return the probabilities of the frames that it completes."""
+        found = self._stream.push(wide)
         wide = np.concatenate([self._rest, wide])
         whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
         self._add_levels(wide[:whole].reshape(-1, FRAME_SAMPLES))
         self._rest = wide[whole:]
         if self._scored_as is not None:
             self._waveforms.append(self._recording_id, self._scored_as, narrow)
+        return found
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return probabilities and levels of all frames."""
-        self._probabilities.frombytes(self._stream.finish().tobytes())
+    def finish(self) -> np.ndarray:
+        """Return the probabilities of the rest."""
         if len(self._rest):
             last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
             self._add_levels(last[None])
-        probabilities = np.frombuffer(self._probabilities, np.float32)
-        return probabilities, np.frombuffer(self._levels, np.float32)
+        return self._stream.finish()
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The level of each frame in dB, once all are in."""
+        return np.frombuffer(self._levels, np.float32)
 
     def _add_levels(self, frames: np.ndarray) -> None:
         self._levels.frombytes(frame_levels_db(frames).tobytes())

@@ -17,7 +17,7 @@ def speech_regions(
     probabilities: Float[np.ndarray, " frames"], config: VadConfig
 ) -> Regions:
     """Where one channel speaks: hysteresis, then short silences closed, short speech dropped, edges padded."""
-    regions = _runs(hysteresis(probabilities, config.onset, config.offset))
+    regions = spans(hysteresis(probabilities, config.onset, config.offset))
     regions = close_gaps(regions, _frames(config.min_silence_s))
     regions = regions[regions[:, 1] - regions[:, 0] >= _frames(config.min_speech_s)]
     pad = _frames(config.pad_s)
@@ -63,7 +63,8 @@ def frame_levels_db(
     return 10 * np.log10(np.maximum(power, 1e-12))
 
 
-def _runs(on: np.ndarray) -> Regions:
+def spans(on: np.ndarray) -> Regions:
+    """Return where values are true, from the first frame to one past the last."""
     edges = np.flatnonzero(np.diff(np.r_[False, on, False]))
     return edges.reshape(-1, 2)
 
