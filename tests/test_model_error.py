@@ -58,3 +58,10 @@ def test_a_record_that_tells_nothing_costs_the_report_nothing(tmp_path, answers)
     found, notes = shares(tmp_path, answers)
     assert found == {}
     assert not any("true share" in note for note in notes)
+
+
+def test_a_share_that_no_corpus_can_account_for_has_no_range():
+    answers = {"x": {"angry": [0.5, 0.5], "calm": [0.7, 0.3]}}
+    assert true_share(0.1, {"angry"}, answers, ("calm", "angry")) is None
+    assert true_share(0.6, {"angry"}, answers, ("calm", "angry")) is None
+    assert true_share(0.3, {"angry"}, answers, ("calm", "angry")) == pytest.approx((0, 0))

@@ -17,6 +17,9 @@ from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.groups import Figures, share_names
 
 Interval = tuple[float, float]
+BEYOND = 0.05
+"""A stated share further than this outside what any true share would give, on every
+corpus, is one that the corpora cannot account for."""
 ANYTHING = 0.9
 """An interval this wide says nothing."""
 
@@ -55,7 +58,7 @@ def true_share(
 
     `positive` are the labels that make up the share; `answers`, by corpus and true label,
     the mean probability of every label. None where no corpus has both
-    speech of these labels and speech of others. Labels of a corpus count alike.
+    speech of these labels and speech of others, or none can account for the share. Labels of a corpus count alike.
 
     >>> heard = {"x": {"angry": [0.8, 0.2], "calm": [0.3, 0.7]}}
     >>> low, high = true_share(0.55, {"angry"}, heard, ("angry", "calm"))
@@ -73,9 +76,11 @@ def true_share(
         where, elsewhere = np.mean(means[True]), np.mean(means[False])
         if where <= elsewhere:  # the model cannot hear these labels there
             return 0.0, 1.0
-        share = (stated - elsewhere) / (where - elsewhere)
-        shares.append(float(np.clip(share, 0, 1)))
-    return (min(shares), max(shares)) if shares else None
+        shares.append(float((stated - elsewhere) / (where - elsewhere)))
+    if not shares or max(shares) < -BEYOND or min(shares) > 1 + BEYOND:
+        return None
+    low, high = np.clip([min(shares), max(shares)], 0, 1)
+    return float(low), float(high)
 
 
 def error_notes(found: Mapping[str, Interval], labels: Sequence[str]) -> list[str]:
