@@ -17,6 +17,7 @@ from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.groups import Figures, share_names
 
 Interval = tuple[float, float]
+RANKED = ("angry",)
 BEYOND = 0.05
 """A stated share further than this outside what any true share would give, on every
 corpus, is one that the corpora cannot account for."""
@@ -27,11 +28,14 @@ ANYTHING = 0.9
 def true_shares(
     total: Figures, labels: Sequence[str], record: Mapping[str, Any]
 ) -> dict[str, Interval]:
-    """Return the interval of each share in `total` that the corpora can tell.
+    """Return the intervals of anger and distress in `total`, if the corpora can tell.
+
+    Of other labels the corpora say too little: their ranges contradict each other.
 
     `record` is that of the last run; a damaged one tells nothing.
     """
-    measures = {name: {label} for label, name in share_names(labels).items()}
+    names = share_names(labels)
+    measures = {names[label]: {label} for label in RANKED if label in labels}
     measures["distress_share"] = set(DISTRESS)
     found = {}
     for name, positive in measures.items():
