@@ -83,8 +83,8 @@ class SoundfileDecoder(Closing):
         size, position = block_samples(self.sample_rate, self.channels), 0
         broken = False
         while not broken:
-            # libsndfile gets the last samples of Opus wrong where they are read alone:
-            # the last two blocks are halves.
+            # libsndfile decodes the last few samples of Opus wrongly if a block holds
+            # nothing else, so the last two blocks share what is left.
             left = self._file.frames - position
             n = (left + 1) // 2 if size < left < 2 * size else size
             buffer = np.empty((n, self.channels), np.float32)

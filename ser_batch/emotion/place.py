@@ -56,9 +56,9 @@ def share_of_place(n_recordings: int) -> float:
     """Return how far the statistics of so many recordings are believed.
 
     0.45 n / (n + 10): as much as leaves the distress of a call within 0.1, whether it is
-    scored among a hundred angry recordings or among mixed ones. More would be better for
-    corpora left out, by about a point in a neutral place. Fewer than three
-    recordings are not believed: one long angry call must not become what is normal.
+    scored among a hundred angry recordings or among mixed ones (docs/training.md). Fewer
+    than three recordings are not believed: one long angry call must not become what is
+    normal.
     """
     if n_recordings < MIN_RECORDINGS:
         return 0.0

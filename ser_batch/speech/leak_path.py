@@ -25,9 +25,8 @@ WINDOWS, FEWEST = 200, 5
 SAME = 8
 """Delays within 1 ms agree."""
 AGREEING = 0.25
-"""The share of windows that agree where there is a path. Of RAVDESS's actors, in calls of
-a minute, at least 0.85 agree on an echo (through rooms, GSM, noise), and at most 0.18
-where two of them talk at once on channels of their own."""
+"""The share of windows that must agree: far fewer than agree on an echo, and more than
+agree by chance where two people talk at once."""
 STRETCHES = 10
 """The response is estimated from so many stretches, the latest ones."""
 PRE_EMPHASIS = 0.9

@@ -100,8 +100,9 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 ![Accuracy by confidence on each corpus left out]({RELIABILITY})
 
-Confidences are calibrated on corpora that were left out, those above on the others of
-them: what a confidence means differs from corpus to corpus, as the picture shows."""
+Confidences are calibrated on the corpora left out; each corpus' own figures come from a
+calibration on the others. What a confidence means differs from corpus to corpus, as the
+picture shows."""
 
 
 def protocol_text(left_out: Mapping[str, Any]) -> str:

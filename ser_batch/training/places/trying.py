@@ -147,13 +147,17 @@ def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
     left_out = _as_folder(prepared, name)
     aroused = torch.tensor(aroused_shares(prepared.labels))
     network, functional = {}, {}
+    described = {
+        rendering: functionals(prepared.bank, left_out.rows, rendering)
+        for rendering in RENDERED.values()
+    }
     for condition, (rendering, mostly_neutral) in CONDITIONS.items():
         sample = left_out.place(np.random.default_rng(0), mostly_neutral)
         network[condition] = network_answers(
             fitted, prepared.bank, left_out, rendering, sample, aroused
         )
-        described = functionals(prepared.bank, left_out.rows, rendering)
-        told = standardised(described, described[sample])
+        own = described[rendering]
+        told = standardised(own, own[sample])
         regressed = np.zeros((len(left_out.rows), len(prepared.labels)))
         regressed[:, model.classes_] = model.predict_proba(told)
         functional[condition] = regressed
