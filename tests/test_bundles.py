@@ -135,6 +135,26 @@ def test_probabilities_say_of_arousal_what_the_network_does(seed, arousal):
     assert torch.allclose(said[:, low], p[:, low] * rest[:, None], atol=1e-5)
 
 
+@given(st.integers(0, 999), st.floats(0.3, 4))
+def test_no_temperature_moves_labels_that_count_as_one_against_the_others(seed, temperature):
+    torch.manual_seed(seed)
+    logits = torch.randn(20, 5) * 2
+    p = Calibration(temperature, alike=(0, 2)).probabilities(logits)
+    as_one = torch.stack([logits[:, [0, 2]].logsumexp(-1), *(logits[:, i] for i in (1, 3, 4))], -1)
+    told = (as_one / temperature).softmax(-1)
+    assert torch.allclose(p[:, [0, 2]].sum(-1), told[:, 0], atol=1e-6)
+    assert torch.allclose(p[:, [1, 3, 4]], told[:, 1:], atol=1e-6)
+    assert ((p[:, 0] > p[:, 2]) == (logits[:, 0] > logits[:, 2])).all()
+
+
+def test_the_temperature_of_labels_that_count_as_one_is_found_again():
+    torch.manual_seed(0)
+    logits = torch.randn(20_000, 4) * 2
+    right = drawn(Calibration(2.0, alike=(0, 1)).probabilities(logits).log())
+    right[:, :2] |= right[:, :2].any(-1, keepdim=True)
+    assert fit_calibration(logits, right, 0.8, (0, 1)).temperature == pytest.approx(2, abs=0.1)
+
+
 def test_calibration_keeps_the_order_of_labels():
     logits = torch.randn(100, 8)
     assert (Calibration(2.5).probabilities(logits).argmax(-1) == logits.argmax(-1)).all()

@@ -23,6 +23,7 @@ from ser_batch.training.places import fitting, preparing
 from ser_batch.training.places.bank import open_bank
 from ser_batch.training.places.building import train_on_places
 from ser_batch.training.places.draws import Drawable, draw
+from ser_batch.training.places.kept_segments import FULL_SCALE, open_segments
 from ser_batch.training.places.leaving_out import LeftOut, four_label_figures
 from ser_batch.training.places.preparing import PlacesOptions
 from ser_batch.training.places.renderings import CLEAN, RENDERINGS, TELEPHONE, coloured_noise, mu_law, rendered
@@ -146,6 +147,25 @@ def two(corpora) -> list[str]:
     return [f"{name}={corpora / name}" for name in ("emovo", "nemo", "baved")]
 
 
+def test_segments_are_cut_once_until_a_clip_changes(two, tmp_path, monkeypatch):
+    read = read_corpora(two)
+    cut = cut_corpora(read)
+    open_segments(tmp_path, read)
+    with monkeypatch.context() as patched:
+        patched.setattr("ser_batch.training.places.kept_segments.cut_corpora", None)
+        kept = open_segments(tmp_path, read)
+    assert (kept.clips, kept.notes, kept.fingerprint) == (cut.clips, cut.notes, cut.fingerprint)
+    assert (kept.clip == cut.clip).all()
+    assert (kept.n_samples == cut.n_samples).all()
+    assert len(kept.waveforms) == len(cut.waveforms)
+    for own, before in zip(kept.waveforms, cut.waveforms, strict=True):
+        assert np.abs(own - before).max() <= 1 / FULL_SCALE
+    clip = read[0].clips[0]
+    other = dataclasses.replace(clip, label="sad" if clip.label != "sad" else "angry")
+    changed = dataclasses.replace(read[0], clips=(other, *read[0].clips[1:]))
+    assert open_segments(tmp_path, [changed, *read[1:]]).clips[0].label == other.label
+
+
 def test_the_bank_holds_what_the_front_end_says_and_is_made_once(two, tmp_path, monkeypatch):
     segments = cut_corpora(read_corpora(two))
     assert len(segments.clips) == len(segments.clip) == 50
@@ -225,7 +245,12 @@ def test_corpora_left_out_are_tried_and_their_figures_go_into_the_card(two, tmp_
     assert 0 < figures["calibration"]["abstain_below"] < 1
     for said in figures["answers"]["emovo"].values():
         assert sum(said) == pytest.approx(1, abs=1e-3)
+    without = load_bundle(str(out / "without-emovo"))
+    metrics = json.loads((out / "without-emovo" / "metrics.json").read_text())
+    assert set(metrics["corpora"]) == {"nemo", "baved"}
+    assert not any(speaker.startswith("emovo/") for speaker in metrics["speakers"]["train"])
     train_on_places(options(two, out), lambda text: None)
+    assert without.model_id != load_bundle(str(out)).model_id
     calibration = load_bundle(str(out)).calibration
     assert calibration.abstain_below == figures["calibration"]["abstain_below"]
     assert calibration.temperature == figures["calibration"]["temperature"]

@@ -175,6 +175,7 @@ def _calibration(values: dict[str, Any]) -> Calibration:
         values["abstain_below"],
         None if usual is None else (usual[0], usual[1]),
         values.get("answers", {}),
+        tuple(values.get("alike", ())),
     )
 
 

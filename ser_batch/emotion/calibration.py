@@ -17,7 +17,8 @@ LOWEST, HIGHEST = 0.25, 10.0
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """`temperature` divides the logits; segments less sure than `abstain_below` get no
-    label. `usual_distance` are the median and the 99th percentile of how far speech
+    label. Labels `alike` (their numbers) count as one against the others, so that a
+    temperature does not favour those that share what is one to the ear. `usual_distance` are the median and the 99th percentile of how far speech
     like that of training lies from it (profiled networks). `answers` are what the model
     said of corpora that were left out."""
 
@@ -25,6 +26,7 @@ class Calibration:
     abstain_below: float = 0.0
     usual_distance: tuple[float, float] | None = None
     answers: Answers = field(default_factory=dict)
+    alike: tuple[int, ...] = ()
 
     def out_of_domain(
         self, distance: Float[Tensor, " batch"]
@@ -44,7 +46,7 @@ class Calibration:
         self, logits: Float[Tensor, "batch labels"]
     ) -> Float[Tensor, "batch labels"]:
         """Probabilities in float32, whatever the precision of the logits."""
-        return (logits.float() / self.temperature).softmax(-1)
+        return _tempered(logits.float(), self.temperature, self.alike).softmax(-1)
 
 
 def log_probabilities(
@@ -66,10 +68,21 @@ def log_probabilities(
 
 
 def fit_calibration(
-    logits: Float[Tensor, "n labels"], right: Bool[Tensor, "n labels"], coverage: float
+    logits: Float[Tensor, "n labels"],
+    right: Bool[Tensor, "n labels"],
+    coverage: float,
+    alike: tuple[int, ...] = (),
 ) -> Calibration:
-    """The temperature of least negative log-likelihood on held-out speakers, and the confidence that a
-    share `coverage` of their clips reaches. `right` says which labels are right for each clip."""
+    """Return the calibration that fits clips of held-out speakers best.
+
+    Its temperature has the least negative log-likelihood, and a share `coverage` of the
+    clips reaches its `abstain_below`.
+
+    Args:
+        right: which labels are right for each clip.
+        coverage: 0 to 1.
+        alike: labels that count as one (`Calibration.alike`).
+    """
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     logits = logits.double()
     optimizer = torch.optim.LBFGS(
@@ -78,7 +91,7 @@ def fit_calibration(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        log_p = (logits / log_temperature.exp()).log_softmax(-1)
+        log_p = _tempered(logits, log_temperature.exp(), alike).log_softmax(-1)
         value = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1).mean()
         value.backward()
         return value
@@ -86,6 +99,21 @@ def fit_calibration(
     optimizer.step(loss)
     # Where nearly all held-out clips are right, nothing holds the temperature back but these bounds.
     temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
-    confidence = (logits / temperature).softmax(-1).amax(-1)
+    confidence = _tempered(logits, temperature, alike).softmax(-1).amax(-1)
     threshold = math.floor(1e6 * float(confidence.quantile(1 - coverage))) / 1e6
-    return Calibration(round(temperature, 6), threshold)
+    return Calibration(round(temperature, 6), threshold, alike=alike)
+
+
+def _tempered(
+    logits: Float[Tensor, "n labels"],
+    temperature: float | Tensor,
+    alike: tuple[int, ...],
+) -> Float[Tensor, "n labels"]:
+    """Return logits over a temperature; what labels `alike` have together is one logit."""
+    scaled = logits / temperature
+    if not alike:
+        return scaled
+    own = list(alike)
+    together = logits[:, own].logsumexp(-1, keepdim=True) / temperature
+    shared = scaled[:, own].log_softmax(-1) + together
+    return scaled.index_copy(-1, torch.tensor(own, device=logits.device), shared)

@@ -37,6 +37,16 @@ def aroused_shares(labels: Sequence[str]) -> tuple[float, ...]:
     return tuple(0.5 if share is None else share for share in found)
 
 
+def neutral_or_calm(labels: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of neutral and calm, if both are there.
+
+    >>> neutral_or_calm(["calm", "angry", "neutral"]), neutral_or_calm(["calm", "angry"])
+    ((0, 2), ())
+    """
+    own = tuple(i for i, label in enumerate(labels) if label in NEUTRAL_OR_CALM)
+    return own if len(own) > 1 else ()
+
+
 def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
     """The common labels that a clip may have, if a corpus that knows `labels` gives it `label`.
 

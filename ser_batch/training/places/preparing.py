@@ -20,7 +20,8 @@ from ser_batch.training.data.utterances import load_noises
 from ser_batch.training.places.bank import Bank, open_bank
 from ser_batch.training.places.draws import Drawable
 from ser_batch.training.places.fitting import Fitted, Learnable, fit_network_to_places
-from ser_batch.training.places.segments import Segments, cut_corpora
+from ser_batch.training.places.kept_segments import open_segments
+from ser_batch.training.places.segments import Segments
 from ser_batch.training.places_recipe import PlacesRecipe
 
 
@@ -73,11 +74,8 @@ def prepare(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
     levels = [level for level in LEVELS if level in present]
     corpora, _, notes = with_labels(read, (*labels, *levels), mapping, PUBLISHED)
     bar = partial(tqdm, unit="clip", disable=options.quiet or None, leave=False)
-    segments = cut_corpora(corpora, partial(bar, desc="reading"))
-    notes = [*notes, *segments.notes]
-    for note in notes:
-        say(f"note: {note}")
     noises = load_noises(options.noise, SAMPLE_RATE)
+    work = work_folder(options.out)
 
     def batches(rows: Sequence[np.ndarray], name: str) -> Iterable[np.ndarray]:
         return tqdm(
@@ -85,7 +83,11 @@ def prepare(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
         )
 
     try:
-        bank = open_bank(work_folder(options.out), segments, noises, batches)
+        segments = open_segments(work, corpora, partial(bar, desc="reading"))
+        notes = [*notes, *segments.notes]
+        for note in notes:
+            say(f"note: {note}")
+        bank = open_bank(work, segments, noises, batches)
     except OSError as error:
         raise UsageError(
             f"{options.out}: cannot be written: {error.strerror}; the features of all "

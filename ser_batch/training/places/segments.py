@@ -31,10 +31,12 @@ class Segments:
     """All segments of all clips, one after the other."""
 
     clips: list[Clip]
-    waveforms: list[Float32[np.ndarray, " samples"]]
+    waveforms: Sequence[Float32[np.ndarray, " samples"]]
     """At `SAMPLE_RATE`."""
     clip: Int[np.ndarray, " segments"]
     """Which of the clips each belongs to."""
+    n_samples: Int[np.ndarray, " segments"]
+    """How long each is."""
     notes: list[str]
     """What was left out, in sentences."""
     fingerprint: str
@@ -49,11 +51,6 @@ class Segments:
     def speaker(self) -> np.ndarray:
         """Of each segment, the name of its speaker."""
         return np.array([self.clips[i].speaker for i in self.clip])
-
-    @property
-    def n_samples(self) -> Int[np.ndarray, " segments"]:
-        """How long each is."""
-        return np.array([len(waveform) for waveform in self.waveforms])
 
     def label(self, labels: Sequence[str]) -> Int[np.ndarray, " segments"]:
         """Return the number of each segment's label; -1 where only arousal is known."""
@@ -124,7 +121,10 @@ def cut_corpora(corpora: Sequence[Corpus], progress: Progress = iter) -> Segment
     clips = list(cut)
     waveforms = [waveform for clip in clips for waveform in cut[clip]]
     of_clip = [i for i, clip in enumerate(clips) for _ in cut[clip]]
-    return Segments(clips, waveforms, np.array(of_clip), notes, digest.hexdigest())
+    n_samples = np.array([len(waveform) for waveform in waveforms])
+    return Segments(
+        clips, waveforms, np.array(of_clip), n_samples, notes, digest.hexdigest()
+    )
 
 
 def _cut(waveform: np.ndarray, vad: SileroVad) -> Iterator[np.ndarray]:

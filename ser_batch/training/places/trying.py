@@ -14,7 +14,8 @@ from ser_batch.config.structuring import to_plain
 from ser_batch.emotion.calibration import Calibration, fit_calibration
 from ser_batch.emotion.frontend import SAMPLE_RATE
 from ser_batch.errors import CorpusError, UsageError
-from ser_batch.training.corpora.labels import aroused_shares
+from ser_batch.training.corpora.labels import aroused_shares, neutral_or_calm
+from ser_batch.training.places.bundling import write_bundle
 from ser_batch.training.places.fitting import Fitted
 from ser_batch.training.places.leaving_out import (
     FOUR,
@@ -72,7 +73,8 @@ def leave_corpora_out(
     """Train without each group of corpora in turn, and try the network on them.
 
     Args:
-        options: as for `train_on_places`; figures go to `left_out.json` in `out`.
+        options: as for `train_on_places`; figures go to `left_out.json` in `out`, and
+            each network to a bundle `without-GROUP`, calibrated on the other groups.
         groups: names of corpora; none: each corpus with enough labels in turn.
 
     Returns:
@@ -98,22 +100,33 @@ def leave_corpora_out(
                 f"{name} has fewer than two of the labels {', '.join(FOUR)}: it cannot "
                 "be tested on"
             )
-    work, tried = work_folder(options.out), {}
+    work, tried, networks = work_folder(options.out), {}, {}
     for group in groups:
         use = prepared.of(group, inside=False)
         if not len(use):
             raise CorpusError("leave at least one corpus to train on")
         title = f"without {' and '.join(group)}, seed {options.seed}"
         network = fitted(prepared, use, options, options.seed, work, title)
+        networks["+".join(group)] = network
         model = _baseline(prepared, use)
         for name in group:
             tried[name] = _tried(prepared, network, model, name)
-    calibration = _calibration(tried.values())
+    calibration = _calibration(tried.values(), prepared.labels)
     corpora = {}
     for name, own in tried.items():
         others = [other for other in tried.values() if other is not own]
-        corpora[name] = _figures(own, _calibration(others), prepared.labels)
+        calibrated = _calibration(others, prepared.labels)
+        corpora[name] = _figures(own, calibrated, prepared.labels)
         say(f"{name}: {_sentence(corpora[name])}")
+    for group, network in networks.items():
+        left = group.split("+")
+        others = [other for name, other in tried.items() if name not in left]
+        kept = [corpus for corpus in prepared.corpora if corpus.name not in left]
+        calibrated = _calibration(others, prepared.labels)
+        write_bundle(
+            options.out / f"without-{group}", options, prepared, [network], kept,
+            calibrated, {},
+        )  # fmt: skip
     result = {
         "ser_version": __version__,
         "recipe": options.recipe_name,
@@ -165,17 +178,18 @@ def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
     return Tried(left_out, right, network, functional)
 
 
-def _calibration(tried: Collection[Tried]) -> Calibration:
+def _calibration(tried: Collection[Tried], labels: Sequence[str]) -> Calibration:
     """Return what fits best what was said of these corpora, each counting alike."""
+    alike = neutral_or_calm(labels)
     if not tried:
-        return Calibration()
+        return Calibration(alike=alike)
     logits, right = [], []
     for own in tried:
         rows = np.random.default_rng(0).permutation(len(own.right))[:FITTED_SEGMENTS]
         for said, _ in own.network.values():
             logits.append(said[torch.from_numpy(rows)])
             right.append(own.right[torch.from_numpy(rows)])
-    return fit_calibration(torch.cat(logits), torch.cat(right), COVERAGE)
+    return fit_calibration(torch.cat(logits), torch.cat(right), COVERAGE, alike)
 
 
 def _figures(
