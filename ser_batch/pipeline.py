@@ -1,7 +1,8 @@
 """Every stage in order: read this first.
 
     sources     LocalSource.find        inputs -> recordings
-    results     tasks_for               recordings -> those that are new or changed
+    results     match_recordings        recordings -> new, known, moved, copies
+                tasks_for               recordings -> those that are to be analysed
     engine      draw_profile            a sample of recordings -> what is normal here
     speech      decode                  recording -> speech regions and segments
                                         (in processes of `engine`)
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
@@ -37,14 +39,20 @@ from ser_batch.engine.record import Journal, run_record
 from ser_batch.engine.runlog import RunLog, check_place
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.errors import UsageError
-from ser_batch.results.analysed import result_rows
+from ser_batch.results.analysed import (
+    copy_row,
+    moved_columns,
+    result_rows,
+    stamp_columns,
+)
 from ser_batch.results.known import read_known
 from ser_batch.results.manifest import Identity
+from ser_batch.results.matching import Matched, match_recordings
 from ser_batch.results.planning import count_failed_before, tasks_for
 from ser_batch.results.writing import ResultsWriter, open_writer
 from ser_batch.sources.local import LocalSource
-from ser_batch.sources.source import Found, Source
-from ser_batch.speech.decoded import Job, Outcome, Task
+from ser_batch.sources.source import Found, Source, with_ids
+from ser_batch.speech.decoded import Job, Outcome, Task, Unchanged
 from ser_batch.speech.waveforms import LocalWaveforms
 
 
@@ -73,7 +81,7 @@ def analyze(
     config, source = config or Config(), LocalSource()
     scorer = scorer or _scorer(config)
     found = source.find(os.fspath(path) for path in paths)
-    tasks = [Task(recording, source.stamp(recording)) for recording in found.recordings]
+    tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
     engine = engine or _processes(config, scorer, len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
@@ -115,14 +123,17 @@ def run(
     check_place(config.run.log_file, out)
     identity = _identity(config, scorer)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
-        tasks = tasks_for(found, writer.known, source, config.run.retry_failed)
+        matched = match_recordings(found.recordings, writer.known, source)
+        tasks = tasks_for(matched, writer.known, config.run.retry_failed)
         record = run_record(inputs, config, scorer)
-        progress = _progress(found, tasks, writer, scorer)
+        progress = _progress(found, matched, tasks, writer, scorer)
         journal = Journal(record, writer.write_record, log, progress)
         journal.begin(os.path.abspath(out))
         engine = engine or _processes(config, scorer, len(tasks))
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
+        restamped: dict[str, dict[str, Any]] = {}
         with _committing(writer, journal):
+            _move(writer, matched)
             scorer, drawn = _profiled(
                 scorer, writer, tasks, job, engine, stop, lambda: on_progress(progress)
             )
@@ -133,13 +144,43 @@ def run(
                     journal.count(finished)
                 if isinstance(finished, Analysis):
                     writer.add(result_rows(finished, writer.identity))
+                elif isinstance(finished, Unchanged):
+                    own = finished.recording.recording_id
+                    restamped[own] = stamp_columns(finished.stamp)
                 if config.run.strict and progress.failed:
                     stop.set()
                 writer.commit_if_due()
                 on_progress(progress)
+            writer.commit()
+            _add_copies(writer, matched, progress, stop.is_set())
+        if restamped:
+            writer.amend(restamped)
         journal.end(interrupted=stop.is_set())
-        progress.check(found.recordings, writer.known)
+        copies = [copy.recording for copy in matched.copies]
+        progress.check([*matched.recordings, *copies], writer.known)
     return progress
+
+
+def _move(writer: ResultsWriter, matched: Matched) -> None:
+    """Give recordings that were found elsewhere their new location."""
+    changes = {
+        recording.recording_id: moved_columns(recording, matched.stamps[recording])
+        for recording in matched.moved
+    }
+    if changes:
+        writer.amend(changes, matched.replaced)
+
+
+def _add_copies(
+    writer: ResultsWriter, matched: Matched, progress: Progress, stopped: bool
+) -> None:
+    """Add the rows of copies whose originals have theirs; others wait for the next run."""
+    for copy in matched.copies:
+        if copy.original in writer.known:
+            writer.add(copy_row(copy, writer.identity))
+            progress.copies += 1
+        elif not stopped:
+            progress.growing += 1
 
 
 def _profiled(
@@ -197,7 +238,7 @@ def profile_place(
     if not scorer.takes_profile:
         raise UsageError(f"model {scorer.model_id} takes no profile", option="--bundle")
     found = source.find(inputs)
-    tasks = [Task(recording, source.stamp(recording)) for recording in found.recordings]
+    tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
     engine = engine or _processes(config, scorer, len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
@@ -230,7 +271,8 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     bundle = load_bundle(config.score.bundle)
     identity = Identity(bundle.model_id, config.hash(), bundle.labels)
     known = read_known(out, identity)
-    return found, tasks_for(found, known, source, config.run.retry_failed)
+    matched = match_recordings(found.recordings, known, source)
+    return found, tasks_for(matched, known, config.run.retry_failed)
 
 
 def _scorer(config: Config) -> Scorer:
@@ -249,7 +291,11 @@ def _processes(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:
 
 
 def _progress(
-    found: Found, tasks: Sequence[Task], writer: ResultsWriter, scorer: Scorer
+    found: Found,
+    matched: Matched,
+    tasks: Sequence[Task],
+    writer: ResultsWriter,
+    scorer: Scorer,
 ) -> Progress:
     sizes = {
         task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks
@@ -258,8 +304,10 @@ def _progress(
         found=len(found.recordings),
         ignored=found.ignored,
         unreadable=found.unreadable,
-        skipped=len(found.recordings) - len(tasks),
-        failed_before=count_failed_before(found, writer.known, tasks),
+        skipped=len(matched.recordings) - len(tasks),
+        moved=len(matched.moved),
+        copies=matched.known_copies,
+        failed_before=count_failed_before(matched, writer.known, tasks),
         held=len(writer.known),
         sizes=sizes,
         total_bytes=sum(sizes.values()),

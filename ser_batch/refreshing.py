@@ -2,8 +2,8 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,30 @@ from ser_batch.engine.progress import Progress
 from ser_batch.errors import ResultsError
 from ser_batch.pipeline import run
 from ser_batch.results.manifest import Manifest
-from ser_batch.results.results import open_results
+from ser_batch.results.results import Results, open_results
+from ser_batch.results.retention import REFRESH_FOLDER
+from ser_batch.results.rows import Rows
 from ser_batch.results.takeover import take_over
 from ser_batch.sources.local import LocalSource
 from ser_batch.sources.source import Found
-
-FRESH_FOLDER = ".refresh"
-"""Where the new rows wait; an interrupted refresh goes on with them."""
+from ser_batch.text import printable
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRecordings(LocalSource):
     """Of the file system, only the recordings that a results directory holds."""
 
-    recording_ids: frozenset[str]
+    ids: Mapping[str, str]
+    """By location."""
 
     def find(self, inputs: Iterable[str]) -> Found:
-        """Return those that are in the inputs."""
+        """Return those that are in the inputs, with the ids that they have."""
         found = LocalSource.find(self, inputs)
-        own = [r for r in found.recordings if r.recording_id in self.recording_ids]
+        own = [
+            replace(recording, assigned_id=self.ids[location])
+            for recording in found.recordings
+            if (location := printable(recording.location)) in self.ids
+        ]
         return Found(own, 0, found.unreadable)
 
 
@@ -52,18 +57,34 @@ def refresh(
     known = results.known
     config = _config(results.run_record, directory)
     config = config.updated({"score": {"profile": "auto"}, "run": {"strict": False}})
-    fresh = directory / FRESH_FOLDER
+    fresh = directory / REFRESH_FOLDER
     begun = Manifest.read(fresh)
     if begun and begun.identity.profile_id == results.identity.profile_id:
         # It has been taken over already, and only its removal was interrupted.
         shutil.rmtree(fresh)
-    source = KnownRecordings(frozenset(known))
+    source = KnownRecordings(
+        {own.location: i for i, own in known.items() if not own.duplicate_of}
+    )
     roots = sorted({own.input_root for own in known.values()})
     progress = run(roots, fresh, config, stop, on_progress, source=source)
     if progress.interrupted:
         return progress
+    _keep_copies(open_results(directory), fresh)
     take_over(directory, fresh)
     return progress
+
+
+def _keep_copies(results: Results, fresh: Path) -> None:
+    """Give the new rows the copies that the old ones hold."""
+    with open_results(fresh).writer() as writer:
+        for row in results.read("recordings").to_pylist():
+            if (
+                row["duplicate_of"] in writer.known
+                and row["recording_id"] not in writer.known
+            ):
+                own = row | {"config_hash": writer.identity.row_hash}
+                writer.add(Rows(own, {}, {}))
+        writer.commit()
 
 
 def _config(record: dict[str, Any], directory: Path) -> Config:

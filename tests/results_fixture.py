@@ -40,7 +40,8 @@ def call(
     talk = [total_s(track) for track in tracks]
     named = roles[0] is not None
     row: dict[str, Any] = {
-        "recording_id": recording_id, "path": path, "input_root": input_root, "size_bytes": 1, "content_hash": "x",
+        "recording_id": recording_id, "path": path, "input_root": input_root, "size_bytes": 1,
+        "location": f"{input_root}/{path}", "content_hash": "x",
         "modified_at": FIRST + timedelta(days=day), "status": "failed" if error else "done", "error": error,
         "error_detail": error_detail,
         "out_of_domain": None,

@@ -67,7 +67,7 @@ def test_the_record_of_a_run_tells_its_counts_and_its_memory(calls, tmp_path, ti
 
 def test_strict_stops_at_the_first_failure_and_the_next_run_goes_on(calls, tmp_path, tiny_bundle):
     for i in range(12):
-        (calls / f"z{i:02}.wav").write_bytes((EXAMPLES / "billing" / "1001.wav").read_bytes())
+        (calls / f"z{i:02}.wav").write_bytes((EXAMPLES / "billing" / "1001.wav").read_bytes() + bytes(i))
     for path in calls.rglob("*"):
         os.utime(path, (1, 1))
     options = ("--bundle", tiny_bundle, "--workers", 1, "--out")

@@ -25,7 +25,7 @@ IDENTITY = Identity("tiny@1", "abc", LABELS)
 def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Rows:
     """The rows of one recording with `n` segments."""
     recording = {
-        "recording_id": name, "path": f"{name}.wav", "input_root": "/in", "size_bytes": 1,
+        "recording_id": name, "path": f"{name}.wav", "input_root": "/in", "size_bytes": 1, "location": f"/in/{name}.wav",
         "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "content_hash": content, "status": status, "segments": n,
     }  # fmt: skip
     span = {"start_s": [float(i) for i in range(n)], "end_s": [i + 0.5 for i in range(n)]}
@@ -160,7 +160,7 @@ def test_parts_of_unknown_origin_are_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 2}', "is damaged")]
+    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 3}', "is damaged")]
 )
 def test_a_damaged_manifest_is_named(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)

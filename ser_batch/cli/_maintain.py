@@ -1,5 +1,6 @@
-"""`ser verify` and `ser compact`: a results directory between runs."""
+"""`ser verify`, `compact`, `forget`, `relocate`: a results directory between runs."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -57,3 +58,73 @@ def compact_command(directory: Directory) -> None:
 
     before, after = compact(directory)
     typer.echo(f"{before} parts before, {after} now")
+
+
+def forget_command(
+    directory: Directory,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="A recording: as in the results, or its absolute path."),
+    ] = None,
+    id_: Annotated[
+        list[str] | None, typer.Option("--id", help="A recording, by its id.")
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="All recordings whose file was last changed before that day.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List what would be forgotten, and exit."),
+    ] = False,
+) -> None:
+    """Removes recordings from the results for good, with their copies and metadata.
+
+    The audio files stay: remove them too, or the next `ser analyze` finds them again.
+    """
+    from ser_batch.errors import UsageError
+    from ser_batch.results.results import Results, open_results
+    from ser_batch.results.retention import Row, chosen, forget
+    from ser_batch.text import counted
+
+    ids, paths = id_ or [], path or []
+    if not (ids or paths or before):
+        raise UsageError("say which recordings: --path, --id or --before")
+    moment = before.astimezone() if before else None
+
+    def choose(results: Results) -> list[Row]:
+        return chosen(results, ids, paths, moment)
+
+    rows = choose(open_results(directory)) if dry_run else forget(directory, choose)
+    if dry_run:
+        for row in rows:
+            typer.echo(f"{row['recording_id']} {row['path']}")
+    verb = "would be forgotten" if dry_run else "forgotten"
+    typer.echo(f"{counted(len(rows), 'recording')} {verb}", err=dry_run)
+
+
+def relocate_command(
+    directory: Directory,
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="The folder where recordings were.")
+    ],
+    new: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NEW",
+            exists=True,
+            file_okay=False,
+            help="The folder where they are now.",
+        ),
+    ],
+) -> None:
+    """Updates locations after a folder or a mount was renamed, without reading audio."""
+    from ser_batch.results.retention import relocate
+    from ser_batch.text import counted
+
+    n = relocate(directory, old, str(new))
+    typer.echo(f"{counted(n, 'recording')} relocated")

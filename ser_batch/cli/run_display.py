@@ -77,7 +77,7 @@ class Display:
 
 def status(progress: Progress) -> str:
     """One line: recordings, hours of audio, speed, failures, time left."""
-    to_do = progress.found - progress.skipped
+    to_do = progress.found - progress.skipped - progress.copies
     finished = to_do - progress.pending
     left = progress.left_s
     return (
@@ -93,6 +93,10 @@ def _time(seconds: float) -> str:
 
 def _speed(progress: Progress) -> str:
     return f"{progress.audio_s / max(progress.elapsed_s, 1e-3):.0f} x real time"
+
+
+def _copies(n: int) -> str:
+    return f"{n} {'copy' if n == 1 else 'copies'} of others (not counted)"
 
 
 def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
@@ -117,6 +121,7 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         parts[-1] += (
             f" ({progress.failed_before} failed then: --retry-failed tries again)"
         )
+    parts += [_copies(progress.copies)] if progress.copies else []
     parts += (
         [f"{progress.growing} still being written (left for the next run)"]
         if progress.growing
@@ -131,6 +136,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         )
     if progress.ignored:
         say(f"{counted(progress.ignored, 'file')} skipped: no audio")
+    if progress.moved:
+        say(f"{counted(progress.moved, 'recording')} moved since: paths are updated")
     _print_failures(progress, console)
     if progress.without_roles:
         say(

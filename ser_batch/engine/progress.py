@@ -1,4 +1,7 @@
-"""What a run has done so far. It must add up: found = skipped + done + failed + growing + pending."""
+"""What a run has done so far.
+
+It must add up: found = skipped + copies + done + failed + growing + pending.
+"""
 
 import time
 from collections.abc import Container, Iterable
@@ -24,6 +27,10 @@ class Progress:
     """Folders that may not be read."""
     skipped: int = 0
     """Recordings that the results hold already."""
+    copies: int = 0
+    """Recordings with the content of another one: not analysed, and not counted."""
+    moved: int = 0
+    """Of the skipped ones, those whose rows got a new location."""
     failed_before: int = 0
     """Of those, the ones that failed in an earlier run."""
     done: int = 0
@@ -52,7 +59,8 @@ class Progress:
     @property
     def pending(self) -> int:
         """Recordings that this run has still to do."""
-        return self.found - self.skipped - self.done - self.failed - self.growing
+        known = self.skipped + self.copies
+        return self.found - known - self.done - self.failed - self.growing
 
     @property
     def elapsed_s(self) -> float:
@@ -109,7 +117,7 @@ class Progress:
         ):
             raise AccountingError(
                 f"the counts do not add up: {self.found} found, {self.done} done, {self.failed} failed, "
-                f"{self.skipped} skipped, {self.growing} growing, {self.pending} pending, {missing} without a row. "
+                f"{self.skipped} skipped, {self.copies} copies, {self.growing} growing, {self.pending} pending, {missing} without a row. "
                 "Please report this; running the same command again analyses what is missing"
             )
 
@@ -120,6 +128,7 @@ class Progress:
             "done",
             "failed",
             "skipped",
+            "copies",
             "growing",
             "pending",
             "segments",

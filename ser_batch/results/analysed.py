@@ -7,7 +7,9 @@ from typing import Any
 from ser_batch.emotion.analysis import Analysis, ScoredSegment
 from ser_batch.intervals import overlap_s, total_s
 from ser_batch.results.manifest import Identity
+from ser_batch.results.matching import Copy
 from ser_batch.results.rows import Columns, Rows
+from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.decoded import Channel, Decoded, Failed
 from ser_batch.text import printable
 from ser_batch.version import __version__
@@ -32,23 +34,61 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
     )
 
 
-def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
-    outcome = analysis.outcome
-    recording, stamp = outcome.recording, outcome.stamp
+def copy_row(copy: Copy, identity: Identity) -> Rows:
+    """Return the row of a recording that is a copy of another one."""
+    row = {
+        **_place(copy.recording, copy.stamp),
+        "duplicate_of": copy.original,
+        "content_hash": copy.content_hash,
+        "status": "duplicate",
+        **_made_by(identity),
+    }
+    return Rows(row, {}, {})
+
+
+def moved_columns(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
+    """Return the columns that change when a recording is found at another location."""
+    place = _place(recording, stamp)
+    del place["recording_id"]
+    return place
+
+
+def stamp_columns(stamp: Stamp | None) -> dict[str, Any]:
+    """Return the columns that change with a file's size and time."""
+    return {
+        "size_bytes": stamp.size_bytes if stamp else None,
+        "modified_at": stamp.modified_at if stamp else None,
+    }
+
+
+def _place(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
     return {
         "recording_id": recording.recording_id,
         "path": printable(recording.path),
         "input_root": printable(recording.root),
-        "size_bytes": stamp.size_bytes if stamp else None,
-        "modified_at": stamp.modified_at if stamp else None,
-        "content_hash": outcome.content_hash,
-        "status": "done" if isinstance(outcome, Decoded) else "failed",
-        "segments": len(analysis.segments),
-        "out_of_domain": _out_of_domain(analysis.segments),
+        "location": printable(recording.location),
+        **stamp_columns(stamp),
+    }
+
+
+def _made_by(identity: Identity) -> dict[str, Any]:
+    return {
         "model_id": identity.model_id,
         "config_hash": identity.row_hash,
         "ser_version": __version__,
         "analyzed_at": datetime.now(UTC),
+    }
+
+
+def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
+    outcome = analysis.outcome
+    return {
+        **_place(outcome.recording, outcome.stamp),
+        "content_hash": outcome.content_hash,
+        "status": "done" if isinstance(outcome, Decoded) else "failed",
+        "segments": len(analysis.segments),
+        "out_of_domain": _out_of_domain(analysis.segments),
+        **_made_by(identity),
     }
 
 

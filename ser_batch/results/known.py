@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.manifest import Identity, Manifest, check_identity, part_file
+from ser_batch.sources.source import Stamp
 
 COLUMNS = (
-    "recording_id", "input_root", "size_bytes", "modified_at", "content_hash", "status"
+    "recording_id", "path", "input_root", "location", "size_bytes", "modified_at",
+    "content_hash", "status", "duplicate_of",
 )  # fmt: skip
 
 
@@ -25,12 +27,23 @@ class ResultsChanged(ResultsError):
 class KnownRecording:
     """A recording's row in brief; size and time are None where the file had vanished."""
 
+    path: str
     input_root: str
+    location: str
     size_bytes: int | None
     modified_at: datetime | None
     content_hash: str | None
     failed: bool
+    duplicate_of: str | None
+    """The id of the recording that this is a copy of."""
     part: str
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The file when it was analysed; None where it had vanished."""
+        if self.size_bytes is None or self.modified_at is None:
+            return None
+        return Stamp(self.size_bytes, self.modified_at)
 
 
 def read_known(directory: Path, identity: Identity) -> dict[str, KnownRecording]:

@@ -196,8 +196,11 @@ def _wrong_rows(
         for i, status in zip(ids, recordings["status"].to_pylist(), strict=True)
         if status == "done"
     }
-    if set(recordings["status"].to_pylist()) - {"done", "failed"}:
-        yield "a status is neither done nor failed"
+    if set(recordings["status"].to_pylist()) - {"done", "failed", "duplicate"}:
+        yield "a status is neither done nor failed nor duplicate"
+    copies = pc.equal(recordings["status"], "duplicate")
+    if not copies.equals(pc.is_valid(recordings["duplicate_of"])):
+        yield "duplicate_of is not that of the duplicates"
     for name in ("speech", "segments"):
         table = tables[name]
         needed = [

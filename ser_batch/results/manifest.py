@@ -11,7 +11,7 @@ from ser_batch.errors import ResultsError
 from ser_batch.results.schemas import TABLES
 from ser_batch.storage.local import LocalStorage, crc32_of
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 
 

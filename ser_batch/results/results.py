@@ -181,7 +181,16 @@ class Results:
         columns = ["recording_id", "path", "input_root"]
         recordings = self.read("recordings", columns).to_pandas()
         metadata = gather_metadata(recordings, inputs, self.metadata)
-        table = pa.Table.from_pandas(metadata.table, preserve_index=False)
+        self.write_metadata(metadata.table)
+        return metadata.notes
+
+    def write_metadata(self, metadata: pd.DataFrame) -> None:
+        """Write the call metadata that are kept with the results.
+
+        Raises:
+            ResultsError: the directory cannot be written.
+        """
+        table = pa.Table.from_pandas(metadata, preserve_index=False)
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
@@ -191,7 +200,6 @@ class Results:
             path = self.directory / METADATA
             message = f"{path}: cannot be written: {error.strerror}"
             raise ResultsError(message, path=path) from error
-        return metadata.notes
 
     def check_checksums(self) -> None:
         """Check that the files of all parts are those that were written.

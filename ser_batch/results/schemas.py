@@ -19,14 +19,16 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
     """The schema of each table; `segments` has a probability for each label of the model."""
     text, seconds = pa.string(), pa.float64()
     instant = pa.timestamp("us", tz="UTC")
-    recording_id = _field("recording_id", text, "hash of the path below the input root")
+    recording_id = _field(
+        "recording_id", text, "given at first sight, and kept when the file moves"
+    )
     role = _field("role", text, "agent or customer; null where no roles were named")
     channel = _field("channel", pa.int16(), "channel of the recording, from 0")
     start = _field(
         "start_s", seconds, "start, from the beginning of the recording", "s"
     )
     end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
-    path = _field("path", text, "path below the input root")
+    path = _field("path", text, "path below the input root, as first seen")
     return {
         "recordings": pa.schema(
             [
@@ -35,6 +37,12 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "input_root", text, "the input in which the recording was found"
                 ),
+                _field("location", text, "absolute path that no link leads to"),
+                _field(
+                    "duplicate_of",
+                    text,
+                    "recording_id of the recording with the same content; else null",
+                ),
                 _field("size_bytes", pa.int64(), "size of the file", "byte"),
                 _field("modified_at", instant, "time of the file's last change"),
                 _field("content_hash", text, "BLAKE2b of the file's bytes"),
@@ -42,7 +50,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),
                 _field("channels", pa.int16(), "channels of the file"),
                 _field("duration_s", seconds, "length of the decoded audio", "s"),
-                _field("status", text, "done or failed"),
+                _field("status", text, "done, failed or duplicate"),
                 _field("error", text, "why the recording failed; null if done"),
                 _field("error_kind", text, "the same in one word; null if done"),
                 _field("error_detail", text, "a library's own words on it, if any"),

@@ -4,9 +4,9 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ser_batch.storage.local import LocalStorage
 PART_RECORDINGS = 400
 PART_BYTES = 64_000_000
 COMMIT_S = 30.0
+KNOWN_COLUMNS = frozenset(field.name for field in fields(KnownRecording))
 WORK_FOLDER = ".work"
 """Where waveforms wait to be scored."""
 RUN_RECORD = "run.json"
@@ -145,6 +146,59 @@ class ResultsWriter:
         for rows in committed.values():
             row = rows.recording
             self.known[row["recording_id"]] = _known(row)
+        self._set_parts(recordings)
+
+    def amend(
+        self, changes: Mapping[str, Mapping[str, Any]], removed: Collection[str] = ()
+    ) -> None:
+        """Change columns of recordings' rows, and remove all rows of others, in one step.
+
+        Args:
+            changes: by recording id, new values by column; a new `path` is that of its
+                segments too.
+            removed: recording ids.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays so.
+        """
+        gone = set(removed)
+        parts = {self.known[i].part for i in (*changes, *gone)}
+        new = (self._amended(part, changes, gone) for part in sorted(parts))
+        recordings = self.parts.replace(parts, new)
+        for recording_id in gone:
+            del self.known[recording_id]
+        for recording_id, values in changes.items():
+            known = {k: v for k, v in values.items() if k in KNOWN_COLUMNS}
+            self.known[recording_id] = replace(self.known[recording_id], **known)
+        self._set_parts(recordings)
+
+    def _amended(
+        self, part: str, changes: Mapping[str, Mapping[str, Any]], gone: set[str]
+    ) -> Tables:
+        tables = self._without(part, gone)
+        rows = tables["recordings"].to_pylist()
+        own = {row["recording_id"] for row in rows} & set(changes)
+        if not own:
+            return tables
+        for row in rows:
+            row.update(changes.get(row["recording_id"], {}))
+        schema = self.parts.schemas["recordings"]
+        tables["recordings"] = pa.Table.from_pylist(rows, schema)
+        paths = {i: changes[i]["path"] for i in own if "path" in changes[i]}
+        if paths:
+            segments = tables["segments"]
+            names = zip(
+                segments["recording_id"].to_pylist(),
+                segments["path"].to_pylist(),
+                strict=True,
+            )
+            column = pa.array([paths.get(i, path) for i, path in names], pa.string())
+            at = segments.schema.get_field_index("path")
+            field = segments.schema.field(at)
+            tables["segments"] = segments.set_column(at, field, column)
+        return tables
+
+    def _set_parts(self, recordings: Mapping[str, Sequence[str]]) -> None:
         for part, recording_ids in recordings.items():
             for recording_id in recording_ids:
                 self.known[recording_id] = replace(self.known[recording_id], part=part)
@@ -171,7 +225,10 @@ class ResultsWriter:
 
     def _kept(self, part: str) -> Tables:
         """Return the rows of a live part that are not about to be replaced."""
-        gone = pa.array(list(self._waiting), pa.string())
+        return self._without(part, self._waiting)
+
+    def _without(self, part: str, recording_ids: Iterable[str]) -> Tables:
+        gone = pa.array(list(recording_ids), pa.string())
         kept = {}
         for table in TABLES:
             rows = self.parts.read(table, part)
@@ -190,13 +247,16 @@ class ResultsWriter:
 
 def _known(row: dict[str, Any]) -> KnownRecording:
     return KnownRecording(
+        path=row["path"],
         # One text for a hundred thousand recordings.
-        sys.intern(row["input_root"]),
-        row["size_bytes"],
-        row["modified_at"],
-        row["content_hash"],
-        row["status"] == "failed",
-        "",
+        input_root=sys.intern(row["input_root"]),
+        location=row["location"],
+        size_bytes=row["size_bytes"],
+        modified_at=row["modified_at"],
+        content_hash=row["content_hash"],
+        failed=row["status"] == "failed",
+        duplicate_of=row.get("duplicate_of"),
+        part="",
     )
 
 

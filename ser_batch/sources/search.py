@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ser_batch.errors import UsageError
@@ -23,12 +24,10 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     first bytes say so; a file that is named itself always is.
 
     Raises:
-        UsageError: an input does not exist or matches nothing, or two recordings would
-            have one id.
+        UsageError: an input does not exist or matches nothing.
     """
     found = Found()
     chosen: dict[str, Recording] = {}
-    by_id: dict[str, Recording] = {}
     for recording in _each(inputs, found):
         real = os.path.realpath(recording.file)
         if os.path.exists(real):
@@ -40,14 +39,10 @@ def find_recordings(inputs: Iterable[str]) -> Found:
             )
         else:
             chosen[recording.file] = recording
-    for recording in chosen.values():
-        other = by_id.setdefault(recording.recording_id, recording)
-        if other is not recording:
-            raise UsageError(
-                f"{printable(recording.file)} and {printable(other.file)} would both be {printable(recording.path)!r} in the "
-                "results: analyse their common folder instead, or each into a directory of its own"
-            )
-        found.recordings.append(recording)
+    found.recordings = [
+        replace(recording, real="" if real == recording.file else real)
+        for real, recording in chosen.items()
+    ]
     found.recordings.sort()
     return found
 

@@ -1,10 +1,10 @@
-"""A recording, and what a place that holds recordings can be asked for."""
+"""A recording, and what can be asked of the source that holds it."""
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -17,6 +17,10 @@ class Recording:
     """The absolute path of the input that it was found in."""
     path: str
     """Its path below `root`, with `/` between folders."""
+    real: str = field(default="", compare=False)
+    """The path that no link leads to; empty for `file` itself."""
+    assigned_id: str = ""
+    """The id that the results know it by; empty until they have been asked."""
 
     @property
     def file(self) -> str:
@@ -24,9 +28,38 @@ class Recording:
         return os.path.join(self.root, self.path)
 
     @property
+    def location(self) -> str:
+        """The one absolute path of the file, whatever links lead to it."""
+        return self.real or self.file
+
+    @property
     def recording_id(self) -> str:
-        """A hash of `path`: the same recording in a moved folder keeps its id."""
-        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        """The id that was assigned at first sight; until then, a hash of `path`."""
+        return self.assigned_id or _hash(self.path)
+
+    def assigned(self, taken: Container[str]) -> "Recording":
+        """Return the recording with an id that is not taken.
+
+        Where another recording has the hash of `path`, the location shapes it too.
+        """
+        own, n = self.recording_id, 0
+        while own in taken:
+            own, n = _hash(f"{self.path}\0{self.location}\0{n}"), n + 1
+        return replace(self, assigned_id=own)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def with_ids(recordings: Iterable[Recording]) -> list[Recording]:
+    """Return recordings with an id each, for where no results know them."""
+    taken: set[str] = set()
+    found = []
+    for recording in recordings:
+        found.append(recording.assigned(taken))
+        taken.add(found[-1].assigned_id)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Unchanged:
     """A recording whose content is what it was, whatever its date says."""
 
     recording: Recording
+    stamp: Stamp | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
         _wait_while_young(task.stamp)
         content_hash = job.source.content_hash(recording)
         if content_hash == task.known_hash:
-            return Unchanged(recording)
+            return Unchanged(recording, task.stamp)
         stamp = job.source.stamp(recording)
         if stamp is None:
             raise FileNotFoundError

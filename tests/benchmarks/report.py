@@ -85,7 +85,8 @@ def write_part(folder: Path, number: int, hot: float, rng: np.random.Generator) 
     talk = [(agent_end - agent_start).sum(1), (end - start).sum(1)]
     first = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     recordings = {
-        "recording_id": ids, "path": paths, "input_root": ["/calls"] * CALLS, "size_bytes": [1] * CALLS,
+        "recording_id": ids, "path": paths, "input_root": ["/calls"] * CALLS,
+        "location": [f"/calls/{path}" for path in paths], "size_bytes": [1] * CALLS,
         "modified_at": pa.array(((first + rng.integers(0, 60 * 86400, CALLS)) * 1e6).astype("int64")).cast(
             pa.timestamp("us", tz="UTC")
         ),

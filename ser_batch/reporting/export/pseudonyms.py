@@ -118,8 +118,10 @@ def _pseudonymous(
     """Return the tables with hashes in place of names, and without free text."""
     columns: dict[str, Callable[[str], str | None]] = {
         "recording_id": hashed,
+        "duplicate_of": hashed,
         "input_root": hashed,
         "path": lambda path: hashed_path(path, hashed),
+        "location": lambda path: hashed_path(path, hashed),
         "error_detail": lambda detail: None,
     }
     recordings = _without_names(tables["recordings"], "notes")

@@ -160,8 +160,11 @@ def _select(
 ) -> Metadata:
     """Make `selected` (which recordings count, when they began) and `known` (their
     metadata)."""
-    columns = ["recording_id", "path", "input_root", "modified_at", "analyzed_at"]
+    columns = [
+        "recording_id", "path", "input_root", "modified_at", "analyzed_at", "status"
+    ]  # fmt: skip
     found = results.read("recordings", columns).to_pandas()
+    found = found[found.pop("status") != "duplicate"].reset_index(drop=True)
     metadata = gather_metadata(found, inputs, results.metadata, taken - {"started_at"})
     # A file that had vanished has no time of its own.
     changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)

@@ -1,0 +1,268 @@
+"""Which recordings are found again: where they were, moved, or as copies.
+
+A recording is known by its location; where that is new, by its content. Its id is
+assigned at first sight, and stays when the file moves.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ser_batch.errors import AudioError
+from ser_batch.results.known import KnownRecording
+from ser_batch.sources.formats import HEAD_BYTES, raw_format
+from ser_batch.sources.source import Recording, Source, Stamp
+from ser_batch.text import printable
+
+HASHING_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A recording with the content and the decoding of another one."""
+
+    recording: Recording
+    stamp: Stamp
+    content_hash: str
+    original: str
+    """The id of the other."""
+
+
+@dataclass
+class Matched:
+    """The recordings of a run, each with its id."""
+
+    recordings: list[Recording] = field(default_factory=list)
+    """All but copies, in order."""
+    stamps: dict[Recording, Stamp | None] = field(default_factory=dict)
+    moved: list[Recording] = field(default_factory=list)
+    """Of these, the ones whose location is not that of their rows any more."""
+    copies: list[Copy] = field(default_factory=list)
+    """Those that the results do not hold as such."""
+    known_copies: int = 0
+    """Those that they do."""
+    replaced: list[str] = field(default_factory=list)
+    """Ids of copies whose location has become that of the original."""
+
+
+def match_recordings(
+    found: Sequence[Recording], known: Mapping[str, KnownRecording], source: Source
+) -> Matched:
+    """Match recordings that were found with those that the results hold.
+
+    In this order: by location; by content, where the known location is gone (it has
+    moved) or still there (a copy); else it is a new one. Which of several new copies is
+    analysed depends on their locations alone, and a copy whose original is gone for
+    good takes its place.
+    """
+    return _Matching(known, source).of(found)
+
+
+class _Sight(Enum):
+    """What can be seen of a known recording."""
+
+    HERE = "here"
+    GONE = "gone"
+    UNSEEN = "unseen"
+    """Its input cannot be reached."""
+    CHANGED = "changed"
+    """There is other content in its place."""
+
+
+class _Matching:
+    def __init__(self, known: Mapping[str, KnownRecording], source: Source) -> None:
+        self.known, self.source = known, source
+        self.ids = {own.location: i for i, own in known.items()}
+        self.linked = {
+            name: i
+            for i, own in known.items()
+            if (name := os.path.join(own.input_root, own.path)) != own.location
+        }
+        self.matched = Matched()
+        self.found: dict[str, Recording] = {}
+        """By id, what was found where the results know it."""
+        self.hashes: dict[Recording, str] = {}
+        self.settled: set[str] = set()
+        """Ids of known recordings that have a new location."""
+        self.promoted: dict[str, str] = {}
+        """By the id of an original that changed, that of the copy analysed in its place."""
+
+    def of(self, found: Sequence[Recording]) -> Matched:
+        matched, new, copies = self.matched, list[Recording](), list[Recording]()
+        for given in found:
+            stamp = self.source.stamp(given)
+            recording = self._by_location(given, stamp)
+            matched.stamps[recording] = stamp
+            own = self.known.get(recording.assigned_id)
+            if own is None:
+                new.append(recording)
+                continue
+            self.found[recording.assigned_id] = recording
+            (copies if own.duplicate_of else matched.recordings).append(recording)
+        self._hash(new, copies)
+        for recording in sorted(copies, key=_location):
+            self._match_copy(recording)
+        self._match_new(sorted(new, key=_location))
+        matched.recordings.sort()
+        return matched
+
+    def _by_location(self, given: Recording, stamp: Stamp | None) -> Recording:
+        """Return a recording with the id, and the path, that its location is known by."""
+        found_id = self.ids.get(printable(given.location))
+        if found_id is None:
+            # A link that led nowhere is known by its own path; so is one that does now.
+            names = self.linked if stamp is None else self.ids
+            found_id = names.get(printable(given.file))
+        if found_id is None:
+            return given
+        own = self.known[found_id]
+        if (own.input_root, own.path) != (given.root, given.path):
+            first = os.path.join(own.input_root, own.path)
+            # What is printable of a name is not always the name.
+            if os.path.realpath(first) == given.location:
+                real = "" if first == given.location else given.location
+                given = Recording(own.input_root, own.path, real)
+        return replace(given, assigned_id=found_id)
+
+    def _hash(self, new: Sequence[Recording], copies: Sequence[Recording]) -> None:
+        """Hash new files whose size another one has, and copies that changed."""
+        stamps = self.matched.stamps
+        sizes = Counter(own.size_bytes for own in self.known.values())
+        sizes.update(stamp.size_bytes for r in new if (stamp := stamps[r]))
+        unsure = [
+            recording
+            for recording in new
+            if (stamp := stamps[recording])
+            and stamp.size_bytes
+            and sizes[stamp.size_bytes] > 1
+        ]
+        unsure += [r for r in copies if stamps[r] != self.known[r.assigned_id].stamp]
+        with ThreadPoolExecutor(HASHING_THREADS) as pool:
+            hashes = pool.map(self._content_hash, unsure)
+            pairs = list(zip(unsure, hashes, strict=True))
+        self.hashes = {recording: text for recording, text in pairs if text}
+
+    def _content_hash(self, recording: Recording) -> str:
+        try:
+            return self.source.content_hash(recording)
+        except (OSError, AudioError):
+            return ""  # its analysis will say why
+
+    def _match_copy(self, recording: Recording) -> None:
+        """See what has become of a known copy, and of the recording that it copies."""
+        matched, own = self.matched, self.known[recording.assigned_id]
+        stamp, original = matched.stamps[recording], own.duplicate_of or ""
+        text = self.hashes.get(recording, own.content_hash or "")
+        if text != own.content_hash:
+            matched.recordings.append(recording)  # it is another recording now
+            return
+        sight = self._sight(original, text)
+        if sight in (_Sight.HERE, _Sight.UNSEEN):
+            matched.known_copies += 1
+        elif sight is _Sight.GONE:
+            self._settle(original, recording)
+            matched.replaced.append(recording.assigned_id)
+        elif original in self.promoted and stamp:
+            copy = Copy(recording, stamp, text, self.promoted[original])
+            matched.copies.append(copy)
+        else:
+            self.promoted[original] = recording.assigned_id
+            matched.recordings.append(recording)
+
+    def _match_new(self, new: Sequence[Recording]) -> None:
+        matched, taken = self.matched, set(self.known)
+        wanted, by_hash = set(self.hashes.values()), defaultdict[str, list[str]](list)
+        for known_id, own in self.known.items():
+            if own.content_hash in wanted and not own.duplicate_of:
+                by_hash[own.content_hash or ""].append(known_id)
+        paths: dict[str, str] = {}
+        for given in new:
+            text, stamp = self.hashes.get(given, ""), matched.stamps[given]
+            alike = []
+            for i in by_hash[text] if text else ():
+                path = paths[i] if i in paths else self.known[i].path
+                if _decodes_alike(given, path):
+                    alike.append(i)
+            moved = [i for i in alike if i not in paths and self._moved(i, text, given)]
+            here = [
+                i
+                for i in alike
+                if i in paths or self._sight(i, text) is not _Sight.CHANGED
+            ]
+            if moved:
+                self._settle(moved[0], given)
+            elif here and stamp:
+                copy = given.assigned(taken)
+                taken.add(copy.assigned_id)
+                matched.copies.append(Copy(copy, stamp, text, here[0]))
+            else:
+                recording = given.assigned(taken)
+                taken.add(recording.assigned_id)
+                paths[recording.assigned_id] = given.path
+                by_hash[text].append(recording.assigned_id)
+                matched.recordings.append(recording)
+                matched.stamps[recording] = stamp
+
+    def _settle(self, known_id: str, given: Recording) -> None:
+        """Take a file for the known recording, whose rows get its location."""
+        recording = replace(given, assigned_id=known_id)
+        self.settled.add(known_id)
+        self.matched.moved.append(recording)
+        self.matched.recordings.append(recording)
+        self.matched.stamps[recording] = self.matched.stamps[given]
+
+    def _moved(self, known_id: str, text: str, given: Recording) -> bool:
+        """Return whether a new file is a known recording that has moved."""
+        sight = self._sight(known_id, text)
+        # A whole tree that is not where it was, and is found with the same paths.
+        same_path = self.known[known_id].path == printable(given.path)
+        return sight is _Sight.GONE or (sight is _Sight.UNSEEN and same_path)
+
+    def _sight(self, known_id: str, text: str) -> _Sight:
+        """Return what is seen of a known recording with the content `text`."""
+        own = self.known.get(known_id)
+        if own is None or own.content_hash != text:
+            return _Sight.CHANGED
+        if known_id in self.settled:
+            return _Sight.HERE
+        found = self.found.get(known_id)
+        if found is None:
+            return _seen(own)
+        stamp = self.matched.stamps[found]
+        if stamp is None:
+            return _Sight.UNSEEN
+        if stamp != own.stamp and found not in self.hashes:
+            self.hashes[found] = self._content_hash(found)
+        same = stamp == own.stamp or self.hashes[found] == text
+        return _Sight.HERE if same else _Sight.CHANGED
+
+
+def _location(recording: Recording) -> str:
+    return recording.location
+
+
+def _seen(own: KnownRecording) -> _Sight:
+    """Return what is seen of a recording that is not in the inputs of this run."""
+    try:
+        os.stat(own.location)
+        return _Sight.HERE
+    except (FileNotFoundError, NotADirectoryError):
+        # A name that had to be escaped is not that of the file.
+        plain = "\\" not in own.location
+        reachable = plain and os.path.isdir(own.input_root)
+        return _Sight.GONE if reachable else _Sight.UNSEEN
+    except (OSError, ValueError):
+        return _Sight.UNSEEN
+
+
+def _decodes_alike(recording: Recording, path: str) -> bool:
+    """Return whether a file is read as one of the same content and the other name is."""
+    try:
+        with open(recording.file, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return raw_format(recording.path, head) == raw_format(path, head)
