@@ -33,7 +33,7 @@ SPEECH = -6.9
 """Frames less than 30 dB below the active level count, in nepers of power."""
 PITCH_OCTAVES = 0.4
 """What pitch is divided by, whatever the place."""
-MAX_SHARE, HALF_SHARE_RECORDINGS = 0.45, 10
+MAX_SHARE, HALF_SHARE_RECORDINGS = 0.65, 10
 MIN_RECORDINGS = 3
 """A place of fewer recordings is not known at all."""
 
@@ -55,7 +55,7 @@ class Statistics:
 def share_of_place(n_recordings: int) -> float:
     """Return how far the statistics of so many recordings are believed.
 
-    0.45 n / (n + 10): as much as leaves the distress of a call within 0.1, whether it is
+    0.65 n / (n + 10): as much as leaves the distress of a call within 0.1, whether it is
     scored among a hundred angry recordings or among mixed ones (docs/training.md). Fewer
     than three recordings are not believed: one long angry call must not become what is
     normal.
