@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 WIDTH = 64
 COMMANDS = (
-    "analyze", "report", "export", "verify", "compact", "forget", "relocate", "predict", "train", "evaluate",
+    "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate", "predict", "train", "evaluate",
     "compare", "corpus check", "models", "doctor",
 )  # fmt: skip
 

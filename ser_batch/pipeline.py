@@ -309,6 +309,7 @@ def _progress(
         copies=matched.known_copies,
         failed_before=count_failed_before(matched, writer.known, tasks),
         held=len(writer.known),
+        has_links=writer.parts.manifest.generation > 0,
         sizes=sizes,
         total_bytes=sum(sizes.values()),
         licence=scorer.licence,

@@ -38,7 +38,7 @@ class FileSystem:
         """The name of each operation so far."""
         real_open, real_os_open = Path.open, os.open
         for owner, name in (
-            (os, "fsync"), (os, "replace"), (os, "link"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree"),
+            (os, "fsync"), (os, "replace"), (os, "link"), (os, "symlink"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree"),
             (shutil, "copy2"),
         ):  # fmt: skip
             patch.setattr(owner, name, self._watched(name, getattr(owner, name)))
@@ -128,10 +128,12 @@ class Disk:
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.contents: dict[int, bytes] = {}
-        self.names: dict[int, dict[str, int]] = {}
+        self.names: dict[int, dict[str, int | str]] = {}
+        """By folder, the inodes of its entries; of a link, where it leads."""
         self.folders: set[int] = set()
         for path in [root, *root.rglob("*")]:
-            self._sync(path)
+            if not path.is_symlink():
+                self._sync(path)
         real_fsync, real_open = os.fsync, Path.open
 
         def fsync(descriptor: int) -> None:
@@ -152,8 +154,10 @@ class Disk:
         if path.is_dir():
             self.folders.add(inode)
             entries = list(os.scandir(path))
-            self.names[inode] = {entry.name: entry.inode() for entry in entries}
-            self.folders |= {entry.inode() for entry in entries if entry.is_dir()}
+            self.names[inode] = {
+                entry.name: os.readlink(entry) if entry.is_symlink() else entry.inode() for entry in entries
+            }
+            self.folders |= {entry.inode() for entry in entries if entry.is_dir(follow_symlinks=False)}
         else:
             self.contents[inode] = path.read_bytes()
 
@@ -163,7 +167,9 @@ class Disk:
             inode, folder = waiting.pop()
             folder.mkdir()
             for name, child in self.names.get(inode, {}).items():
-                if child in self.folders:
+                if isinstance(child, str):
+                    (folder / name).symlink_to(child)
+                elif child in self.folders:
                     waiting.append((child, folder / name))
                 else:
                     (folder / name).write_bytes(self.contents.get(child, b""))

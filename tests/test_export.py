@@ -16,7 +16,7 @@ from ser_batch.reporting.export.exporting import FORMATS, export_results
 from ser_batch.results.results import open_results
 from tests.conftest import ser
 from tests.results_fixture import LABELS, call, write_results
-from tests.tables import read_table
+from tests.tables import live_file, read_table
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_names_too_long_and_channels_of_one_role_have_a_textgrid(tmp_path):
 
 
 def test_a_damaged_part_is_said_to_be_damaged(results, tmp_path):
-    (results / "speech" / "part-000001.parquet").write_bytes(b"rubbish")
+    live_file(results, "speech", "part-000001").write_bytes(b"rubbish")
     done = ser("export", results, "--to", "rttm", "--out", tmp_path / "x")
     assert done.returncode == 2
     assert "part-000001 is damaged" in done.stderr

@@ -16,6 +16,7 @@ from ser_batch.results.manifest import read_manifest
 from ser_batch.results.writing import open_writer
 from tests.conftest import ROOT, tables
 from tests.faults import Crash, Disk, Fault, FileSystem, instants
+from tests.tables import live_file
 from tests.test_results import IDENTITY, globbed, ids, rows
 
 
@@ -40,9 +41,11 @@ def second_night(directory: Path) -> None:
 ACTS = {"a commit": second_night, "compacting": compact}
 
 
-@pytest.fixture
-def old(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(params=["links", "no links"])
+def old(tmp_path, monkeypatch, request) -> Path:
     """The first night's results: two parts, which fit into one once a part may hold more."""
+    if request.param == "no links":
+        monkeypatch.setattr(module, "supports_links", lambda directory: False)
     with monkeypatch.context() as patch:
         patch.setattr(module, "PART_RECORDINGS", 2)
         first_night(tmp_path / "old")
@@ -63,12 +66,12 @@ def operations(monkeypatch, directory: Path, act: Callable[[Path], object]) -> l
 def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_run_finishes(
     tmp_path, monkeypatch, old, act, fault
 ):
-    undisturbed = shutil.copytree(old, tmp_path / "undisturbed")
+    undisturbed = shutil.copytree(old, tmp_path / "undisturbed", symlinks=True)
     log = operations(monkeypatch, undisturbed, act)
     before, after = tables(old), tables(undisturbed)
     assert {"open", "write", "flush", "fsync", "replace", "unlink"} <= set(log)
     for at in instants(log, fault):
-        directory = shutil.copytree(old, tmp_path / str(at))
+        directory = shutil.copytree(old, tmp_path / str(at), symlinks=True)
         with monkeypatch.context() as patch:
             FileSystem(patch, at, fault)
             said = None
@@ -78,19 +81,24 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_ru
                 said = error
         assert tables(directory) in ((before, after) if said else (after,)), at
         assert said is None or isinstance(said, Crash) or "cannot be" in str(said)
-        assert verify(directory).sound
+        # Without links, what a crash leaves misleads plain readers until the next run: `ser verify` says so.
+        # With links, a kill between two of them may leave `recordings` ahead.
+        killed = isinstance(said, Crash)
+        misread = {""} if killed or not read_manifest(directory).generation else set()
+        assert set(verify(directory).problems) <= misread
         act(directory)
+        assert verify(directory).sound
         assert tables(directory) == after
         assert globbed(directory) == ids(directory)
 
 
 def test_a_power_cut_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows(tmp_path, monkeypatch, old):
-    undisturbed = shutil.copytree(old, tmp_path / "undisturbed")
+    undisturbed = shutil.copytree(old, tmp_path / "undisturbed", symlinks=True)
     log = operations(monkeypatch, undisturbed, second_night)
     before, after = tables(old), tables(undisturbed)
     outcomes = set()
     for at in [*instants(log, Fault.kill), len(log) + 1]:
-        directory = shutil.copytree(old, tmp_path / str(at))
+        directory = shutil.copytree(old, tmp_path / str(at), symlinks=True)
         with monkeypatch.context() as patch:
             disk = Disk(directory, patch)
             FileSystem(patch, at, Fault.kill)
@@ -130,10 +138,10 @@ def test_a_first_run_that_dies_at_any_operation_leaves_a_directory_that_the_next
 @pytest.mark.parametrize("fault", Fault)
 def test_a_fault_in_the_middle_of_a_repair_loses_no_file(tmp_path, monkeypatch, old, fault):
     def damaged(directory: Path) -> tuple[Path, str, bytes]:
-        shutil.copytree(old, directory)
+        shutil.copytree(old, directory, symlinks=True)
         part = next(iter(read_manifest(directory).parts))
-        (directory / "segments" / f"{part}.parquet").write_bytes(b"rubbish")
-        return directory, part, (directory / "speech" / f"{part}.parquet").read_bytes()
+        live_file(directory, "segments", part).write_bytes(b"rubbish")
+        return directory, part, live_file(directory, "speech", part).read_bytes()
 
     log = operations(monkeypatch, damaged(tmp_path / "undisturbed")[0], repair)
     for at in instants(log, fault):
@@ -144,8 +152,9 @@ def test_a_fault_in_the_middle_of_a_repair_loses_no_file(tmp_path, monkeypatch, 
                 repair(directory)
         with open_writer(directory, IDENTITY, read=False):
             pass  # what a run does first
-        kept = [folder / "speech" / f"{part}.parquet" for folder in (directory, directory / "broken")]
-        assert any(path.exists() and path.read_bytes() == sound for path in kept)
+        aside = directory / "broken" / "speech" / f"{part}.parquet"
+        live = read_manifest(directory).file(directory, "speech", part)
+        assert any(path.exists() and path.read_bytes() == sound for path in (live, aside))
         repair(directory)
-        assert kept[1].read_bytes() == sound
+        assert aside.read_bytes() == sound
         assert verify(directory).sound

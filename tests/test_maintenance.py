@@ -14,7 +14,7 @@ from ser_batch.results.maintenance import compact, repair, verify
 from ser_batch.results.writing import open_writer
 from tests.conftest import ser, tables
 from tests.results_fixture import IDENTITY, call, write_results
-from tests.tables import read_table
+from tests.tables import live_file, read_table
 
 SCORED = [(1, 5, {"angry": 0.5}), (6, 9, {"happy": 0.2})]
 
@@ -33,10 +33,10 @@ def parts(directory: Path) -> list[str]:
 def rewrite(directory: Path, table: str, change) -> str:
     """Replaces the first part of a table by what `change` makes of it, with the size that the manifest expects."""
     part = parts(directory)[0]
-    path = directory / table / f"{part}.parquet"
+    path = live_file(directory, table, part)
     pq.write_table(change(pq.read_table(path)), path, compression="zstd")
     manifest = json.loads((directory / "manifest.json").read_text())
-    sizes = [(directory / t / f"{part}.parquet").stat().st_size for t in ("recordings", "speech", "segments")]
+    sizes = [live_file(directory, t, part).stat().st_size for t in ("recordings", "speech", "segments")]
     manifest["parts"][part]["bytes"] = sum(sizes)
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return part
@@ -59,7 +59,7 @@ def test_sound_results_are_sound(results):
 @pytest.mark.parametrize("table", ["recordings", "speech", "segments"])
 def test_one_flipped_byte_anywhere_in_the_data_is_found(results, table):
     part = parts(results)[1]
-    path = results / table / f"{part}.parquet"
+    path = live_file(results, table, part)
     whole = path.read_bytes()
     for at in range(4, len(whole) - 8, max(1, len(whole) // 25)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
@@ -71,8 +71,8 @@ def test_one_flipped_byte_anywhere_in_the_data_is_found(results, table):
 
 def test_missing_and_cut_files_are_named(results):
     first, second, _ = parts(results)
-    (results / "speech" / f"{first}.parquet").unlink()
-    path = results / "segments" / f"{second}.parquet"
+    live_file(results, "speech", first).unlink()
+    path = live_file(results, "segments", second)
     path.write_bytes(path.read_bytes()[:100])
     problems = verify(results).problems
     assert problems[first] == ["speech is missing"]
@@ -108,7 +108,7 @@ def test_a_recording_in_two_parts_is_found(results):
     manifest = json.loads((results / "manifest.json").read_text())
     first, second, _ = manifest["parts"]
     for table in ("recordings", "speech", "segments"):
-        (results / table / f"{second}.parquet").write_bytes((results / table / f"{first}.parquet").read_bytes())
+        live_file(results, table, second).write_bytes(live_file(results, table, first).read_bytes())
     manifest["parts"][second] = manifest["parts"][first]
     (results / "manifest.json").write_text(json.dumps(manifest))
     assert any("is in part-" in problem for problem in verify(results).problems[second])
@@ -116,7 +116,7 @@ def test_a_recording_in_two_parts_is_found(results):
 
 def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_recordings(results):
     part = parts(results)[1]
-    path = results / "segments" / f"{part}.parquet"
+    path = live_file(results, "segments", part)
     path.write_bytes(b"rubbish")
     assert ser("verify", results).returncode == 3
     done = ser("verify", results, "--repair")
@@ -130,7 +130,8 @@ def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_
 
 def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
     part = parts(results)[-1]
-    path = results / "segments" / f"{part}.parquet"
+    path = live_file(results, "segments", part)
+    of_part = pq.read_table(live_file(results, "recordings", part))["path"][0].as_py()
     whole, found = path.read_bytes(), 0
     monkeypatch.setattr(module, "PART_RECORDINGS", 100)
     for at in range(4, len(whole) - 8, max(1, len(whole) // 40)):
@@ -143,8 +144,8 @@ def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
             continue
         with pytest.raises(ResultsError, match="ser verify"):
             compact(results)
-        with open_writer(results, IDENTITY, read=False) as writer:
-            writer.add(call("new.wav", [(0, 5)], [(5, 9)], SCORED))
+        with open_writer(results, IDENTITY) as writer:
+            writer.add(call(of_part, [(0, 5)], [(5, 9)], SCORED))
             with pytest.raises(ResultsError, match="ser verify"):
                 writer.commit()
         assert part in parts(results)
@@ -166,12 +167,16 @@ def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
     assert verify(results).sound
 
 
-def test_parts_that_an_old_manifest_does_not_know_are_kept(results, monkeypatch):
+def test_parts_that_an_old_manifest_does_not_know_are_kept_where_there_are_no_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "supports_links", lambda directory: False)
+    monkeypatch.setattr(module, "PART_RECORDINGS", 2)
+    calls = [call(f"{i}.wav", [(0, 5)], [(5, 9)], SCORED) for i in range(4)]
+    results = write_results(tmp_path / "out", *calls, parts=2)
     old = (results / "manifest.json").read_bytes()
     monkeypatch.setattr(module, "PART_RECORDINGS", 100)
     compact(results)
     [part] = parts(results)
-    newest = (results / "segments" / f"{part}.parquet").read_bytes()
+    newest = live_file(results, "segments", part).read_bytes()
     (results / "manifest.json").write_bytes(old)  # somebody has put back a copy
     repair(results)
     assert (results / "broken" / "segments" / f"{part}.parquet").read_bytes() == newest
@@ -190,7 +195,8 @@ def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
     assert compact(results) == (3, 2)
     assert tables(results) == before
     assert verify(results).sound
-    assert {p.stem for p in (results / "segments").iterdir()} == set(parts(results))
+    listed = {live_file(results, "segments", part).name for part in parts(results)}
+    assert {p.name for p in (results / "segments").iterdir()} == listed
     assert compact(results) == (2, 2)
 
 

@@ -296,8 +296,12 @@ def test_the_record_of_a_run_says_what_was_used_and_adds_up(calls, tmp_path, tin
 
 def test_nothing_temporary_is_left(calls, tmp_path, tiny_bundle):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
-    names = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()} - {".lock"}
-    assert names == {"manifest.json", "run.json", "part-000001.parquet"}
+    out = tmp_path / "out"
+    assert {p.name for p in out.iterdir()} == {
+        ".gen", ".lock", "current", "manifest.json", "run.json", "recordings", "speech", "segments",
+    }  # fmt: skip
+    names = {p.name for p in out.rglob("*") if p.is_file()} - {".lock"}
+    assert names == {"manifest.json", "run.json", "part-000001-000002.parquet"}
 
 
 def test_a_signal_to_the_whole_group_fails_no_recording(tmp_path, tiny_bundle, call):

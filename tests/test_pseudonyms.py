@@ -82,7 +82,7 @@ def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
     assert sorted(errors) == ["... in ... is empty", "failed in an unexpected way, please report it"]
     assert len({path.split("/")[0] for path in paths if "/" in path}) == 1
     assert {p.name for p in (tmp_path / "copy").iterdir()} == {
-        "manifest.json", "run.json", "recordings", "speech", "segments",
+        ".gen", "current", "manifest.json", "run.json", "recordings", "speech", "segments",
     }  # fmt: skip
     assert ser("report", tmp_path / "copy", "--html", tmp_path / "page.html").returncode == 0
     assert not [secret for secret in SECRETS if secret in (tmp_path / "page.html").read_text()]

@@ -31,6 +31,7 @@ from ser_batch.results.results import open_results
 from ser_batch.text import clock
 from tests.conftest import ROOT, ser
 from tests.results_fixture import LABELS, call, write_results
+from tests.tables import live_file
 
 
 @pytest.fixture
@@ -297,7 +298,7 @@ def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(result
     done = ser("report", tmp_path)
     assert done.returncode == 2
     assert "holds no results" in done.stderr
-    (results / "segments" / "part-000001.parquet").write_bytes(b"PAR1 nothing PAR1")
+    live_file(results, "segments", "part-000001").write_bytes(b"PAR1 nothing PAR1")
     done = ser("report", results)
     assert done.returncode == 2
     assert "part-000001 is damaged" in done.stderr

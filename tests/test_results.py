@@ -153,10 +153,15 @@ def test_another_model_or_configuration_is_refused(tmp_path, identity, what):
 
 def test_parts_of_unknown_origin_are_not_touched(tmp_path):
     first_night(tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    with pytest.raises(ResultsError, match="no manifest.json"), open_writer(tmp_path, IDENTITY):
+    (tmp_path / "current").rename(tmp_path / "moved")
+    with pytest.raises(ResultsError, match="the link `current` is gone"), open_writer(tmp_path, IDENTITY):
         pass
+    (tmp_path / "moved").rename(tmp_path / "current")
     assert globbed(tmp_path) == ["a", "b", "c"]
+    (tmp_path / "other" / "segments").mkdir(parents=True)
+    (tmp_path / "other" / "segments" / "x.parquet").touch()
+    with pytest.raises(ResultsError, match="no manifest.json"), open_writer(tmp_path / "other", IDENTITY):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def verify_command(
     )
     for part, problems in findings.problems.items():
         for problem in problems:
-            typer.secho(f"{part}: {problem}", err=True, fg="red")
+            typer.secho(f"{part or directory}: {problem}", err=True, fg="red")
     typer.echo(
         f"{findings.parts} parts, {findings.recordings} recordings, {findings.segments} segments: "
         + ("all sound" if findings.sound else f"{len(findings.problems)} broken parts")
@@ -58,6 +58,25 @@ def compact_command(directory: Directory) -> None:
 
     before, after = compact(directory)
     typer.echo(f"{before} parts before, {after} now")
+
+
+def path_command(
+    directory: Directory,
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
+    ],
+) -> None:
+    """Prints the folder of a table as it is now; later runs leave it as it is for an hour.
+
+    For readers that open many files: what they read is one state, whatever runs commit.
+    """
+    from ser_batch.errors import UsageError
+    from ser_batch.results.results import open_results
+    from ser_batch.results.schemas import TABLES
+
+    if table not in TABLES:
+        raise UsageError(f"there is no table {table}, but {', '.join(TABLES)}")
+    typer.echo(open_results(directory).folder(table).resolve())
 
 
 def forget_command(

@@ -152,6 +152,12 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
             "that an agent might be among those scored. Their notes in the results say why.",
             "yellow",
         )
+    if not progress.has_links and not progress.held:
+        say(
+            "The file system of the results has no links: while a run commits, whoever reads "
+            "the folders without ser may see rows twice, or miss some.",
+            "yellow",
+        )
     say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")
     if progress.interrupted and config.run.strict and progress.failed:
         say(

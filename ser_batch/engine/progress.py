@@ -37,6 +37,8 @@ class Progress:
     failed: int = 0
     held: int = 0
     """Recordings that the results held when the run began."""
+    has_links: bool = True
+    """Whether the results have generations, so that plain readers are never wrong."""
     growing: int = 0
     """Recordings that are still being written; the next run will see to them."""
     without_roles: int = 0

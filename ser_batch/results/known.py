@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.manifest import Identity, Manifest, check_identity, part_file
+from ser_batch.results.manifest import Identity, Manifest, check_identity
 from ser_batch.sources.source import Stamp
 
 COLUMNS = (
@@ -89,7 +89,7 @@ def read_parts(
             replaced it since the manifest was read.
     """
     for part in manifest.parts:
-        path = part_file(directory, table, part)
+        path = manifest.file(directory, table, part)
         wanted = None if columns is None else list(columns)
         try:
             rows = pq.read_table(path, columns=wanted, page_checksum_verification=True)

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.manifest import Manifest, part_file, part_name
+from ser_batch.results.generations import (
+    KEPT_S,
+    Generation,
+    point_to,
+    remove_others,
+)
+from ser_batch.results.manifest import MANIFEST, Identity, Manifest
 from ser_batch.results.schemas import TABLES, table_schemas
-from ser_batch.storage.local import LocalStorage, crc32_of
+from ser_batch.storage.local import LocalStorage, crc32_of, sync_folder
 
 BROKEN_FOLDER = "broken"
 """Where parts are put that cannot be trusted."""
@@ -45,7 +52,7 @@ class LiveParts:
             DamagedPart: it is not: what is damaged is never written anew as if it were
                 whole.
         """
-        path = part_file(self.directory, table, part)
+        path = self.manifest.file(self.directory, table, part)
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
             return file.read().cast(self.schemas[table])
@@ -57,39 +64,32 @@ class LiveParts:
                 path=path,
             ) from error
 
-    def replace(self, old: set[str], new: Iterable[Tables]) -> dict[str, list[str]]:
+    def replace(
+        self, old: set[str], new: Iterable[Tables], grows: bool | None = None
+    ) -> dict[str, list[str]]:
         """Put new parts in the place of old ones, in one step.
+
+        Args:
+            old: names of parts.
+            new: their tables.
+            grows: whether there are recordings that were not there before (True), or
+                some are there no more (False).
 
         Returns:
             The ids of the recordings in each new part. Parts without any are not made.
         """
-        live = self.manifest.parts
-        parts = {part: size for part, size in live.items() if part not in old}
-        next_part = self.manifest.next_part
         recordings: dict[str, list[str]] = {}
-        try:
+
+        def write(after: Manifest) -> None:
             for tables in new:
                 if not tables["recordings"].num_rows:
                     continue
-                part = f"part-{next_part:06}"
-                next_part += 1
+                part = f"part-{after.next_part:06}"
+                after.next_part += 1
                 recordings[part] = tables["recordings"]["recording_id"].to_pylist()
-                parts[part] = self._write(part, tables)
-            manifest = Manifest(self.manifest.identity, next_part, parts)
-            manifest.write(self.directory)
-        except DamagedPart:
-            self._remove_unless_live(recordings)
-            raise
-        except (OSError, pa.ArrowException) as error:
-            self._remove_unless_live(recordings)
-            reason = getattr(error, "strerror", None) or error
-            raise ResultsError(
-                f"{self.directory}: cannot be written: {reason}. What was committed is "
-                "safe; make room (or repair the disk) and run the same command again",
-                path=self.directory,
-            ) from error
-        self.manifest = manifest
-        self._remove(set(live) - set(parts))
+                after.parts[part] = self._write(after, part, tables)
+
+        self._change(self.manifest.identity, old, write, grows)
         return recordings
 
     def merge(self, groups: Iterable[Sequence[str]]) -> None:
@@ -106,28 +106,100 @@ class LiveParts:
 
     def drop(self, parts: Iterable[str]) -> None:
         """Take parts off the manifest, and remove their files."""
-        gone = set(parts)
-        kept = {p: size for p, size in self.manifest.parts.items() if p not in gone}
-        manifest = Manifest(self.manifest.identity, self.manifest.next_part, kept)
-        manifest.write(self.directory)
-        self.manifest = manifest
-        self._remove(gone)
+        self._change(self.manifest.identity, set(parts), lambda after: None, False)
+
+    def adopt(self, directory: Path, other: Manifest) -> None:
+        """Put all parts of another directory in the place of these, in one step."""
+
+        def link(after: Manifest) -> None:
+            for part, size in other.parts.items():
+                name = f"part-{after.next_part:06}"
+                after.next_part += 1
+                for table in TABLES:
+                    source = other.file(directory, table, part)
+                    _link_or_copy(source, after.file(self.directory, table, name))
+                after.parts[name] = size
+            for table in TABLES:
+                sync_folder(after.file(self.directory, table, "").parent)
+
+        self._change(other.identity, set(self.manifest.parts), link)
 
     def keep_profile(self, profile_id: str) -> None:
-        """Say which profile the rows to come are scored with; raises OSError."""
+        """Say which profile the rows to come are scored with."""
         identity = replace(self.manifest.identity, profile_id=profile_id)
-        manifest = replace(self.manifest, identity=identity)
-        manifest.write(self.directory)
-        self.manifest = manifest
+        self._change(identity, set(), lambda after: None)
 
     def clear_leftovers(self) -> None:
-        """Remove what a crash has left: files of parts that are not live.
+        """Remove what a crash has left: files of parts that are not live."""
+        if self.manifest.generation:
+            point_to(self.directory, self.manifest.generation)
+            remove_others(self.directory, self.manifest.generation, KEPT_S)
+        else:
+            self._clear_folders()
+
+    def forget_others(self) -> None:
+        """Remove the states that were live before: no reader can go back to them."""
+        if self.manifest.generation:
+            remove_others(self.directory, self.manifest.generation)
+
+    def _change(
+        self,
+        identity: Identity,
+        old: set[str],
+        make: Callable[[Manifest], None],
+        grows: bool | None = None,
+    ) -> None:
+        """Make another state live: without the parts `old`, with those that `make` adds."""
+        before, generation = self.manifest, None
+        kept = {part: size for part, size in before.parts.items() if part not in old}
+        after = Manifest(identity, before.next_part, dict(kept), before.generation)
+        try:
+            if before.generation:
+                generation = Generation(self.directory, before)
+                after.generation = generation.number
+                for part in kept:
+                    generation.keep(part)
+            make(after)
+            if generation:
+                generation.publish(after, grows)
+            else:
+                self._storage.put({MANIFEST: after.data()})
+        except (DamagedPart, OSError, pa.ArrowException) as error:
+            self._undo(set(after.parts) - set(kept), generation)
+            if isinstance(error, DamagedPart):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise ResultsError(
+                f"{self.directory}: cannot be written: {reason}. What was committed is "
+                "safe; make room (or repair the disk) and run the same command again",
+                path=self.directory,
+            ) from error
+        self.manifest = after
+        if generation:
+            remove_others(self.directory, generation.number, KEPT_S)
+        else:
+            self._remove(before, set(before.parts) - set(kept))
+
+    def _undo(self, parts: Iterable[str], generation: Generation | None) -> None:
+        # The error may have come just after the new state became live.
+        live = Manifest.read(self.directory)
+        if generation:
+            if live is None or live.generation != generation.number:
+                generation.abandon()
+            else:
+                with suppress(OSError):
+                    point_to(self.directory, generation.number)
+            return
+        self._remove(self.manifest, set(parts) - set(live.parts if live else ()))
+
+    def _clear_folders(self) -> None:
+        """Remove files of parts that are not live, where there are no generations.
 
         Where live files are missing, the manifest is not the last one, and a part that
         it does not name may be the only copy of its rows: then it is put aside.
         """
         doubtful = any(
-            not part_file(self.directory, table, part).exists()
+            not self.manifest.file(self.directory, table, part).exists()
             for part in self.manifest.parts
             for table in TABLES
         )
@@ -143,24 +215,32 @@ class LiveParts:
                 else:
                     path.unlink()
 
-    def _write(self, part: str, tables: Tables) -> dict[str, int]:
+    def _write(
+        self, manifest: Manifest, part: str, tables: Mapping[str, pa.Table]
+    ) -> dict[str, int]:
         size = crc = 0
         for table, rows in tables.items():
-            with self._storage.writing(part_name(table, part)) as file:
+            with self._storage.writing(manifest.name(table, part)) as file:
                 pq.write_table(rows, file, compression="zstd", write_page_checksum=True)
                 size += file.tell()
-            crc = crc32_of(part_file(self.directory, table, part), crc)
+            crc = crc32_of(manifest.file(self.directory, table, part), crc)
         n_recordings = tables["recordings"].num_rows
         return {"recordings": n_recordings, "bytes": size, "crc32": crc}
 
-    def _remove_unless_live(self, parts: Iterable[str]) -> None:
-        # The error may have come just after the manifest was replaced.
-        manifest = Manifest.read(self.directory)
-        self._remove(set(parts) - set(manifest.parts if manifest else ()))
-
-    def _remove(self, parts: Iterable[str]) -> None:
+    def _remove(self, manifest: Manifest, parts: Iterable[str]) -> None:
         for part in parts:
             for table in TABLES:
                 # What cannot be removed now is removed by the next run.
                 with suppress(OSError):
-                    self._storage.delete(part_name(table, part))
+                    self._storage.delete(manifest.name(table, part))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        # Not every file system has links.
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
-from ser_batch.results import writing
+from ser_batch.results import generations, writing
+from ser_batch.results.generations import LINKS, folder_of, leads_to
 from ser_batch.results.live_parts import BROKEN_FOLDER
-from ser_batch.results.manifest import Manifest, part_crc32, part_file, read_manifest
+from ser_batch.results.manifest import CURRENT, Manifest, read_manifest
 from ser_batch.results.results import open_results
 from ser_batch.results.schemas import TABLES, table_schemas
 from ser_batch.storage.local import sync_folder
@@ -49,13 +51,22 @@ def verify(directory: Path) -> Findings:
     while True:
         manifest = read_manifest(directory)
         findings = _verify(directory, manifest)
-        # A run may have replaced parts while they were looked at.
-        if findings.sound or read_manifest(directory).parts == manifest.parts:
+        # A run may have replaced parts while they were looked at, or be about to.
+        if findings.problems.keys() == {""}:
+            time.sleep(2 * generations.AHEAD_S)
+            findings = _verify(directory, manifest)
+        now = read_manifest(directory)
+        if findings.sound or (now.generation, now.parts) == (
+            manifest.generation,
+            manifest.parts,
+        ):
             return findings
 
 
 def _verify(directory: Path, manifest: Manifest) -> Findings:
     findings = Findings(len(manifest.parts))
+    if misread := list(_misread(directory, manifest)):
+        findings.problems[""] = misread
     owners: dict[str, str] = {}
     for part, stated in manifest.parts.items():
         tables: dict[str, pa.Table] = {}
@@ -77,6 +88,22 @@ def _verify(directory: Path, manifest: Manifest) -> Findings:
     return findings
 
 
+def _misread(directory: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield what would mislead somebody who opens the folders and no manifest."""
+    if manifest.generation:
+        target = folder_of(directory, manifest.generation).relative_to(directory)
+        for name, leads in {CURRENT: str(target), **LINKS}.items():
+            if not leads_to(directory / name, leads):
+                yield f"{name} is not a link to {leads}"
+    for table in TABLES:
+        folder = directory / table
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        listed = {manifest.file(directory, table, p).name for p in manifest.parts}
+        strays = sorted(name for name in there - listed if name.endswith(".parquet"))
+        if strays:
+            yield f"{table}/{strays[0]} is not of these results: plain readers count it"
+
+
 def repair(directory: Path) -> Findings:
     """Puts broken parts aside, under `broken/`: the next run analyses their recordings again.
 
@@ -86,20 +113,21 @@ def repair(directory: Path) -> Findings:
         ResultsError: as `verify`; a run is writing here; or the directory cannot be written.
     """
     with open_results(directory).writer(read=False) as writer:
-        findings = _verify(directory, read_manifest(directory))
+        manifest = writer.parts.manifest
+        findings = _verify(directory, manifest)
         try:
             # First a second name in `broken`, then off the list: at no instant is there no name at all.
-            for part in findings.problems:
+            broken = [part for part in findings.problems if part]
+            for part in broken:
                 for table in TABLES:
-                    path, aside = (
-                        part_file(directory, table, part),
-                        directory / BROKEN_FOLDER / table,
-                    )
-                    if path.exists() and not (aside / path.name).exists():
+                    path = manifest.file(directory, table, part)
+                    aside = directory / BROKEN_FOLDER / table
+                    name = f"{part}.parquet"
+                    if path.exists() and not (aside / name).exists():
                         aside.mkdir(parents=True, exist_ok=True)
-                        _second_name(path, aside / path.name)
+                        _second_name(path, aside / name)
                         sync_folder(aside)
-            writer.parts.drop(findings.problems)
+            writer.parts.drop(broken)
         except OSError as error:
             raise ResultsError(
                 f"{directory}: cannot be repaired: {error.strerror}; nothing was changed"
@@ -122,9 +150,10 @@ def compact(directory: Path) -> tuple[int, int]:
             what was live stays so.
     """
     with open_results(directory).writer(read=False) as writer:
-        parts = read_manifest(directory).parts
-        writer.parts.merge(_groups(parts))
-        return len(parts), len(read_manifest(directory).parts)
+        parts = writer.parts.manifest.parts
+        if groups := list(_groups(parts)):
+            writer.parts.merge(groups)
+        return len(parts), len(writer.parts.manifest.parts)
 
 
 def _groups(parts: dict[str, dict[str, int]]) -> Iterator[list[str]]:
@@ -157,7 +186,7 @@ def _unreadable(
     """What keeps the files of a part from being read; those that can be are put into `tables`."""
     size = 0
     for name, schema in table_schemas(manifest.identity.labels).items():
-        path = part_file(directory, name, part)
+        path = manifest.file(directory, name, part)
         try:
             size += path.stat().st_size
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
@@ -177,7 +206,7 @@ def _unreadable(
     if len(tables) == len(TABLES):
         if size != stated["bytes"]:
             yield f"its files have {size} bytes, and the manifest says {stated['bytes']}"
-        elif "crc32" in stated and part_crc32(directory, part) != stated["crc32"]:
+        elif "crc32" in stated and manifest.crc32(directory, part) != stated["crc32"]:
             yield "its checksum is not that of the manifest"
 
 

@@ -9,10 +9,11 @@ from typing import Self
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.schemas import TABLES
-from ser_batch.storage.local import LocalStorage, crc32_of
+from ser_batch.storage.local import crc32_of
 
 FORMAT = 3
 MANIFEST = "manifest.json"
+GENERATIONS, CURRENT = ".gen", "current"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,30 @@ class Manifest:
     identity: Identity
     next_part: int = 1
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
+    generation: int = 0
+    """Of the state; 0 where the file system has no links, and parts lie in one folder."""
+
+    def name(self, table: str, part: str) -> str:
+        """Return the name of a part's file within its results directory."""
+        if not self.generation:
+            return f"{table}/{part}.parquet"
+        number = f"{self.generation:06}"
+        return f"{GENERATIONS}/{number}/{table}/{part}-{number}.parquet"
+
+    def file(self, directory: Path, table: str, part: str) -> Path:
+        """Return the path of a part's file."""
+        return directory / self.name(table, part)
+
+    def crc32(self, directory: Path, part: str) -> int:
+        """Return the CRC-32 of a part's files, one after the other.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        crc = 0
+        for table in TABLES:
+            crc = crc32_of(self.file(directory, table, part), crc)
+        return crc
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
@@ -53,6 +78,8 @@ class Manifest:
             ResultsError: it cannot be read, or is of another format.
         """
         path = directory / MANIFEST
+        if not path.exists():
+            path = directory / CURRENT / MANIFEST
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["format"] != FORMAT:
@@ -94,21 +121,22 @@ class Manifest:
                 raise ValueError(
                     "parts are named part-NNNNNN and have recordings and bytes"
                 )
-        return cls(identity, int(values["next_part"]), parts)
+        generation = int(values["generation"])
+        return cls(identity, int(values["next_part"]), parts, generation)
 
-    def write(self, directory: Path) -> None:
-        """Put this manifest in the place of the last one, in one step."""
+    def data(self) -> bytes:
+        """Return the bytes of `manifest.json`."""
         values = {
             "format": FORMAT,
             "model_id": self.identity.model_id,
             "config_hash": self.identity.config_hash,
             "labels": self.identity.labels,
             "profile_id": self.identity.profile_id,
+            "generation": self.generation,
             "next_part": self.next_part,
             "parts": self.parts,
         }
-        data = json.dumps(values, indent=1).encode()
-        LocalStorage(directory).put({MANIFEST: data})
+        return json.dumps(values, indent=1).encode()
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -144,25 +172,3 @@ def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
                 "Choose a new --out, or use the options of run.json",
                 path=directory,
             )
-
-
-def part_name(table: str, part: str) -> str:
-    """Return the name of a part's file within its results directory."""
-    return f"{table}/{part}.parquet"
-
-
-def part_file(directory: Path, table: str, part: str) -> Path:
-    """Return the path of a part's file."""
-    return directory / part_name(table, part)
-
-
-def part_crc32(directory: Path, part: str) -> int:
-    """Return the CRC-32 of a part's files, one after the other.
-
-    Raises:
-        OSError: one cannot be read.
-    """
-    crc = 0
-    for table in TABLES:
-        crc = crc32_of(part_file(directory, table, part), crc)
-    return crc

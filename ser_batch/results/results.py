@@ -21,13 +21,7 @@ from ser_batch.results.known import (
     missing_part,
     read_parts,
 )
-from ser_batch.results.manifest import (
-    Identity,
-    Manifest,
-    part_crc32,
-    part_file,
-    read_manifest,
-)
+from ser_batch.results.manifest import Identity, Manifest, read_manifest
 from ser_batch.results.schemas import table_schemas
 from ser_batch.results.writing import RUN_RECORD, ResultsWriter, open_writer
 from ser_batch.storage.local import LocalStorage
@@ -101,10 +95,14 @@ class Results:
         """The names of the live parts, in order."""
         return tuple(self.manifest.parts)
 
+    def folder(self, table: str) -> Path:
+        """Return the folder of a table in this state, which does not change any more."""
+        return self.manifest.file(self.directory, table, "").parent
+
     def files(self, table: str, parts: Sequence[str] | None = None) -> list[Path]:
         """Return the files of a table: of all live parts, or of some."""
         parts = self.parts if parts is None else parts
-        return [part_file(self.directory, table, part) for part in parts]
+        return [self.manifest.file(self.directory, table, part) for part in parts]
 
     def scan(
         self, table: str, columns: Sequence[str] | None = None
@@ -214,7 +212,7 @@ class Results:
     def _check_part(self, part: str) -> None:
         stated = self.manifest.parts[part].get("crc32")
         try:
-            crc = part_crc32(self.directory, part)
+            crc = self.manifest.crc32(self.directory, part)
         except OSError as error:
             if isinstance(changed := self.missing_part(), ResultsChanged):
                 raise changed from error

@@ -88,6 +88,7 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
         if (metadata := results.metadata) is not None:
             results.write_metadata(metadata[~metadata.recording_id.isin(ids)])
         writer.amend({}, ids)
+        writer.parts.forget_others()
     return rows
 
 

@@ -1,18 +1,14 @@
 """All rows of a results directory replaced by those of another, in one step."""
 
-import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.known import KnownRecording, known_recordings
-from ser_batch.results.manifest import Manifest, part_file, part_name, read_manifest
+from ser_batch.results.manifest import read_manifest
 from ser_batch.results.profiles import profile_name, read_results_profile
-from ser_batch.results.schemas import TABLES
 from ser_batch.results.writing import RUN_RECORD, open_writer
-from ser_batch.storage.local import sync_folder
 
 
 def take_over(directory: Path, fresh: Path) -> None:
@@ -29,31 +25,18 @@ def take_over(directory: Path, fresh: Path) -> None:
     old = read_manifest(directory)
     with open_writer(directory, old.identity) as writer:
         _check_nothing_is_lost(directory, writer.known, known_recordings(fresh, new))
-        manifest = writer.parts.manifest
-        parts = {
-            f"part-{number:06}": part
-            for number, part in enumerate(new.parts, manifest.next_part)
-        }
         try:
-            for name, part in parts.items():
-                for table in TABLES:
-                    _copy(part_file(fresh, table, part), directory, table, name)
-            for table in TABLES:
-                sync_folder(directory / table)
             shutil.copyfile(fresh / RUN_RECORD, directory / RUN_RECORD)
             profile = read_results_profile(fresh, new.identity)
             if profile is not None:
                 profile.write(directory / profile_name(profile.profile_id))
-            sizes = {name: new.parts[part] for name, part in parts.items()}
-            after = Manifest(new.identity, manifest.next_part + len(parts), sizes)
-            after.write(directory)
         except OSError as error:
             raise ResultsError(
                 f"{directory}: cannot be written: {error.strerror}. Its rows are what "
                 "they were; make room, and run the same command again",
                 path=directory,
             ) from error
-        writer.parts.manifest = after
+        writer.parts.adopt(fresh, new)
         writer.recover()
     shutil.rmtree(fresh, ignore_errors=True)
 
@@ -77,16 +60,3 @@ def _check_nothing_is_lost(
             "again, or analyse what is left into a new directory",
             path=directory,
         )
-
-
-def _copy(source: Path, directory: Path, table: str, name: str) -> None:
-    target = directory / part_name(table, name)
-    with suppress(FileNotFoundError):
-        target.unlink()
-    try:
-        os.link(source, target)
-    except OSError:
-        # Not every file system has links.
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())

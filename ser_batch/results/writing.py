@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 
 from ser_batch.emotion.profile import Profile
 from ser_batch.errors import ResultsError, SerError
+from ser_batch.results.generations import Generation, check_origin, supports_links
 from ser_batch.results.known import KnownRecording, read_known
 from ser_batch.results.live_parts import LiveParts, Tables
-from ser_batch.results.manifest import Identity, Manifest, check_identity
+from ser_batch.results.manifest import MANIFEST, Identity, Manifest, check_identity
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
@@ -26,6 +28,7 @@ from ser_batch.storage.local import LocalStorage
 
 PART_RECORDINGS = 400
 PART_BYTES = 64_000_000
+MERGED_PARTS = 8
 COMMIT_S = 30.0
 KNOWN_COLUMNS = frozenset(field.name for field in fields(KnownRecording))
 WORK_FOLDER = ".work"
@@ -124,9 +127,9 @@ class ResultsWriter:
     def commit(self) -> None:
         """Make all waiting rows live at once.
 
-        The last part is written anew together with them until it is full, so that a
-        commit every minute does not end in thousands of small files. Parts with rows
-        that are replaced are written anew without those.
+        They are a part of their own; where `MERGED_PARTS` small ones follow each other,
+        those become one, so that a commit every minute does not end in thousands of
+        files. Parts with rows that are replaced are written anew without those.
 
         Raises:
             ResultsError: the disk is full or fails; what was live stays so.
@@ -134,11 +137,11 @@ class ResultsWriter:
         if not self._waiting:
             return
         replaced = {self.known[i].part for i in self._waiting if i in self.known}
-        last = self._unfilled_part()
-        old = replaced | ({last} if last else set())
+        small = self._small_parts()
         try:
-            new = self._new_parts(replaced, last)
-            recordings = self.parts.replace(old, new)
+            new = self._new_parts(replaced - set(small), small)
+            grows = True if self._waiting.keys() - self.known.keys() else None
+            recordings = self.parts.replace(replaced | set(small), new, grows)
         finally:
             # After an error this writer is done for: the next run begins with what is
             # live.
@@ -164,7 +167,7 @@ class ResultsWriter:
         gone = set(removed)
         parts = {self.known[i].part for i in (*changes, *gone)}
         new = (self._amended(part, changes, gone) for part in sorted(parts))
-        recordings = self.parts.replace(parts, new)
+        recordings = self.parts.replace(parts, new, False if gone else None)
         for recording_id in gone:
             del self.known[recording_id]
         for recording_id, values in changes.items():
@@ -203,25 +206,32 @@ class ResultsWriter:
             for recording_id in recording_ids:
                 self.known[recording_id] = replace(self.known[recording_id], part=part)
 
-    def _unfilled_part(self) -> str | None:
-        live = self.parts.manifest.parts
-        last = next(reversed(live), None)
-        if last is None:
-            return None
-        size = live[last]
-        full = size["recordings"] >= PART_RECORDINGS or size["bytes"] >= PART_BYTES
-        return None if full else last
-
-    def _new_parts(self, replaced: set[str], last: str | None) -> Iterator[Tables]:
-        for part in sorted(replaced - {last}):
-            yield self._kept(part)
-        kept = self._kept(last) if last else None
-        yield {
-            table: pa.concat_tables(
-                [*([kept[table]] if kept else []), self._new(table)]
+    def _small_parts(self) -> list[str]:
+        """Return the last parts that are less than half full, once they are many."""
+        small = []
+        for part, size in reversed(self.parts.manifest.parts.items()):
+            half_full = (
+                2 * size["recordings"] >= PART_RECORDINGS
+                or 2 * size["bytes"] >= PART_BYTES
             )
-            for table in TABLES
-        }
+            if half_full:
+                break
+            small.append(part)
+        return small[::-1] if len(small) + 1 >= MERGED_PARTS else []
+
+    def _new_parts(self, replaced: set[str], small: Sequence[str]) -> Iterator[Tables]:
+        for part in sorted(replaced):
+            yield self._kept(part)
+        group: list[Tables] = []
+        waiting = {table: self._new(table) for table in TABLES}
+        for tables in chain(map(self._kept, small), [waiting]):
+            together = [*group, tables]
+            if sum(own["recordings"].num_rows for own in together) > PART_RECORDINGS:
+                if group:
+                    yield _joined(group)
+                together = [tables]
+            group = together
+        yield _joined(group)
 
     def _kept(self, part: str) -> Tables:
         """Return the rows of a live part that are not about to be replaced."""
@@ -245,6 +255,10 @@ class ResultsWriter:
         return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
+def _joined(parts: Sequence[Tables]) -> Tables:
+    return {table: pa.concat_tables([own[table] for own in parts]) for table in TABLES}
+
+
 def _known(row: dict[str, Any]) -> KnownRecording:
     return KnownRecording(
         path=row["path"],
@@ -260,6 +274,20 @@ def _known(row: dict[str, Any]) -> KnownRecording:
     )
 
 
+def _begun(directory: Path, identity: Identity) -> Manifest:
+    """Begin a results directory without rows, and return its manifest."""
+    check_origin(directory)
+    manifest = Manifest(identity)
+    if supports_links(directory):
+        manifest.generation = 1
+        Generation(directory, Manifest(identity)).publish(manifest)
+        return manifest
+    for table in TABLES:
+        (directory / table).mkdir(exist_ok=True)
+    LocalStorage(directory).put({MANIFEST: manifest.data()})
+    return manifest
+
+
 @contextmanager
 def open_writer(
     directory: Path, identity: Identity, read: bool = True
@@ -273,8 +301,7 @@ def open_writer(
             another model or configuration, or it holds parts of unknown origin.
     """
     try:
-        for table in TABLES:
-            (directory / table).mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(directory / ".lock", timeout=0)
         lock.acquire()
     except filelock.Timeout:
@@ -288,15 +315,7 @@ def open_writer(
     try:
         manifest = Manifest.read(directory)
         if manifest is None:
-            stray = next(
-                (p for table in TABLES for p in (directory / table).iterdir()), None
-            )
-            if stray:
-                raise ResultsError(
-                    f"{stray} is there, but no manifest.json: choose an empty directory for --out"
-                )
-            manifest = Manifest(identity)
-            manifest.write(directory)
+            manifest = _begun(directory, identity)
         check_identity(directory, manifest.identity, identity)
         writer = ResultsWriter(directory, manifest, read)
         writer.recover()

@@ -105,6 +105,7 @@ def write_results(selection: Selection, folder: Path, key: bytes | None = None) 
             profile = replace(profile, sample=()) if hashed else profile
             profile.write(folder / profile_name(profile.profile_id))
         writer.parts.replace(set(), parts())
+        writer.parts.forget_others()
         record = results.run_record
         kept = {name: record[name] for name in KEPT_OF_THE_RECORD if name in record}
         if kept:

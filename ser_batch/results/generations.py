@@ -1,0 +1,187 @@
+"""Generations of a results directory: all tables change in one step, for plain readers too.
+
+    .gen/000123/                    one state, never changed: manifest.json and the tables,
+                                    whose parts are hard links of those before
+    current -> .gen/000123          one rename of this link makes another state live
+    recordings -> current/recordings, and so on
+
+A part has its generation in its name: a reader that has listed one state and opens files
+of another finds nothing, and never half of each.
+
+Whoever reads `recordings` and then `segments` may see a commit in between. So where
+recordings are added, `recordings` leads to the new state for `AHEAD_S` before all does,
+and where some are removed, to the old one for as long after: each segment's recording is
+there. A run that is killed just then leaves `recordings` ahead; `ser verify` says so, and the
+next writer puts it right.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ser_batch.errors import ResultsError
+from ser_batch.results.manifest import CURRENT, GENERATIONS, MANIFEST, Manifest
+from ser_batch.results.schemas import TABLES
+from ser_batch.storage.local import LocalStorage, sync_folder
+
+LINKS = {name: f"{CURRENT}/{name}" for name in (*TABLES, MANIFEST)}
+"""What plain readers open, and where it leads."""
+KEPT_S = 3600.0
+"""A state stays for a reader that has opened it, at least so long ..."""
+AHEAD_S = 0.2
+KEPT = 2
+"""... and until so many commits have followed."""
+
+
+def supports_links(directory: Path) -> bool:
+    """Return whether the file system of a directory has symbolic and hard links."""
+    probe, other = directory / ".probe", directory / ".probe-link"
+    try:
+        probe.write_bytes(b"")
+        os.link(probe, other)
+        other.unlink()
+        os.symlink(probe.name, other)
+        return True
+    except OSError:
+        return False
+    finally:
+        for path in (other, probe):
+            with suppress(OSError):
+                path.unlink()
+
+
+class Generation:
+    """The next state of a directory while it is being made."""
+
+    def __init__(self, directory: Path, before: Manifest) -> None:
+        self.directory, self.before = directory, before
+        self.number = before.generation + 1
+        self.folder = folder_of(directory, self.number)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for table in TABLES:
+            (self.folder / table).mkdir(parents=True)
+
+    def keep(self, part: str) -> None:
+        """Take over a part of the state before."""
+        for table in TABLES:
+            os.link(
+                self.before.file(self.directory, table, part),
+                self.directory / self._name(table, part),
+            )
+
+    def abandon(self) -> None:
+        """Remove what has been made."""
+        with suppress(OSError):
+            point_to(self.directory, self.before.generation)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def publish(self, manifest: Manifest, grows: bool | None = None) -> None:
+        """Make it live, in one step.
+
+        `grows` says whether it has recordings that were not there before (True), or lacks
+        some that were (False).
+        """
+        LocalStorage(self.folder).put({MANIFEST: manifest.data()})
+        for table in TABLES:
+            sync_folder(self.folder / table)
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
+        if grows is None or not self.before.parts:
+            point_to(self.directory, self.number)
+            return
+        number = self.number if grows else self.before.generation
+        recordings = self.directory / "recordings"
+        _link(recordings, f"{GENERATIONS}/{number:06}/recordings")
+        if grows:
+            time.sleep(AHEAD_S)
+            point_to(self.directory, self.number)
+        else:
+            point_to(self.directory, self.number, but="recordings")
+            time.sleep(AHEAD_S)
+            _link(recordings, LINKS["recordings"])
+
+    def _name(self, table: str, part: str) -> str:
+        return Manifest(self.before.identity, generation=self.number).name(table, part)
+
+
+def point_to(directory: Path, number: int, but: str = "") -> None:
+    """Make a generation the current one, and see that all tables but one lead to it."""
+    _link(directory / CURRENT, f"{GENERATIONS}/{number:06}")
+    for name, target in LINKS.items():
+        if name != but and not leads_to(directory / name, target):
+            _link(directory / name, target)
+    sync_folder(directory)
+
+
+def leads_to(path: Path, target: str) -> bool:
+    """Return whether a path is a link to the target."""
+    return path.is_symlink() and os.readlink(path) == target
+
+
+def _link(path: Path, target: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    os.symlink(target, partial)
+    os.replace(partial, path)
+
+
+def folder_of(directory: Path, number: int) -> Path:
+    """Return the folder of a generation."""
+    return directory / GENERATIONS / f"{number:06}"
+
+
+def remove_others(directory: Path, current: int, kept_s: float = 0.0) -> None:
+    """Remove generations that no reader needs: those a crash has left, and old ones.
+
+    With `kept_s`, those that were live so many seconds ago stay, and the last `KEPT`.
+    """
+    made = dict(_made(directory))
+    now = time.time()
+    for number in sorted(made):
+        if number == current:
+            continue
+        if kept_s and number < current:
+            # It was live until the next one was made.
+            ended = made.get(min((n for n in made if n > number), default=number), now)
+            if number > current - KEPT or now - ended < kept_s:
+                continue
+        shutil.rmtree(folder_of(directory, number), ignore_errors=True)
+
+
+def _made(directory: Path) -> Iterator[tuple[int, float]]:
+    folder = directory / GENERATIONS
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name.isdigit():
+            with suppress(OSError):
+                yield int(path.name), path.stat().st_mtime
+
+
+def check_origin(directory: Path) -> None:
+    """Check that a directory without a manifest holds no rows.
+
+    Raises:
+        ResultsError: it does.
+    """
+    for number, _ in sorted(_made(directory), reverse=True):
+        there = Manifest.read(folder_of(directory, number))
+        if there is not None and there.parts:
+            raise ResultsError(
+                f"{directory}: the link `{CURRENT}` is gone, and {GENERATIONS}/{number:06} "
+                f"holds rows: put it back (ln -s {GENERATIONS}/{number:06} {CURRENT}), or "
+                "choose an empty directory for --out",
+                path=directory,
+            )
+    for table in TABLES:
+        folder = directory / table
+        stray = next(folder.iterdir(), None) if folder.is_dir() else None
+        if stray:
+            raise ResultsError(
+                f"{stray} is there, but no manifest.json: choose an empty directory for "
+                "--out",
+                path=directory,
+            )
