@@ -25,6 +25,7 @@ from jaxtyping import Float32
 from ser_batch.audio.opening import read_mono
 from ser_batch.config.options import Config, SegmentConfig
 from ser_batch.emotion.analysis import Analysis
+from ser_batch.emotion.calibration import certainty
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profile import read_profile
 from ser_batch.emotion.scorer import Scorer
@@ -117,11 +118,12 @@ class Model:
         probabilities = self._scorer.predict(waveforms)
         confidence = probabilities.max(axis=1, initial=0.0)
         best = [self.labels[i] for i in probabilities.argmax(axis=1)]
-        sure = confidence >= self._scorer.abstain_below
+        sure = certainty(probabilities, self._scorer.alike)
+        certain = sure >= self._scorer.abstain_below
         return pd.DataFrame(
             {
                 "path": [os.fspath(path) for path in paths],
-                "label": [a if b else None for a, b in zip(best, sure, strict=True)],
+                "label": [a if b else None for a, b in zip(best, certain, strict=True)],
                 "confidence": confidence,
                 **{
                     f"p_{label}": p

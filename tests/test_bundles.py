@@ -3,13 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_batch.emotion.bundles import load_bundle, shipped_bundles
-from ser_batch.emotion.calibration import Calibration, fit_calibration, log_probabilities
+from ser_batch.emotion.calibration import Calibration, certainty, fit_calibration, log_probabilities
 from ser_batch.errors import BundleError
 from ser_batch.training.corpora.labels import LABELS, aroused_shares
 
@@ -158,3 +159,10 @@ def test_the_temperature_of_labels_that_count_as_one_is_found_again():
 def test_calibration_keeps_the_order_of_labels():
     logits = torch.randn(100, 8)
     assert (Calibration(2.5).probabilities(logits).argmax(-1) == logits.argmax(-1)).all()
+
+
+def test_labels_that_count_as_one_are_sure_together():
+    p = np.array([[0.2, 0.25, 0.3, 0.25], [0.3, 0.1, 0.25, 0.35], [0.2, 0.3, 0.15, 0.35]])
+    assert certainty(p, ()).tolist() == [0.3, 0.35, 0.35]
+    assert certainty(p, (0, 3)).tolist() == pytest.approx([0.3, 0.65, 0.55])
+    assert certainty(p[:0], (0, 3)).shape == (0,)

@@ -73,7 +73,8 @@ def command(
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="No label below this confidence.  Default: the bundle's.",
+            help="No label below this certainty: the confidence, but for neutral and calm, "
+            "which are sure together.  Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,

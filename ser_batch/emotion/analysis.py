@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from ser_batch.emotion.batches import PendingSegment
+from ser_batch.emotion.calibration import certainty
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.errors import FailureKind
 from ser_batch.intervals import Interval, sample_index
@@ -147,7 +148,8 @@ class Assembly:
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         labels = self._scorer.labels
-        abstains = confidence < self._abstain_below
+        (sure,) = certainty(probabilities[None], self._scorer.alike)
+        abstains = sure < self._abstain_below
         self._scored[number] = ScoredSegment(
             interval,
             channel,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -16,9 +17,9 @@ LOWEST, HIGHEST = 0.25, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`temperature` divides the logits; segments less sure than `abstain_below` get no
-    label. Labels `alike` (their numbers) count as one against the others, so that a
-    temperature does not favour those that share what is one to the ear. `usual_distance` are the median and the 99th percentile of how far speech
+    """`temperature` divides the logits; segments of less `certainty` than `abstain_below`
+    get no label. Labels `alike` (their numbers) count as one against the others, for they
+    share what is one to the ear. `usual_distance` are the median and the 99th percentile of how far speech
     like that of training lies from it (profiled networks). `answers` are what the model
     said of corpora that were left out."""
 
@@ -49,6 +50,17 @@ class Calibration:
         return _tempered(logits.float(), self.temperature, self.alike).softmax(-1)
 
 
+def certainty(
+    probabilities: Float[np.ndarray, "n labels"], alike: tuple[int, ...]
+) -> Float[np.ndarray, " n"]:
+    """Return how sure the most probable label is; labels `alike` are sure together."""
+    highest = probabilities.max(axis=1, initial=0.0)
+    if not alike:
+        return highest
+    own = np.isin(probabilities.argmax(axis=1), alike)
+    return np.where(own, probabilities[:, list(alike)].sum(axis=1), highest)
+
+
 def log_probabilities(
     logits: Float[Tensor, "batch labels"],
     arousal: Float[Tensor, " batch"],
@@ -76,7 +88,7 @@ def fit_calibration(
     """Return the calibration that fits clips of held-out speakers best.
 
     Its temperature has the least negative log-likelihood, and a share `coverage` of the
-    clips reaches its `abstain_below`.
+    clips has a certainty of its `abstain_below` or more.
 
     Args:
         right: which labels are right for each clip.
@@ -99,8 +111,9 @@ def fit_calibration(
     optimizer.step(loss)
     # Where nearly all held-out clips are right, nothing holds the temperature back but these bounds.
     temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
-    confidence = _tempered(logits, temperature, alike).softmax(-1).amax(-1)
-    threshold = math.floor(1e6 * float(confidence.quantile(1 - coverage))) / 1e6
+    p = _tempered(logits, temperature, alike).softmax(-1).numpy()
+    sure = np.quantile(certainty(p, alike), 1 - coverage)
+    threshold = math.floor(1e6 * float(sure)) / 1e6
     return Calibration(round(temperature, 6), threshold, alike=alike)
 
 

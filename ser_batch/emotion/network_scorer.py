@@ -28,6 +28,7 @@ class NetworkScorer(BatchScorer):
         self.labels, self.model_id = bundle.labels, bundle.model_id
         self.licence, self.sample_rate = bundle.licence, bundle.features.sample_rate
         self.abstain_below = bundle.calibration.abstain_below
+        self.alike = bundle.calibration.alike
         self.answers = bundle.calibration.answers
         self.device = resolve_device(device)
         features, network = bundle.modules()

@@ -49,6 +49,7 @@ class ProfiledScorer(BatchScorer):
         self.labels, self.model_id = bundle.labels, bundle.model_id
         self.licence, self.sample_rate = bundle.licence, SAMPLE_RATE
         self.abstain_below = bundle.calibration.abstain_below
+        self.alike = bundle.calibration.alike
         self.answers = bundle.calibration.answers
         self.device = resolve_device(device)
         with memory_of(self.device):

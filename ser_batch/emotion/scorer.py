@@ -44,7 +44,9 @@ class Scorer(Protocol):
     """Two models with one id give the same probabilities."""
     licence: str
     abstain_below: float
-    """The confidence below which the model gives no label."""
+    """The certainty below which the model gives no label (`calibration.certainty`)."""
+    alike: tuple[int, ...]
+    """Labels, by number, that are sure together."""
     answers: Answers
     """What it says of speech unlike that of its training; empty where it is not known."""
     device: torch.device
