@@ -16,6 +16,7 @@ next writer puts it right.
 """
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,9 +32,10 @@ LINKS = {name: f"{CURRENT}/{name}" for name in (*TABLES, MANIFEST)}
 """What plain readers open, and where it leads."""
 KEPT_S = 3600.0
 """A state stays for a reader that has opened it, at least so long ..."""
-AHEAD_S = 0.2
 KEPT = 2
 """... and until so many commits have followed."""
+AHEAD_S = 0.2
+_PART = re.compile(r"\.?part-\d{6,}-\d{6,}\.parquet(\.partial)?")
 
 
 def supports_links(directory: Path) -> bool:
@@ -84,6 +86,7 @@ class Generation:
         `grows` says whether it has recordings that were not there before (True), or lacks
         some that were (False).
         """
+        self._keep_strangers()
         LocalStorage(self.folder).put({MANIFEST: manifest.data()})
         for table in TABLES:
             sync_folder(self.folder / table)
@@ -102,6 +105,14 @@ class Generation:
             point_to(self.directory, self.number, but="recordings")
             time.sleep(AHEAD_S)
             _link(recordings, LINKS["recordings"])
+
+    def _keep_strangers(self) -> None:
+        """Take over what somebody else has put among the parts: nothing is lost."""
+        for table in TABLES:
+            before = folder_of(self.directory, self.before.generation) / table
+            for path in before.iterdir() if before.is_dir() else ():
+                if path.is_file() and not _PART.fullmatch(path.name):
+                    os.link(path, self.folder / table / path.name)
 
     def _name(self, table: str, part: str) -> str:
         return Manifest(self.before.identity, generation=self.number).name(table, part)
