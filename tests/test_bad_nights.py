@@ -21,7 +21,7 @@ from ser_batch.results.results import open_results
 from ser_batch.sources.search import find_recordings
 from ser_batch.speech.decoding import decode
 from ser_batch.speech.silero import SileroVad
-from tests.conftest import ROOT, ser, tables, write_call
+from tests.conftest import ROOT, ser, settle, tables, write_call
 from tests.equality import differences
 from tests.tables import read_table
 
@@ -38,7 +38,9 @@ def analysed(folder: Path, out: Path, settings: Config):
 def test_a_share_that_drops_out_for_a_moment_costs_one_night(calls, tmp_path, settings):
     away = tmp_path / "away"
     for i in range(12):
-        shutil.copy2(calls / "billing" / "1001.wav", calls / f"{i}.wav")
+        # Of another length each: copies would not be analysed.
+        (calls / f"{i}.wav").write_bytes((calls / "billing" / "1001.wav").read_bytes() + bytes(i + 1))
+    settle(calls)
 
     def drop_out(progress) -> None:
         if progress.done and calls.exists():

@@ -207,7 +207,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path, call):
 
 def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(tmp_path, call, tiny_bundle):
     for i in range(30):
-        write_call(tmp_path / "in" / f"{i}.wav", np.tile(call, 4))
+        write_call(tmp_path / "in" / f"{i}.wav", np.tile(call, 4)[:, i:])
     for after_s in (0.1, 0.4, 0.8):
         command = [sys.executable, "-m", "ser_batch", "analyze", tmp_path / "in", "--bundle", tiny_bundle]
         command += ["--out", tmp_path / f"out-{after_s}"]
@@ -225,8 +225,8 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(tmp_path, ca
 
 def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_finishes(tmp_path, call, tiny_bundle):
     # Recordings that hang, and a grace that outlasts the test: the first Ctrl-C would wait for them.
-    for name in ("hang-0.wav", "good-0.wav", "good-1.wav"):
-        write_call(tmp_path / "in" / name, call)
+    for i, name in enumerate(("hang-0.wav", "good-0.wav", "good-1.wav")):
+        write_call(tmp_path / "in" / name, call[:, i:])
     script, out = tmp_path / "patched.py", tmp_path / "out"
     end = (
         "import ser_batch.engine.processes as processes; processes.GRACE_S = 600.0\n"
