@@ -119,11 +119,11 @@ class Model:
         confidence = probabilities.max(axis=1, initial=0.0)
         best = [self.labels[i] for i in probabilities.argmax(axis=1)]
         sure = certainty(probabilities, self._scorer.alike)
-        certain = sure >= self._scorer.abstain_below
+        is_sure = sure >= self._scorer.abstain_below
         return pd.DataFrame(
             {
                 "path": [os.fspath(path) for path in paths],
-                "label": [a if b else None for a, b in zip(best, certain, strict=True)],
+                "label": [a if b else None for a, b in zip(best, is_sure, strict=True)],
                 "confidence": confidence,
                 **{
                     f"p_{label}": p

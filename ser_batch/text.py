@@ -15,6 +15,8 @@ def printable(path: str) -> str:
     >>> printable("a\\nb.wav")
     'a\\\\nb.wav'
     """
+    if path.isprintable():
+        return path
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text

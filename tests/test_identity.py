@@ -243,7 +243,7 @@ def test_reports_count_a_call_once_and_say_how_many_copies_there_are(tmp_path, c
     analysed(tmp_path / "in")
     report = json.loads(ser("report", tmp_path / "out", "--format", "json").stdout)
     assert report["total"]["recordings"]["value"] == 1
-    assert "1 file with the content of another recording: counted once" in report["notes"]
+    assert "1 file not counted: the same content as another recording" in report["notes"]
 
 
 def test_ids_without_results_are_all_different():

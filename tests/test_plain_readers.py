@@ -128,7 +128,7 @@ def test_what_would_mislead_a_plain_reader_is_no_sound_state(tmp_path):
     assert verify(tmp_path).sound
     part = next((tmp_path / "segments").iterdir())
     stray = shutil.copy(part, part.with_name("part-000099.parquet"))
-    assert "is not of these results" in verify(tmp_path).problems[""][0]
+    assert "does not belong to these results" in verify(tmp_path).problems[""][0]
     Path(stray).unlink()
     (tmp_path / "segments").unlink()
     shutil.copytree(tmp_path / "current" / "segments", tmp_path / "segments")

@@ -162,6 +162,9 @@ def test_parts_of_unknown_origin_are_not_touched(tmp_path):
     (tmp_path / "other" / "segments" / "x.parquet").touch()
     with pytest.raises(ResultsError, match="no manifest.json"), open_writer(tmp_path / "other", IDENTITY):
         pass
+    (tmp_path / "other" / "segments" / "x.parquet").unlink()
+    first_night(tmp_path / "other")
+    assert globbed(tmp_path / "other", "segments") == ["a", "a", "b", "b", "c", "c"]
 
 
 @pytest.mark.parametrize(

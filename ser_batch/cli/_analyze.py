@@ -73,8 +73,8 @@ def command(
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="No label below this certainty: the confidence, but for neutral and calm, "
-            "which are sure together.  Default: the bundle's.",
+            help="Give no label below this confidence; those of neutral and calm are "
+            "added up.  Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,

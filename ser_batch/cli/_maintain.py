@@ -1,4 +1,4 @@
-"""`ser verify`, `compact`, `forget`, `relocate`: a results directory between runs."""
+"""`ser verify`, `compact`, `path`, `forget`, `relocate`: results between runs."""
 
 from datetime import datetime
 from pathlib import Path
@@ -66,9 +66,9 @@ def path_command(
         str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
     ],
 ) -> None:
-    """Prints the folder of a table as it is now; later runs leave it as it is for an hour.
+    """Prints a folder with the present rows of a table, unchanged for at least an hour.
 
-    For readers that open many files: what they read is one state, whatever runs commit.
+    Use it to read many files in one consistent state while runs commit.
     """
     from ser_batch.errors import UsageError
     from ser_batch.results.results import open_results

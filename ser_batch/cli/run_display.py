@@ -96,7 +96,7 @@ def _speed(progress: Progress) -> str:
 
 
 def _copies(n: int) -> str:
-    return f"{n} {'copy' if n == 1 else 'copies'} of others (not counted)"
+    return f"{n} {'copy' if n == 1 else 'copies'} of other recordings (not counted)"
 
 
 def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
@@ -137,7 +137,9 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     if progress.ignored:
         say(f"{counted(progress.ignored, 'file')} skipped: no audio")
     if progress.moved:
-        say(f"{counted(progress.moved, 'recording')} moved since: paths are updated")
+        say(
+            f"{counted(progress.moved, 'recording')} moved since the last run: paths updated"
+        )
     _print_failures(progress, console)
     if progress.without_roles:
         say(
@@ -154,8 +156,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         )
     if not progress.has_links and not progress.held:
         say(
-            "The file system of the results has no links: while a run commits, whoever reads "
-            "the folders without ser may see rows twice, or miss some.",
+            "The results are on a file system without links: readers other than ser may "
+            "see rows twice, or miss some, while a run commits.",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")

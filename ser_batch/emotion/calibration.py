@@ -17,11 +17,14 @@ LOWEST, HIGHEST = 0.25, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`temperature` divides the logits; segments of less `certainty` than `abstain_below`
-    get no label. Labels `alike` (their numbers) count as one against the others, for they
-    share what is one to the ear. `usual_distance` are the median and the 99th percentile of how far speech
-    like that of training lies from it (profiled networks). `answers` are what the model
-    said of corpora that were left out."""
+    """How logits become probabilities, and when there is no label.
+
+    `temperature` divides the logits; segments of less `certainty` than `abstain_below`
+    get no label. Labels `alike` (by number) count as one against the others: neutral and
+    calm share the probability of what often sounds the same. `usual_distance` are the
+    median and the 99th percentile of the distance of speech like that of training
+    (profiled networks). `answers` are those of the model on corpora that were left out.
+    """
 
     temperature: float = 1.0
     abstain_below: float = 0.0
@@ -53,7 +56,7 @@ class Calibration:
 def certainty(
     probabilities: Float[np.ndarray, "n labels"], alike: tuple[int, ...]
 ) -> Float[np.ndarray, " n"]:
-    """Return how sure the most probable label is; labels `alike` are sure together."""
+    """Return the probability of the most probable label; labels `alike` are added up."""
     highest = probabilities.max(axis=1, initial=0.0)
     if not alike:
         return highest

@@ -46,7 +46,7 @@ class Scorer(Protocol):
     abstain_below: float
     """The certainty below which the model gives no label (`calibration.certainty`)."""
     alike: tuple[int, ...]
-    """Labels, by number, that are sure together."""
+    """Labels, by number, whose probabilities are added up for that."""
     answers: Answers
     """What it says of speech unlike that of its training; empty where it is not known."""
     device: torch.device

@@ -16,7 +16,6 @@ next writer puts it right.
 """
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,7 +23,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.manifest import CURRENT, GENERATIONS, MANIFEST, Manifest
+from ser_batch.results.manifest import (
+    CURRENT,
+    GENERATIONS,
+    MANIFEST,
+    PART_FILE,
+    Manifest,
+)
 from ser_batch.results.schemas import TABLES
 from ser_batch.storage.local import LocalStorage, sync_folder
 
@@ -35,7 +40,7 @@ KEPT_S = 3600.0
 KEPT = 2
 """... and until so many commits have followed."""
 AHEAD_S = 0.2
-_PART = re.compile(r"\.?part-\d{6,}-\d{6,}\.parquet(\.partial)?")
+"""How long whoever reads `recordings` may take until they read `segments`."""
 
 
 def supports_links(directory: Path) -> bool:
@@ -58,10 +63,10 @@ def supports_links(directory: Path) -> bool:
 class Generation:
     """The next state of a directory while it is being made."""
 
-    def __init__(self, directory: Path, before: Manifest) -> None:
-        self.directory, self.before = directory, before
-        self.number = before.generation + 1
-        self.folder = folder_of(directory, self.number)
+    def __init__(self, directory: Path, before: Manifest, after: Manifest) -> None:
+        """`after` says what the state is to hold, by the time that it is published."""
+        self.directory, self.before, self.after = directory, before, after
+        self.folder = folder_of(directory, after.generation)
         shutil.rmtree(self.folder, ignore_errors=True)
         for table in TABLES:
             (self.folder / table).mkdir(parents=True)
@@ -71,7 +76,7 @@ class Generation:
         for table in TABLES:
             os.link(
                 self.before.file(self.directory, table, part),
-                self.directory / self._name(table, part),
+                self.after.file(self.directory, table, part),
             )
 
     def abandon(self) -> None:
@@ -80,29 +85,30 @@ class Generation:
             point_to(self.directory, self.before.generation)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def publish(self, manifest: Manifest, grows: bool | None = None) -> None:
+    def publish(self, grows: bool | None = None) -> None:
         """Make it live, in one step.
 
         `grows` says whether it has recordings that were not there before (True), or lacks
         some that were (False).
         """
         self._keep_strangers()
-        LocalStorage(self.folder).put({MANIFEST: manifest.data()})
+        LocalStorage(self.folder).put({MANIFEST: self.after.data()})
         for table in TABLES:
             sync_folder(self.folder / table)
         sync_folder(self.folder)
         sync_folder(self.folder.parent)
+        number = self.after.generation
         if grows is None or not self.before.parts:
-            point_to(self.directory, self.number)
+            point_to(self.directory, number)
             return
-        number = self.number if grows else self.before.generation
+        shown = number if grows else self.before.generation
         recordings = self.directory / "recordings"
-        _link(recordings, f"{GENERATIONS}/{number:06}/recordings")
+        _link(recordings, f"{GENERATIONS}/{shown:06}/recordings")
         if grows:
             time.sleep(AHEAD_S)
-            point_to(self.directory, self.number)
+            point_to(self.directory, number)
         else:
-            point_to(self.directory, self.number, but="recordings")
+            point_to(self.directory, number, but="recordings")
             time.sleep(AHEAD_S)
             _link(recordings, LINKS["recordings"])
 
@@ -111,11 +117,8 @@ class Generation:
         for table in TABLES:
             before = folder_of(self.directory, self.before.generation) / table
             for path in before.iterdir() if before.is_dir() else ():
-                if path.is_file() and not _PART.fullmatch(path.name):
+                if path.is_file() and not PART_FILE.fullmatch(path.name):
                     os.link(path, self.folder / table / path.name)
-
-    def _name(self, table: str, part: str) -> str:
-        return Manifest(self.before.identity, generation=self.number).name(table, part)
 
 
 def point_to(directory: Path, number: int, but: str = "") -> None:
@@ -189,7 +192,9 @@ def check_origin(directory: Path) -> None:
             )
     for table in TABLES:
         folder = directory / table
-        stray = next(folder.iterdir(), None) if folder.is_dir() else None
+        if not folder.is_dir():
+            continue
+        stray = next(folder.iterdir(), None)
         if stray:
             raise ResultsError(
                 f"{stray} is there, but no manifest.json: choose an empty directory for "

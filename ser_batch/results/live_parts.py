@@ -1,7 +1,6 @@
 """The live parts of a results directory, and how they change in one step."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,13 +17,12 @@ from ser_batch.results.generations import (
     point_to,
     remove_others,
 )
-from ser_batch.results.manifest import MANIFEST, Identity, Manifest
+from ser_batch.results.manifest import MANIFEST, PART_FILE, Identity, Manifest
 from ser_batch.results.schemas import TABLES, table_schemas
 from ser_batch.storage.local import LocalStorage, crc32_of, sync_folder
 
 BROKEN_FOLDER = "broken"
 """Where parts are put that cannot be trusted."""
-_PART_OR_PARTIAL = re.compile(r"part-\d{6,}\.parquet|\.part-\d{6,}\.parquet\.partial")
 
 Tables = dict[str, pa.Table]
 
@@ -155,13 +153,13 @@ class LiveParts:
         after = Manifest(identity, before.next_part, dict(kept), before.generation)
         try:
             if before.generation:
-                generation = Generation(self.directory, before)
-                after.generation = generation.number
+                after.generation += 1
+                generation = Generation(self.directory, before, after)
                 for part in kept:
                     generation.keep(part)
             make(after)
             if generation:
-                generation.publish(after, grows)
+                generation.publish(grows)
             else:
                 self._storage.put({MANIFEST: after.data()})
         except (DamagedPart, OSError, pa.ArrowException) as error:
@@ -176,7 +174,7 @@ class LiveParts:
             ) from error
         self.manifest = after
         if generation:
-            remove_others(self.directory, generation.number, KEPT_S)
+            remove_others(self.directory, after.generation, KEPT_S)
         else:
             self._remove(before, set(before.parts) - set(kept))
 
@@ -184,11 +182,11 @@ class LiveParts:
         # The error may have come just after the new state became live.
         live = Manifest.read(self.directory)
         if generation:
-            if live is None or live.generation != generation.number:
+            if live is None or live.generation != generation.after.generation:
                 generation.abandon()
             else:
                 with suppress(OSError):
-                    point_to(self.directory, generation.number)
+                    point_to(self.directory, live.generation)
             return
         self._remove(self.manifest, set(parts) - set(live.parts if live else ()))
 
@@ -205,7 +203,7 @@ class LiveParts:
         )
         for table in TABLES:
             for path in (self.directory / table).iterdir():
-                ours = _PART_OR_PARTIAL.fullmatch(path.name)
+                ours = PART_FILE.fullmatch(path.name)
                 if not ours or path.stem in self.manifest.parts:
                     continue
                 if doubtful and path.suffix == ".parquet":

@@ -101,7 +101,10 @@ def _misread(directory: Path, manifest: Manifest) -> Iterator[str]:
         listed = {manifest.file(directory, table, p).name for p in manifest.parts}
         strays = sorted(name for name in there - listed if name.endswith(".parquet"))
         if strays:
-            yield f"{table}/{strays[0]} is not of these results: plain readers count it"
+            yield (
+                f"{table}/{strays[0]} does not belong to these results, but plain "
+                "readers count it"
+            )
 
 
 def repair(directory: Path) -> Findings:

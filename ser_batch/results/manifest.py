@@ -14,6 +14,8 @@ from ser_batch.storage.local import crc32_of
 FORMAT = 3
 MANIFEST = "manifest.json"
 GENERATIONS, CURRENT = ".gen", "current"
+PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,})?\.parquet(\.partial)?")
+"""The names that ser gives to files of parts, with or without a generation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class _Matching:
         """By id, what was found where the results know it."""
         self.hashes: dict[Recording, str] = {}
         self.settled: set[str] = set()
-        """Ids of known recordings that have a new location."""
+        """Ids of recordings that are new, or have a new location: they are here."""
         self.promoted: dict[str, str] = {}
         """By the id of an original that changed, that of the copy analysed in its place."""
 
@@ -178,33 +178,30 @@ class _Matching:
         for known_id, own in self.known.items():
             if own.content_hash in wanted and not own.duplicate_of:
                 by_hash[own.content_hash or ""].append(known_id)
-        paths: dict[str, str] = {}
+        paths = {i: self.known[i].path for own in by_hash.values() for i in own}
         for given in new:
             text, stamp = self.hashes.get(given, ""), matched.stamps[given]
-            alike = []
-            for i in by_hash[text] if text else ():
-                path = paths[i] if i in paths else self.known[i].path
-                if _decodes_alike(given, path):
-                    alike.append(i)
-            moved = [i for i in alike if i not in paths and self._moved(i, text, given)]
-            here = [
-                i
-                for i in alike
-                if i in paths or self._sight(i, text) is not _Sight.CHANGED
-            ]
+            sights = {
+                i: self._sight(i, text)
+                for i in by_hash.get(text, ())
+                if _decodes_alike(given, paths[i])
+            }
+            moved = [i for i, sight in sights.items() if self._moved(i, sight, given)]
+            same = [i for i, sight in sights.items() if sight is not _Sight.CHANGED]
             if moved:
                 self._settle(moved[0], given)
-            elif here and stamp:
-                copy = given.assigned(taken)
-                taken.add(copy.assigned_id)
-                matched.copies.append(Copy(copy, stamp, text, here[0]))
-            else:
-                recording = given.assigned(taken)
-                taken.add(recording.assigned_id)
-                paths[recording.assigned_id] = given.path
+                continue
+            recording = given.assigned(taken)
+            taken.add(recording.assigned_id)
+            if same and stamp:
+                matched.copies.append(Copy(recording, stamp, text, same[0]))
+                continue
+            paths[recording.assigned_id] = given.path
+            if text:
                 by_hash[text].append(recording.assigned_id)
-                matched.recordings.append(recording)
-                matched.stamps[recording] = stamp
+            self.settled.add(recording.assigned_id)
+            matched.recordings.append(recording)
+            matched.stamps[recording] = stamp
 
     def _settle(self, known_id: str, given: Recording) -> None:
         """Take a file for the known recording, whose rows get its location."""
@@ -214,20 +211,20 @@ class _Matching:
         self.matched.recordings.append(recording)
         self.matched.stamps[recording] = self.matched.stamps[given]
 
-    def _moved(self, known_id: str, text: str, given: Recording) -> bool:
+    def _moved(self, known_id: str, sight: _Sight, given: Recording) -> bool:
         """Return whether a new file is a known recording that has moved."""
-        sight = self._sight(known_id, text)
-        # A whole tree that is not where it was, and is found with the same paths.
-        same_path = self.known[known_id].path == printable(given.path)
-        return sight is _Sight.GONE or (sight is _Sight.UNSEEN and same_path)
+        if sight is _Sight.UNSEEN:
+            # A whole tree that is not where it was, and is found with the same paths.
+            return self.known[known_id].path == printable(given.path)
+        return sight is _Sight.GONE
 
     def _sight(self, known_id: str, text: str) -> _Sight:
         """Return what is seen of a known recording with the content `text`."""
+        if known_id in self.settled:
+            return _Sight.HERE
         own = self.known.get(known_id)
         if own is None or own.content_hash != text:
             return _Sight.CHANGED
-        if known_id in self.settled:
-            return _Sight.HERE
         found = self.found.get(known_id)
         if found is None:
             return _seen(own)

@@ -279,8 +279,11 @@ def _begun(directory: Path, identity: Identity) -> Manifest:
     check_origin(directory)
     manifest = Manifest(identity)
     if supports_links(directory):
+        for table in TABLES:
+            if (directory / table).is_dir():
+                (directory / table).rmdir()
         manifest.generation = 1
-        Generation(directory, Manifest(identity)).publish(manifest)
+        Generation(directory, Manifest(identity), manifest).publish()
         return manifest
     for table in TABLES:
         (directory / table).mkdir(exist_ok=True)

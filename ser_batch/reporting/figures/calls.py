@@ -23,6 +23,7 @@ from ser_batch.reporting.figures.database import literal, quoted, scan_sql
 from ser_batch.reporting.figures.turns import HOLD_S, turns_sql
 from ser_batch.results.results import Results
 from ser_batch.results.schemas import table_schemas
+from ser_batch.text import counted
 
 DISTRESS = ("angry", "fearful", "disgust")
 """The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
@@ -164,8 +165,14 @@ def _select(
         "recording_id", "path", "input_root", "modified_at", "analyzed_at", "status"
     ]  # fmt: skip
     found = results.read("recordings", columns).to_pandas()
-    found = found[found.pop("status") != "duplicate"].reset_index(drop=True)
+    is_copy = found.pop("status") == "duplicate"
+    found = found[~is_copy].reset_index(drop=True)
     metadata = gather_metadata(found, inputs, results.metadata, taken - {"started_at"})
+    if is_copy.any():
+        metadata.notes.append(
+            f"{counted(is_copy.sum(), 'file')} not counted: the same content as another "
+            "recording"
+        )
     # A file that had vanished has no time of its own.
     changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
     selected = pd.DataFrame(

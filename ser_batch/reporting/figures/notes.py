@@ -1,13 +1,11 @@
 """What a reader of a report should know of its figures."""
 
 import duckdb
-import pyarrow.compute as pc
 
 from ser_batch.reporting.figures.database import rows_of, scan_sql
 from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results
-from ser_batch.text import counted
 
 FAILURES = 1000
 OUT_OF_DEPTH = 0.5
@@ -44,12 +42,6 @@ def notes_on(
 ) -> list[str]:
     """Return what a reader of a report should know of its figures, in sentences."""
     notes = []
-    status = results.read("recordings", ["status"])["status"]
-    if copies := pc.sum(pc.equal(status, "duplicate")).as_py():
-        notes.append(
-            f"{counted(copies, 'file')} with the content of another recording: counted "
-            "once"
-        )
     if not total.recordings:
         notes.append(
             "no recording lies in this period"

@@ -100,14 +100,14 @@ def leave_corpora_out(
                 f"{name} has fewer than two of the labels {', '.join(FOUR)}: it cannot "
                 "be tested on"
             )
-    work, tried, networks = work_folder(options.out), {}, {}
+    work, tried, networks = work_folder(options.out), {}, []
     for group in groups:
         use = prepared.of(group, inside=False)
         if not len(use):
             raise CorpusError("leave at least one corpus to train on")
         title = f"without {' and '.join(group)}, seed {options.seed}"
         network = fitted(prepared, use, options, options.seed, work, title)
-        networks["+".join(group)] = network
+        networks.append(network)
         model = _baseline(prepared, use)
         for name in group:
             tried[name] = _tried(prepared, network, model, name)
@@ -118,15 +118,8 @@ def leave_corpora_out(
         calibrated = _calibration(others, prepared.labels)
         corpora[name] = _figures(own, calibrated, prepared.labels)
         say(f"{name}: {_sentence(corpora[name])}")
-    for group, network in networks.items():
-        left = group.split("+")
-        others = [other for name, other in tried.items() if name not in left]
-        kept = [corpus for corpus in prepared.corpora if corpus.name not in left]
-        calibrated = _calibration(others, prepared.labels)
-        write_bundle(
-            options.out / f"without-{group}", options, prepared, [network], kept,
-            calibrated, {},
-        )  # fmt: skip
+    for group, network in zip(groups, networks, strict=True):
+        _write_without(group, network, options, prepared, tried)
     result = {
         "ser_version": __version__,
         "recipe": options.recipe_name,
@@ -154,6 +147,22 @@ def leave_corpora_out(
             f"{options.out}: cannot be written: {error.strerror}"
         ) from error
     return result
+
+
+def _write_without(
+    group: Sequence[str],
+    network: Fitted,
+    options: PlacesOptions,
+    prepared: Prepared,
+    tried: Mapping[str, Tried],
+) -> None:
+    """Write a network as a bundle, calibrated on the corpora of other groups."""
+    others = [other for name, other in tried.items() if name not in group]
+    kept = [corpus for corpus in prepared.corpora if corpus.name not in group]
+    write_bundle(
+        options.out / f"without-{'+'.join(group)}", options, prepared, [network], kept,
+        _calibration(others, prepared.labels), {},
+    )  # fmt: skip
 
 
 def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
