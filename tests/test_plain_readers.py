@@ -20,6 +20,7 @@ from tests.conftest import ser
 from tests.test_results import IDENTITY, rows
 
 LOUD = (OSError, KeyError, duckdb.Error)
+"""KeyError: pandas gives a frame without columns where every file that it listed is gone by then."""
 
 
 def with_pandas(folder: Path) -> list[str]:

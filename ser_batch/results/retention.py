@@ -1,4 +1,4 @@
-"""Recordings that are to be forgotten, and recordings whose place has another name."""
+"""Removing recordings for good, and updating where they are."""
 
 import os
 import shutil
@@ -93,7 +93,7 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
 
 
 def relocate(directory: Path, old: str, new: str) -> int:
-    """Say that what was below one folder is below another now; return how many.
+    """Update the locations of recordings below a folder that was renamed; return how many.
 
     No audio is read.
 

@@ -37,7 +37,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "input_root", text, "the input in which the recording was found"
                 ),
-                _field("location", text, "absolute path that no link leads to"),
+                _field("location", text, "absolute path, with links resolved"),
                 _field(
                     "duplicate_of",
                     text,

@@ -18,7 +18,7 @@ class Recording:
     path: str
     """Its path below `root`, with `/` between folders."""
     real: str = field(default="", compare=False)
-    """The path that no link leads to; empty for `file` itself."""
+    """The path with links resolved; empty for `file` itself."""
     assigned_id: str = ""
     """The id that the results know it by; empty until they have been asked."""
 
@@ -29,7 +29,7 @@ class Recording:
 
     @property
     def location(self) -> str:
-        """The one absolute path of the file, whatever links lead to it."""
+        """The absolute path of the file, with links resolved."""
         return self.real or self.file
 
     @property
