@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from ser_batch.reporting.figures.groups import measures_of
+
 ROOT = Path(__file__).parent.parent
 WIDTH = 64
 COMMANDS = (
@@ -25,6 +27,19 @@ def house() -> str:
     rooms = [floor.replace(" : ", "    ").center(WIDTH) for floor in floors]
     rows = f"\n├{edge}┤\n".join(f"│{room}│" for room in rooms)
     return f"```text\n┌{edge}┐\n{rows}\n└{edge}┘\n```"
+
+
+def measures() -> str:
+    """Return the table of every measure of a report, with its formula."""
+    rows = [
+        "| measure | what it is | unit | sum of | divided by the sum of |",
+        "| --- | --- | --- | --- | --- |",
+        "| `<label>_share` | mean probability of each label, by scored time | 1 | `p_<label>_s` | `scored_s` |",
+    ]
+    for name, m in measures_of(()).items():
+        by = "–" if m.kind == "count" else f"`{m.by}`"
+        rows.append(f"| `{name}` | {m.meaning} | {m.unit} | `{m.over}` | {by} |")
+    return "\n".join(rows)
 
 
 def help_of_all_commands() -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ser_batch.intervals import Interval, overlap_s, total_s
+from ser_batch.intervals import Interval, overlap_s, total_s, union
 from ser_batch.results.manifest import Identity
 from ser_batch.results.rows import Rows
 from ser_batch.results.writing import open_writer
@@ -33,10 +33,13 @@ def call(
 ) -> Rows:
     """The rows of a call: who speaks when, and the probabilities (what is left is neutral) of scored segments.
 
-    A label is given where a probability is above 0.4.
+    Where nobody is said to speak, whose segments are scored speaks then. A label is given where a probability is above 0.4.
     """
     recording_id = hashlib.sha256(path.encode()).hexdigest()[:16]
+    channel = 1 if scored_role == "customer" and len(roles) > 1 else 0
     tracks = [[Interval(*span) for span in spans] for spans in (agent, customer)][: len(roles)]
+    if not agent and not customer:
+        tracks[channel] = union(Interval(start_s, end_s) for start_s, end_s, _ in scored)
     talk = [total_s(track) for track in tracks]
     named = roles[0] is not None
     row: dict[str, Any] = {
@@ -60,7 +63,6 @@ def call(
         "start_s": [a for a, _, _ in regions],
         "end_s": [b for _, b, _ in regions],
     }
-    channel = 1 if scored_role == "customer" and len(roles) > 1 else 0
     every = [{**dict.fromkeys(LABELS, 0.0), "neutral": 1 - sum(p.values()), **p} for _, _, p in scored]
     best = [max(p, key=lambda label: p[label]) for p in every]
     n = len(scored)

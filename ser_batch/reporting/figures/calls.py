@@ -20,7 +20,7 @@ import pyarrow as pa
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata, MetadataInputs, gather_metadata
 from ser_batch.reporting.figures.database import literal, quoted, scan_sql
-from ser_batch.reporting.figures.turns import HOLD_S, turns_sql
+from ser_batch.reporting.figures.turns import HOLD_S, PAUSE_S, SLOW_S, turns_sql
 from ser_batch.results.results import Results
 from ser_batch.results.schemas import table_schemas
 from ser_batch.text import counted
@@ -59,7 +59,7 @@ SELECT
 FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
 """
 CONSTANTS = {
-    "hold_s": HOLD_S, "min_quarter_s": MIN_QUARTER_S,
+    "hold_s": HOLD_S, "pause_s": PAUSE_S, "slow_s": SLOW_S, "min_quarter_s": MIN_QUARTER_S,
     "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
 }  # fmt: skip
 
@@ -67,9 +67,13 @@ COLUMNS = (
     "recording_id", "path", "input_root", "started_at", "time_from", "duration_s", "channels", "status", "error",
     "notes",
     "day", "hour", "weekday", "week", "folder",
-    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "longest_silence_s", "holds", "hold_s",
-    "one_sided", "turns", "interruptions", "agent_interruptions", "customer_interruptions",
-    "latency_s", "responses", "agent_latency_s", "agent_responses", "customer_latency_s", "customer_responses",
+    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "conversation_s", "longest_silence_s",
+    "holds", "hold_s", "non_talks", "non_talk_s", "longest_non_talk_s", "one_sided",
+    *(f"{who}{what}" for who in ("", "agent_", "customer_") for what in (
+        "turns", "backchannels", "interruptions", "interruption_s", "attempts", "attempt_s",
+        "responses", "slow_responses",
+    )),
+    "response_latency_s", "agent_latency_s", "customer_latency_s",
     "segments", "scored_s", "abstained_s", "distress_s", "valence_s", "arousal_s",
     "q1_scored_s", "q2_scored_s", "q3_scored_s", "q4_scored_s",
     "q1_distress_s", "q2_distress_s", "q3_distress_s", "q4_distress_s",

@@ -7,39 +7,63 @@
 --      $$onset, ...                      the constants of calls.py
 -- Out: _calls, _quarters, _episodes
 
--- The segments of one role, with their length d and the quarter of the call that they lie in, 0 to 3.
+-- When who speaks.
+CREATE OR REPLACE TEMP TABLE _timing AS
+WITH $turns
+SELECT
+    recording_id AS timed_id,
+    min(start_s) AS first_s,
+    max(end_s) AS last_s,
+    max(pause_s) AS longest_pause_s,
+    count(*) FILTER (pause_s >= $hold_s) AS pause_holds,
+    coalesce(sum(pause_s) FILTER (pause_s >= $hold_s), 0) AS pause_hold_s,
+    count(*) FILTER (is_non_talk) AS pause_non_talks,
+    coalesce(sum(pause_s) FILTER (is_non_talk), 0) AS pause_non_talk_s,
+    coalesce(max(pause_s) FILTER (is_non_talk), 0) AS longest_pause_non_talk_s,
+    count(*) FILTER (is_turn) AS turns,
+    count(*) FILTER (is_turn AND role = 'agent') AS agent_turns,
+    count(*) FILTER (is_turn AND role = 'customer') AS customer_turns,
+    count(*) FILTER (is_backchannel) AS backchannels,
+    count(*) FILTER (is_backchannel AND role = 'agent') AS agent_backchannels,
+    count(*) FILTER (is_backchannel AND role = 'customer') AS customer_backchannels,
+    count(*) FILTER (is_interruption) AS interruptions,
+    count(*) FILTER (is_interruption AND role = 'agent') AS agent_interruptions,
+    count(*) FILTER (is_interruption AND role = 'customer') AS customer_interruptions,
+    sum(overlap_s) FILTER (is_interruption) AS interruption_s,
+    sum(overlap_s) FILTER (is_interruption AND role = 'agent') AS agent_interruption_s,
+    sum(overlap_s) FILTER (is_interruption AND role = 'customer') AS customer_interruption_s,
+    count(*) FILTER (is_attempt) AS attempts,
+    count(*) FILTER (is_attempt AND role = 'agent') AS agent_attempts,
+    count(*) FILTER (is_attempt AND role = 'customer') AS customer_attempts,
+    sum(overlap_s) FILTER (is_attempt) AS attempt_s,
+    sum(overlap_s) FILTER (is_attempt AND role = 'agent') AS agent_attempt_s,
+    sum(overlap_s) FILTER (is_attempt AND role = 'customer') AS customer_attempt_s,
+    count(*) FILTER (is_response) AS responses,
+    count(*) FILTER (is_response AND role = 'agent') AS agent_responses,
+    count(*) FILTER (is_response AND role = 'customer') AS customer_responses,
+    count(*) FILTER (is_response AND offset_s > $slow_s) AS slow_responses,
+    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'agent') AS agent_slow_responses,
+    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'customer') AS customer_slow_responses,
+    median(offset_s) FILTER (is_response) AS response_latency_s,
+    median(offset_s) FILTER (is_response AND role = 'agent') AS agent_latency_s,
+    median(offset_s) FILTER (is_response AND role = 'customer') AS customer_latency_s
+FROM (
+    -- Before the first word only a hold counts: the line may not have been through.
+    SELECT *, pause_s >= $hold_s OR (pause_s > $pause_s AND NOT is_first) AS is_non_talk
+    FROM turns
+)
+GROUP BY recording_id;
+
+-- The segments of one role, with their length d and the quarter of the conversation that they lie in, 0 to 3.
 CREATE OR REPLACE TEMP VIEW _scored AS
 SELECT
     s.*,
     end_s - start_s AS d,
     $distress AS distress, $angry AS angry, $fearful AS fearful,
-    least(3, floor((start_s + end_s) / 2 / duration_s * 4))::INT AS quarter
+    least(3, floor(((start_s + end_s) / 2 - first_s) / (last_s - first_s) * 4))::INT AS quarter
 FROM _segments s
-JOIN (SELECT recording_id, duration_s FROM _recordings) USING (recording_id)
+JOIN _timing t ON t.timed_id = s.recording_id
 WHERE role = $role OR (role IS NULL AND $role = 'customer');
-
--- When who speaks. `until_s` is how far speech has reached before a region, and `holder` the channel that got there.
-CREATE OR REPLACE TEMP TABLE _timing AS
-WITH $turns
-SELECT
-    recording_id,
-    sum(end_s - start_s) AS talk_s,
-    max(end_s) AS last_s,
-    max(pause_s) AS longest_pause_s,
-    count(*) FILTER (pause_s >= $hold_s) AS holds,
-    coalesce(sum(pause_s) FILTER (pause_s >= $hold_s), 0) AS hold_s,
-    count(*) FILTER (is_turn) AS turns,
-    count(*) FILTER (is_interruption) AS interruptions,
-    count(*) FILTER (is_interruption AND role = 'agent') AS agent_interruptions,
-    count(*) FILTER (is_interruption AND role = 'customer') AS customer_interruptions,
-    sum(pause_s) FILTER (is_response) AS latency_s,
-    count(*) FILTER (is_response) AS responses,
-    sum(pause_s) FILTER (is_response AND role = 'agent') AS agent_latency_s,
-    count(*) FILTER (is_response AND role = 'agent') AS agent_responses,
-    sum(pause_s) FILTER (is_response AND role = 'customer') AS customer_latency_s,
-    count(*) FILTER (is_response AND role = 'customer') AS customer_responses
-FROM turns
-GROUP BY recording_id;
 
 -- How it sounds, in seconds: probabilities weighed by the length of their segments.
 CREATE OR REPLACE TEMP TABLE _sums AS
@@ -130,22 +154,24 @@ HAVING sum(d) >= $episode_s;
 CREATE OR REPLACE TEMP VIEW _calls AS
 SELECT
     r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
-    CASE WHEN done THEN coalesce(t.talk_s, 0) END AS talk_s,
+    CASE WHEN done THEN list_sum(channel_talk_s) END AS talk_s,
     r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
-    CASE WHEN done THEN greatest(coalesce(t.longest_pause_s, 0), r.duration_s - coalesce(t.last_s, 0)) END AS longest_silence_s,
-    CASE WHEN done THEN coalesce(t.holds, 0) + tail_is_hold::INT END AS holds,
-    CASE WHEN done THEN coalesce(t.hold_s, 0) + CASE WHEN tail_is_hold THEN tail_s ELSE 0 END END AS hold_s,
+    CASE WHEN done THEN coalesce(last_s - first_s, 0) END AS conversation_s,
+    CASE WHEN done THEN greatest(coalesce(longest_pause_s, 0), tail_s) END AS longest_silence_s,
+    CASE WHEN done THEN coalesce(pause_holds, 0) + tail_is_hold::INT END AS holds,
+    CASE WHEN done THEN coalesce(pause_hold_s, 0) + tail_hold_s END AS hold_s,
+    CASE WHEN done THEN coalesce(pause_non_talks, 0) + tail_is_hold::INT END AS non_talks,
+    CASE WHEN done THEN coalesce(pause_non_talk_s, 0) + tail_hold_s END AS non_talk_s,
+    CASE WHEN done THEN greatest(coalesce(longest_pause_non_talk_s, 0), tail_hold_s) END AS longest_non_talk_s,
     CASE WHEN two_sided THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
-    CASE WHEN two_sided THEN coalesce(t.turns, 0) END AS turns,
-    CASE WHEN two_sided THEN coalesce(t.interruptions, 0) END AS interruptions,
-    CASE WHEN by_role THEN coalesce(t.agent_interruptions, 0) END AS agent_interruptions,
-    CASE WHEN by_role THEN coalesce(t.customer_interruptions, 0) END AS customer_interruptions,
-    CASE WHEN two_sided THEN coalesce(t.latency_s, 0) END AS latency_s,
-    CASE WHEN two_sided THEN coalesce(t.responses, 0) END AS responses,
-    CASE WHEN by_role THEN coalesce(t.agent_latency_s, 0) END AS agent_latency_s,
-    CASE WHEN by_role THEN coalesce(t.agent_responses, 0) END AS agent_responses,
-    CASE WHEN by_role THEN coalesce(t.customer_latency_s, 0) END AS customer_latency_s,
-    CASE WHEN by_role THEN coalesce(t.customer_responses, 0) END AS customer_responses,
+    CASE WHEN two_sided THEN
+        coalesce(COLUMNS('^(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'), 0)
+    END AS '\0',
+    CASE WHEN two_sided THEN t.response_latency_s END AS response_latency_s,
+    CASE WHEN by_role THEN
+        coalesce(COLUMNS('^(agent|customer)_(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'), 0)
+    END AS '\0',
+    CASE WHEN by_role THEN COLUMNS('^(agent|customer)_latency_s$$') END AS '\0',
     CASE WHEN done THEN r.segments END AS segments,
     e.* EXCLUDE (recording_id, strongest, ends_scored, angry_s, fearful_s),
     CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
@@ -172,10 +198,7 @@ FROM (
     FROM _recordings
 ) r
 JOIN selected s USING (recording_id)
-LEFT JOIN (
-    SELECT recording_id AS timed_id, *
-    FROM _timing
-) t ON t.timed_id = r.recording_id
+LEFT JOIN _timing t ON t.timed_id = r.recording_id
 LEFT JOIN (
     SELECT
         *,
@@ -192,4 +215,9 @@ LEFT JOIN (
     FROM _episodes
     GROUP BY recording_id
 ) p ON p.recording_id = r.recording_id,
-LATERAL (SELECT r.duration_s - coalesce(t.last_s, 0) AS tail_s, tail_s >= $hold_s AS tail_is_hold);
+LATERAL (
+    SELECT
+        r.duration_s - coalesce(t.last_s, 0) AS tail_s,
+        tail_s >= $hold_s AS tail_is_hold,
+        CASE WHEN tail_is_hold THEN tail_s ELSE 0 END AS tail_hold_s
+);

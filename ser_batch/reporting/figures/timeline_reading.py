@@ -9,7 +9,7 @@ from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.database import rows_of, scan_sql
 from ser_batch.reporting.figures.timelines import Episode, Scored, Timeline
-from ser_batch.reporting.figures.turns import HOLD_S, Interruption, turns_sql
+from ser_batch.reporting.figures.turns import HOLD_S, TalkOver, turns_sql
 from ser_batch.results.results import Results
 
 PARTS_AT_ONCE = 4
@@ -89,7 +89,7 @@ def read_timelines(
     floor = grouped(
         "turns",
         by_time,
-        f"AND (is_interruption OR pause_s >= {HOLD_S})",
+        f"AND (talks_over OR pause_s >= {HOLD_S})",
         f"WITH {turns_sql(own_speech)}",
     )
     for recording_id in ids:
@@ -110,16 +110,22 @@ def read_timelines(
                 Episode(**{key: e[key] for key in EPISODE})
                 for e in episodes[recording_id]
             ],
-            _interruptions(floor[recording_id]),
+            _talk_overs(floor[recording_id]),
             _holds(floor[recording_id], regions, call["duration_s"] or 0.0),
         )
 
 
-def _interruptions(turns: Sequence[Mapping[str, Any]]) -> list[Interruption]:
+def _talk_overs(turns: Sequence[Mapping[str, Any]]) -> list[TalkOver]:
     return [
-        Interruption(t["start_s"], t["channel"], t["holder"], -t["pause_s"])
+        TalkOver(
+            t["start_s"],
+            t["channel"],
+            t["holder"],
+            t["overlap_s"],
+            t["is_interruption"],
+        )
         for t in turns
-        if t["is_interruption"]
+        if t["talks_over"]
     ]
 
 

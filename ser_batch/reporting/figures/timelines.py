@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ser_batch.reporting.figures.turns import Interruption
+from ser_batch.reporting.figures.turns import TalkOver
 
 FAINT = 0.25
 """A probability of distress that is not worth listening to."""
@@ -62,7 +62,7 @@ class Timeline:
     roles: dict[int, str | None]
     segments: list[Scored] = field(repr=False)
     episodes: list[Episode] = field(repr=False)
-    interruptions: list[Interruption] = field(repr=False)
+    talk_overs: list[TalkOver] = field(repr=False)
     silences: list[tuple[float, float]]
     """Those of `HOLD_S` or more in which nobody speaks."""
 
@@ -133,11 +133,11 @@ class Timeline:
 
     def _escalation(self) -> list[Moment]:
         call = self.call
-        late = [
-            s
-            for s in self.segments
-            if (s.start_s + s.end_s) / 2 >= 0.75 * (call["duration_s"] or 0)
+        spoken = [
+            t for regions in self.speech.values() for region in regions for t in region
         ]
+        last_quarter_s = 0.25 * min(spoken, default=0) + 0.75 * max(spoken, default=0)
+        late = [s for s in self.segments if (s.start_s + s.end_s) / 2 >= last_quarter_s]
         if not call["escalated"] or not late:
             return []
         first, last = (

@@ -1,17 +1,25 @@
-"""Who holds the floor, who cuts in, and when nobody speaks.
+"""Who holds the floor, who cuts in, who only says "mhm", and when nobody speaks.
 
-A *region* is a row of `speech`; those of one channel do not overlap. In the order of
-their starts:
+From the rows of `speech`, in the order of time:
 
-- the *floor* is held by the channel whose regions have reached furthest; a region that
-  reaches further takes it;
-- a *turn* begins with a region that takes the floor from another channel, or is the
-  first;
-- an *interruption* is a turn that begins `CUT_IN_S` or more before the other has ended
-  (the other is cut short: a region that ends before the other does takes no floor, and
-  is a backchannel);
-- a *response latency* is the pause between the other's end and a turn that does not
-  overlap it (floor transfer offset, Heldner & Edlund 2010, where it is not negative).
+1. The regions of one channel that lie less than `JOIN_S` apart are one *stretch*.
+2. A stretch of at most `BACKCHANNEL_S` is a *backchannel* where another channel speaks all
+   the while, or was the last to speak for longer than that and goes on, or resumes, within
+   `RESUME_S` of its end. Backchannels take no floor.
+3. The *floor* is held by the channel whose other stretches have reached furthest; a stretch
+   that reaches further takes it. A *turn* begins with the first stretch, and with each that
+   takes the floor from another channel.
+4. One *talks over* another who has the floor where both speak for `CUT_IN_S` or more, and
+   the other had spoken for `SPOKEN_S` or more: who starts nearly together with the other
+   does not. It is an *interruption* where the other stops first, an *attempt* where the
+   other goes on.
+5. A *response latency* is the floor transfer offset of a turn: from the end of who had the
+   floor to its beginning, negative where they overlap (Heldner & Edlund 2010, Pauses, gaps
+   and overlaps in conversations, J. Phonetics 38; the measure: Levinson & Torreira 2015,
+   Frontiers in Psychology 6:731). After a hold nobody responds.
+6. *Non-talk time* is every silence between speech of more than `PAUSE_S`, and every hold, as
+   Amazon Connect's Contact Lens counts it. A *hold* is a silence of `HOLD_S` or more,
+   wherever in the recording.
 
 `turns.sql` is this in SQL; both the measures of many calls and the timeline of one are
 made from it.
@@ -21,21 +29,36 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
+JOIN_S = 0.3
+BACKCHANNEL_S = 1.0
+RESUME_S = 1.0
 CUT_IN_S = 0.5
+SPOKEN_S = 0.5
+SLOW_S = 3.0
+"""A response after more than this is slow."""
+PAUSE_S = 3.0
 HOLD_S = 30.0
 """A silence of this length counts as a hold: waiting, music, or a line that nobody
 speaks on."""
+CONSTANTS = {
+    "join_s": JOIN_S, "backchannel_s": BACKCHANNEL_S, "resume_s": RESUME_S,
+    "cut_in_s": CUT_IN_S, "spoken_s": SPOKEN_S, "hold_s": HOLD_S,
+}  # fmt: skip
 _SQL = string.Template(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
-class Interruption:
-    """`by` cut in on `whom` (channels) at `start_s`, and both spoke for `overlap_s`."""
+class TalkOver:
+    """`by` spoke over `whom` (channels) from `start_s` on, both for `overlap_s`.
+
+    An interruption if `whom` stopped first, an attempt if not.
+    """
 
     start_s: float
     by: int
     whom: int
     overlap_s: float
+    is_interruption: bool
 
 
 def turns_sql(speech: str) -> str:
@@ -44,4 +67,4 @@ def turns_sql(speech: str) -> str:
     Args:
         speech: rows of the speech table, as SQL to select from.
     """
-    return _SQL.substitute(speech=speech, cut_in_s=CUT_IN_S)
+    return _SQL.substitute(CONSTANTS, speech=speech)

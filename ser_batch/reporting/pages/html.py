@@ -25,6 +25,7 @@ from ser_batch.reporting.figures.groups import measures_of, share_names
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.timeline_reading import all_timelines
 from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.reporting.pages.one_call import talk_over_text
 from ser_batch.reporting.pages.palette import CHANNELS, colours
 from ser_batch.reporting.pages.wording import changes, label_of
 from ser_batch.storage.local import LocalStorage
@@ -38,9 +39,9 @@ CHUNK = 50
 """Calls whose details are packed together."""
 SHOWN = (
     "distress_share", "valence", "arousal", "abstained_share", "episode_share", "escalated_share", "recovered_share",
-    "silence_share", "hold_share", "overtalk_share", "agent_talk_share", "response_latency_s", "interruptions_per_hour",
-    "agent_interruptions_per_hour", "customer_interruptions_per_hour", "agent_latency_s", "turns_per_minute",
-    "longest_silence_s", "mean_duration_s", "failed_share", "one_sided_share",
+    "silence_share", "hold_share", "overtalk_share", "non_talk_share", "agent_talk_share", "response_latency_s", "agent_latency_s",
+    "agent_slow_response_share", "turns_per_minute", "interruptions_per_minute", "agent_interruptions_per_minute",
+    "customer_interruptions_per_minute", "attempts_per_minute", "backchannels_per_minute", "longest_silence_s", "mean_duration_s", "failed_share", "one_sided_share",
 )  # fmt: skip
 """The measures that the page can draw; to them come the shares of each emotion."""
 
@@ -233,7 +234,7 @@ def _details(timeline: Timeline) -> dict[str, Any]:
         ],
         "episodes": [[e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)] for e in timeline.episodes],
         "cuts": [
-            [cs(i.start_s), timeline.who(i.by), timeline.who(i.whom), cs(i.overlap_s)] for i in timeline.interruptions
+            [cs(over.start_s), talk_over_text(timeline, over), over.is_interruption] for over in timeline.talk_overs
         ],
         "silences": [[cs(a), cs(b)] for a, b in timeline.silences],
         "moments": [[cs(m.start_s), timeline.who(m.channel), m.reason] for m in timeline.moments(8)],

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.reporting.figures.turns import TalkOver
 from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, WIDTH, strip
 from ser_batch.text import clock, counted, printable
 
@@ -37,11 +38,9 @@ def _call_parts(
         return
     facts = f"{began}{clock(call['duration_s'])} · silence {(call['silence_s'] or 0) / call['duration_s']:.0%}"
     if call["turns"] is not None:
-        turns, cuts = (
-            counted(call["turns"], "turn"),
-            counted(call["interruptions"], "interruption"),
-        )
-        facts += f" · overtalk {call['overtalk_s']:.1f} s · {turns} · {cuts}"
+        facts += f" · overtalk {call['overtalk_s']:.1f} s"
+        for name in ("turn", "backchannel", "interruption"):
+            facts += f" · {counted(call[f'{name}s'], name)}"
     yield Text(facts)
     if call["notes"]:
         yield Text(f"note: {call['notes']}", "yellow")
@@ -95,11 +94,18 @@ def _call_parts(
         yield Text(
             f"{clock(moment.start_s)}  {timeline.who(moment.channel)}: {moment.reason}"
         )
-    for cut in timeline.interruptions:
+    for over in timeline.talk_overs:
         yield Text(
-            f"{clock(cut.start_s)}  {timeline.who(cut.by)} cuts in on {timeline.who(cut.whom)} ({cut.overlap_s:.1f} s)",
-            "dim",
+            f"{clock(over.start_s)}  {talk_over_text(timeline, over)}", style="dim"
         )
+
+
+def talk_over_text(timeline: Timeline, over: TalkOver) -> str:
+    """`agent cuts in on customer (1.2 s)`, or that the customer goes on."""
+    by, whom = timeline.who(over.by), timeline.who(over.whom)
+    if over.is_interruption:
+        return f"{by} cuts in on {whom} ({over.overlap_s:.1f} s)"
+    return f"{by} speaks over {whom}, who goes on ({over.overlap_s:.1f} s)"
 
 
 def letters_of(labels: Sequence[str]) -> dict[str, str]:

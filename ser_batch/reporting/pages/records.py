@@ -32,9 +32,13 @@ FACTS = (
     "error",
     "notes",
 )
-EVENTS = ("escalated", "recovered", "one_sided", "peak_distress", "peak_at_s", "episodes", "angry_episodes",
-          "fearful_episodes", "turns", "interruptions", "agent_interruptions", "customer_interruptions", "holds",
-          "agent_talk_s", "customer_talk_s")  # fmt: skip
+EVENTS = (
+    "escalated", "recovered", "one_sided", "peak_distress", "peak_at_s", "episodes", "angry_episodes", "fearful_episodes",
+    *(f"{who}{what}" for who in ("", "agent_", "customer_") for what in (
+        "turns", "backchannels", "interruptions", "interruption_s", "attempts", "attempt_s", "responses",
+    )),
+    "holds", "non_talks", "conversation_s", "agent_talk_s", "customer_talk_s",
+)  # fmt: skip
 
 
 def call_rows(
@@ -170,7 +174,7 @@ def timeline_json(timeline: Timeline) -> str:
         ],
         "segments": [asdict(s) for s in timeline.segments],
         "episodes": [asdict(e) for e in timeline.episodes],
-        "interruptions": [asdict(i) for i in timeline.interruptions],
+        "talk_overs": [asdict(t) for t in timeline.talk_overs],
         "moments": [asdict(m) for m in timeline.moments(10)],
     }
     return json.dumps(

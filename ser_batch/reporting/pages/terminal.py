@@ -27,9 +27,10 @@ from ser_batch.text import clock, counted, printable
 MAX_FAILURES = 20
 WITH_AGENTS = (
     "agent_talk_share",
-    "agent_interruptions_per_hour",
-    "customer_interruptions_per_hour",
     "agent_latency_s",
+    "agent_slow_response_share",
+    "agent_interruptions_per_minute",
+    "customer_interruptions_per_minute",
 )
 
 
@@ -180,8 +181,8 @@ def _trend(report: Report) -> Table | None:
 
 def _timing(report: Report) -> Table | None:
     names = _measured(
-        ("silence_share", "hold_share", "overtalk_share", "response_latency_s", "interruptions_per_hour",
-         "turns_per_minute", "one_sided_share", *WITH_AGENTS), report
+        ("silence_share", "non_talk_share", "hold_share", "overtalk_share", "turns_per_minute", "response_latency_s",
+         "interruptions_per_minute", "attempts_per_minute", "backchannels_per_minute", "one_sided_share", *WITH_AGENTS), report
     )  # fmt: skip
     if not names:
         return None

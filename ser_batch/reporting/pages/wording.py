@@ -10,7 +10,7 @@ MAX_GROUPS = 30
 COMPARED = (
     "distress_share", "angry_share", "sad_share", "happy_share", "valence", "abstained_share", "episode_share",
     "escalated_share", "recovered_share", "silence_share", "overtalk_share", "agent_talk_share", "response_latency_s",
-    "interruptions_per_hour", "mean_duration_s", "failed_share",
+    "interruptions_per_minute", "mean_duration_s", "failed_share",
 )  # fmt: skip
 """What a page has room for of the measures; JSON and CSV have all."""
 GROUPED = (
@@ -33,7 +33,7 @@ def number(value: float | None, measure: Measure, signed: bool = False) -> str:
             return f"{value * 100:{sign}.1f} %"
         case "seconds":
             return f"{value:{sign}.1f} s"
-        case "score":
+        case "score" | "rate":
             return f"{value:{sign}.2f}"
         case "count":
             return (

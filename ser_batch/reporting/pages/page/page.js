@@ -25,7 +25,7 @@
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (kind === "share") return (value * 100).toFixed(1) + " %";
     if (kind === "seconds") return value.toFixed(1) + " s";
-    return value.toFixed(kind === "score" ? 2 : 1);
+    return value.toFixed(kind === "score" || kind === "rate" ? 2 : 1);
   };
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -306,8 +306,8 @@
     }));
     if (d.cuts.length) {
       const list = make("ul");
-      list.append(...d.cuts.map(([at, by, whom, overlap]) => make("li", `${clock(at / 100)}  ${by} cuts in on ${whom} (${(overlap / 100).toFixed(1)} s)`)));
-      $("cuts").replaceChildren(make("h3", "Interruptions"), list);
+      list.append(...d.cuts.map(([at, said]) => make("li", `${clock(at / 100)}  ${said}`)));
+      $("cuts").replaceChildren(make("h3", "Talking over each other"), list);
     }
     drawTimeline(call, d);
   };
@@ -331,7 +331,9 @@
     const edge = { x: [], y: [] };
     for (const s of d.segments) { edge.x.push(s[1] / 100, s[2] / 100, null); edge.y.push(s[5] / 1000, s[5] / 1000, null); }
     traces.push({ type: "scatter", mode: "lines", name: "distress", ...edge, line: { color: style("--ink"), width: 2.5 }, hoverinfo: "skip" });
-    if (d.cuts.length) traces.push({ type: "scatter", mode: "markers", name: "interruption", x: d.cuts.map((c) => c[0] / 100), y: d.cuts.map(() => 1.03), marker: { symbol: "triangle-down", size: 10, color: "#d55e00" }, customdata: d.cuts.map((c) => `${clock(c[0] / 100)} ${plain(c[1])} cuts in on ${plain(c[2])}`), hovertemplate: "%{customdata}<extra></extra>" });
+    for (const [name, symbol, cuts] of [["interruption", "triangle-down", d.cuts.filter((c) => c[2])], ["attempt", "triangle-down-open", d.cuts.filter((c) => !c[2])]]) {
+      if (cuts.length) traces.push({ type: "scatter", mode: "markers", name, x: cuts.map((c) => c[0] / 100), y: cuts.map(() => 1.03), marker: { symbol, size: 10, color: "#d55e00" }, customdata: cuts.map((c) => `${clock(c[0] / 100)} ${plain(c[1])}`), hovertemplate: "%{customdata}<extra></extra>" });
+    }
     const band = ([from, to], color, yref) => ({ type: "rect", xref: "x", yref, x0: from / 100, x1: to / 100, y0: 0, y1: 1, fillcolor: color, line: { width: 0 }, layer: "below" });
     const shapes = [...d.episodes.filter((e) => e[0] === "distress").map((e) => band([e[1], e[2]], "rgba(213,94,0,0.16)", "y domain")), ...d.silences.map((s) => band(s, "rgba(128,128,128,0.18)", "paper"))];
     const every = [5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600].find((s) => call.s / s <= 9) || 7200;
