@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from ser_batch.reporting.figures.groups import measures_of
+from ser_batch.reporting.figures.measures import measures_of
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 64

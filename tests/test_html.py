@@ -94,7 +94,7 @@ def test_the_page_opens_offline_without_a_complaint_and_lists_the_strongest_firs
 def test_hostile_names_and_metadata_are_text_and_run_nothing(results, metadata, tmp_path, chromium):
     from ser_batch.metadata.gathering import MetadataInputs
 
-    made = Page(chromium, write(results, tmp_path / "r.html", sources=MetadataInputs(metadata), by="queue"))
+    made = Page(chromium, write(results, tmp_path / "r.html", inputs=MetadataInputs(metadata), by="queue"))
     page = made.page
     page.fill("#search", "onerror")
     assert made.rows() == [EVIL]

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import MetadataInputs
-from ser_batch.reporting.figures.groups import MIN_RECORDINGS, figures_by
+from ser_batch.reporting.figures.estimates import MIN_UNITS
+from ser_batch.reporting.figures.groups import figures_by
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.periods import parse_time
 from ser_batch.reporting.figures.selection import Options
@@ -111,12 +112,12 @@ def test_few_recordings_have_no_interval_and_more_have_one_that_holds_the_truth(
     rng = np.random.default_rng(0)
     angry = rng.beta(2, 6, 60)
     calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": p})]) for i, p in enumerate(angry)]
-    few = report_of(write_results(tmp_path / "few", *calls[: MIN_RECORDINGS - 1])).total["angry_share"]
+    few = report_of(write_results(tmp_path / "few", *calls[: MIN_UNITS - 1])).total["angry_share"]
     assert (few.low, few.high) == (None, None)
     many = report_of(write_results(tmp_path / "many", *calls)).total["angry_share"]
     error = angry.std(ddof=1) / np.sqrt(60)
     assert many.value == pytest.approx(angry.mean(), abs=1e-6)
-    assert many.high - many.low == pytest.approx(2 * 1.96 * error, rel=0.2)
+    assert many.high - many.low == pytest.approx(2 * 2.0 * error, rel=0.2)
 
 
 def test_buckets_give_the_interval_that_single_recordings_give(tmp_path, monkeypatch):
@@ -187,6 +188,56 @@ def test_periods_and_directories_are_compared_with_the_size_of_the_difference(tm
     assert same.low < 0 < same.high
 
 
+def test_only_changes_beyond_chance_are_clear_however_many_rows_there_are(tmp_path):
+    rng = np.random.default_rng(3)
+
+    def night(name: str, mean: float):
+        levels = np.clip(rng.normal(mean, 0.1, 30), 0, 1)
+        return write_results(
+            tmp_path / name, *(call(f"{i}.wav", scored=[(0, 10, {"angry": p})]) for i, p in enumerate(levels))
+        )
+
+    calm, calm_again, angry = night("a", 0.3), night("b", 0.3), night("c", 0.6)
+    assert report_of(calm, compare=str(calm_again)).comparison.clear == frozenset()
+    clear = report_of(angry, compare=str(calm)).comparison.clear
+    assert {"angry_share", "distress_share"} <= clear
+    assert "+" in text_of(page(report_of(angry, compare=str(calm)))).split("angry share")[1].split("pp")[0]
+
+
+def test_a_group_stands_out_only_where_it_differs_from_all_others_beyond_chance(tmp_path):
+    rng = np.random.default_rng(4)
+    calls = [
+        call(f"{queue}/{i}.wav", scored=[(0, 10, {"angry": float(p)})])
+        for queue, mean in (("a", 0.3), ("b", 0.3), ("c", 0.3), ("d", 0.7))
+        for i, p in enumerate(np.clip(rng.normal(mean, 0.1, 20), 0, 1))
+    ]
+    report = report_of(write_results(tmp_path / "out", *calls), by="folder")
+    assert ("d", "angry_share") in report.standing_out
+    assert not {("a", "silence_share"), ("b", "silence_share")} & report.standing_out
+
+
+def test_intervals_go_by_the_agent_where_the_metadata_name_one(tmp_path):
+    """The calls of each agent are alike, so that ten times as many say no more."""
+    rng = np.random.default_rng(5)
+    calls, rows = [], ["path,agent"]
+    for agent, p in enumerate(rng.beta(2, 6, 6)):
+        for i in range(10):
+            calls.append(call(f"{agent}-{i}.wav", scored=[(0, 10, {"angry": float(p)})]))
+            rows.append(f"{agent}-{i}.wav,agent {agent}")
+    directory = write_results(tmp_path / "out", *calls)
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    inputs = MetadataInputs(tmp_path / "m.csv")
+    clustered, single = report_of(directory, inputs=inputs), report_of(directory, inputs=inputs, cluster="none")
+    assert (clustered.cluster, single.cluster) == ("agent", None)
+    wide, narrow = clustered.total["angry_share"], single.total["angry_share"]
+    assert wide.value == narrow.value
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    # Within one agent, calls are what there is.
+    assert report_of(directory, inputs=inputs, by="agent").groups["agent 0"]["failed_share"].high is not None
+    with pytest.raises(UsageError, match="--cluster team: there is no such column"):
+        report_of(directory, cluster="team")
+
+
 def test_results_of_two_models_are_not_compared(tmp_path):
     ours = write_results(tmp_path / "a", call("a.wav"))
     theirs = write_results(tmp_path / "b", call("a.wav"), identity=Identity("other@2", "c", LABELS))
@@ -198,7 +249,7 @@ def test_results_of_two_models_are_not_compared(tmp_path):
     ("condition", "crossed"),
     [
         ("angry_share > 0.3", True), ("angry_share>40 %", False), ("failed >= 1", True), ("valence < 0", True),
-        ("fearful_share > 0", False), ("agent_slow_response_share < 1", False),
+        ("fearful_share > 0", False), ("failed_share.low > 0", False), ("failed.low > 0", False), ("agent_slow_response_share < 1", False),
     ],
 )  # fmt: skip
 def test_thresholds_hold_or_do_not(results, condition, crossed):
@@ -211,6 +262,15 @@ def test_thresholds_hold_or_do_not(results, condition, crossed):
 def test_a_threshold_that_cannot_be_meant_is_refused(results, condition):
     with pytest.raises(UsageError, match="--fail-if"):
         crossed_thresholds(report_of(results), [condition])
+
+
+def test_a_threshold_on_the_end_of_an_interval_waits_for_enough_calls(tmp_path):
+    """Three angry calls of six are over 20 %, and may be luck; thirty of sixty are not."""
+    for n, crossed in ((6, False), (60, True)):
+        calls = [call(f"{i}.wav", scored=[(0, 20, {"angry": 0.9 * (i % 2)})]) for i in range(n)]
+        report = report_of(write_results(tmp_path / str(n), *calls))
+        assert crossed_thresholds(report, ["angry_episode_share > 20 %"])
+        assert bool(crossed_thresholds(report, ["angry_episode_share.low > 20 %"])) is crossed
 
 
 def test_the_exit_code_tells_a_scheduler_that_a_threshold_is_crossed(results):
@@ -312,7 +372,8 @@ def test_an_interval_rests_on_those_that_have_the_measure(tmp_path):
     report = report_of(write_results(tmp_path / "out", call("a.wav", [(0, 5)], [(8, 9)]), *quiet))
     latency = report.total["response_latency_s"]
     assert (latency.value, latency.low, latency.high, latency.recordings) == (pytest.approx(3), None, None, 1)
-    assert report.total["failed_share"].low is None  # none of 31 failed: that says nothing of how many may
+    failed = report.total["failed_share"]
+    assert (failed.low, failed.high) == (0, pytest.approx(0.11, abs=0.005))  # Wilson: none of 31
 
 
 def test_more_weeks_than_groups_are_a_trend_all_the_same(tmp_path):

@@ -57,6 +57,15 @@ def command(
             rich_help_panel=_WHICH,
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Calls with the same value resemble each other, and intervals allow for it; "
+            "`none` for no column. By default the agent, where the metadata say who it was.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +112,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="'MEASURE > NUMBER'",
-            help="Exit with 4 if this holds; may be repeated.",
+            help="Exit with 4 if this holds; may be repeated. MEASURE.low and MEASURE.high are the ends of its interval.",
         ),
     ] = None,
 ) -> None:
@@ -124,6 +133,7 @@ def command(
         since=parse_time(since) if since is not None else None,
         until=parse_time(until, end=True) if until is not None else None,
         by=by,
+        cluster=cluster,
         compare=compare,
         role=role,
         top=top,

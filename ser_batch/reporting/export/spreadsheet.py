@@ -13,7 +13,7 @@ from ser_batch.errors import UsageError
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.calls import STRONGEST_FIRST
 from ser_batch.reporting.figures.database import rows_of
-from ser_batch.reporting.figures.groups import measures_of
+from ser_batch.reporting.figures.measures import measures_of
 from ser_batch.reporting.pages.records import FACTS, call_rows
 from ser_batch.results.schemas import table_schemas
 from ser_batch.version import __version__

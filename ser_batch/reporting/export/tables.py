@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.database import literal, quoted
-from ser_batch.reporting.figures.groups import measures_of
+from ser_batch.reporting.figures.measures import measures_of
 from ser_batch.reporting.pages.records import plain_text
 from ser_batch.version import __version__
 

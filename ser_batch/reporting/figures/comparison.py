@@ -1,6 +1,7 @@
 """The figures that a report is compared with: another directory, or another period."""
 
 import os
+from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
@@ -8,10 +9,39 @@ import duckdb
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import measure
 from ser_batch.reporting.figures.database import translated_errors
-from ser_batch.reporting.figures.groups import Figures, figures_by
+from ser_batch.reporting.figures.estimates import beyond_chance
+from ser_batch.reporting.figures.groups import Figure, Figures, cluster_of, figures_by
 from ser_batch.reporting.figures.periods import parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
+
+COMPARED = (
+    "distress_share", "angry_share", "sad_share", "happy_share", "valence", "abstained_share", "episode_share",
+    "escalated_share", "recovered_share", "silence_share", "overtalk_share", "agent_talk_share", "response_latency_s",
+    "interruptions_per_minute", "mean_duration_s", "failed_share",
+)  # fmt: skip
+"""The rows of a comparison: what a page has room for of the measures. JSON has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same measures elsewhere or earlier, and what has changed since: now less then.
+
+    `clear` are the changes of `COMPARED` that are not luck, by Holm's procedure over these.
+    """
+
+    against: str
+    recordings: int
+    then: dict[str, Figure]
+    change: dict[str, Figure]
+    clear: frozenset[str]
+
+
+def compare(now: Figures, against: str, then: Figures) -> Comparison:
+    """Return what has changed."""
+    change, chances = now.less(then), now.chances_against(then.estimates)
+    clear = beyond_chance({name: chances[name] for name in COMPARED if name in change})
+    return Comparison(against, then.recordings, then.values, change, frozenset(clear))
 
 
 def compared_figures(
@@ -33,7 +63,8 @@ def compared_figures(
         )
     with translated_errors(other):
         measure(connection, other, options.inputs, since, until, options.role)
-        return against, figures_by(connection, other.labels, seed=1)[None]
+        cluster = cluster_of(connection, options.cluster)
+        return against, figures_by(connection, other.labels, cluster=cluster)[None]
 
 
 def _compared_period(

@@ -1,14 +1,11 @@
 """From one row for each recording to figures over many: totals, groups, trends, comparisons, with intervals.
 
-Every figure is a `Measure`: a sum over recordings divided by another. So totals, groups, days and replicates of the
-bootstrap are all made in the same way, and long calls count for more where time is what is measured.
+Every figure is a `Measure`: a sum over recordings divided by another. So totals, groups, and days are all made in the same
+way, and long calls count for more where time is what is measured.
 """
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,95 +15,35 @@ import pandas as pd
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import COLUMNS
 from ser_batch.reporting.figures.database import arrow, quoted, rows_of
+from ser_batch.reporting.figures.estimates import (
+    MIN_UNITS,
+    Estimates,
+    Units,
+    difference_limits,
+    estimate,
+    p_values,
+)
+from ser_batch.reporting.figures.measures import (
+    Measure,
+    measures_of,
+    single_measures,
+)
 
 BUCKETS = 400
-"""More recordings than this are dealt into so many groups, which are resampled in their place: the interval is as wide,
-and a million recordings take no longer."""
-MEASURES = tomllib.loads(
-    (Path(__file__).parent / "measures.toml").read_text(encoding="utf-8")
-)
-REPLICATES = 1000
-OF_MANY = frozenset(
-    ("recordings", "done", "failed", "failed_share", "episodes", "episode_share", "angry_episode_share",
-     "fearful_episode_share", "escalated_share", "recovered_share", "one_sided_share", "audio_h", "talk_h", "scored_h")
-)  # fmt: skip
-"""Measures that say nothing new of a single recording."""
+"""More units than this are dealt into so many, which stand in their place: the interval is as wide, and a million recordings
+take no longer."""
 SAMPLED = 20_000
 """Of more recordings than this, quantiles are those of so many, drawn at random but always alike."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-MIN_RECORDINGS = 5
-"""Fewer give no interval: resampling so few says nothing of others."""
 MAX_GROUPS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A figure over recordings: the sum of `over` divided by the sum of `by`; both are SQL over a row of `calls`.
-
-    Rows in which either is null do not count.
-    """
-
-    name: str
-    over: str
-    by: str
-    unit: str
-    meaning: str
-    kind: str = "share"
-    """How it is written: share (a percentage), rate, seconds, score, or count (a plain sum)."""
-
-    @property
-    def of_one(self) -> str:
-        """The measure of a single row, in SQL."""
-        return f"(({self.over})::DOUBLE / nullif(({self.by})::DOUBLE, 0))"
-
-    @property
-    def sql(self) -> str:
-        """The measure over a group of rows."""
-        over = f"sum(CASE WHEN ({self.by}) IS NOT NULL THEN {self.over} END)"
-        by = f"sum(CASE WHEN ({self.over}) IS NOT NULL THEN {self.by} END)"
-        return over if self.kind == "count" else f"{over} / nullif({by}, 0)"
-
-
-def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
-    """Every measure by its name, for results with these labels: measures.toml, and each label's share."""
-    own = {name: Measure(name=name, **values) for name, values in MEASURES.items()}
-    shares = {
-        name: Measure(
-            name,
-            quoted(f"p_{label}_s"),
-            "scored_s",
-            "1",
-            f"mean probability of {label}, by scored time",
-        )
-        for label, name in share_names(labels).items()
-    }
-    return own | shares
-
-
-def share_names(labels: Sequence[str]) -> dict[str, str]:
-    """The measure that is each label's share: `angry_share`, or `label_silence_share` where that name is taken."""
-    return {
-        label: f"label_{label}_share"
-        if f"{label}_share" in MEASURES
-        else f"{label}_share"
-        for label in labels
-    }
-
-
-def single_measures(labels: Sequence[str]) -> dict[str, Measure]:
-    """The measures that say something of a single recording."""
-    return {
-        name: measure
-        for name, measure in measures_of(labels).items()
-        if name not in OF_MANY
-    }
+AGENTS = ("agent", "agent_id", "agent_name")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measure's value, and its 95 % interval: percentiles of a bootstrap over recordings.
+    """A measure's value, and its 95 % interval.
 
-    None where nothing was measured, or too few recordings were (`MIN_RECORDINGS`).
+    None where nothing was measured, or too few recordings were (`MIN_UNITS`).
     """
 
     value: float | None
@@ -118,52 +55,78 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The measures of one group of recordings, and the replicates that their intervals come from."""
+    """The measures of one group of recordings, and what their intervals come from."""
 
     values: dict[str, Figure]
     recordings: int
-    replicates: dict[str, np.ndarray] = field(repr=False)
+    estimates: Estimates = field(repr=False)
+    units: Units = field(repr=False)
 
     def __getitem__(self, name: str) -> Figure:
         return self.values[name]
 
-    def less(self, earlier: "Figures") -> dict[str, Figure]:
-        """The differences to an earlier period or another directory, with their intervals."""
+    def less(self, then: "Figures") -> dict[str, Figure]:
+        """The differences to another period or directory, with their intervals."""
+        low, high = difference_limits(self.estimates, then.estimates)
         result = {}
-        for name, now in self.values.items():
-            then = earlier.values.get(name)
-            if then is None or now.value is None or then.value is None:
-                continue
-            low = high = None
-            if now.low is not None and then.low is not None:
-                low, high = _interval(self.replicates[name] - earlier.replicates[name])
-            result[name] = Figure(
-                now.value - then.value, low, high, min(now.recordings, then.recordings)
-            )
+        for i, (name, now) in enumerate(self.values.items()):
+            before = then[name]
+            if now.value is not None and before.value is not None:
+                n = min(now.recordings, before.recordings)
+                difference = now.value - before.value
+                result[name] = Figure(difference, _known(low[i]), _known(high[i]), n)
         return result
+
+    def chances_against(self, others: Estimates) -> dict[str, float]:
+        """Return for each measure the p-value of its difference to that of others."""
+        p = p_values(
+            lambda level: difference_limits(self.estimates, others, level),
+            len(self.values),
+        )
+        return dict(zip(self.values, map(float, p), strict=True))
+
+
+def chances_against_the_rest(
+    groups: Mapping[Any, Figures], names: Sequence[str], are_recordings: bool
+) -> dict[tuple[Any, str], float]:
+    """Return for each group and each of some measures the p-value of its difference to all others together."""
+    found: dict[tuple[Any, str], float] = {}
+    for key, group in groups.items():
+        others = [other.units for k, other in groups.items() if k != key]
+        if others:
+            units = others[0].with_those_of(others[1:])
+            rest = estimate(units, group.estimates.scales, are_recordings)
+            p = group.chances_against(rest)
+            found |= {(key, name): p[name] for name in names if name in p}
+    return found
 
 
 def figures_by(
     connection: duckdb.DuckDBPyConnection,
     labels: Sequence[str],
     by: str | None = None,
-    seed: int = 0,
     most: int | None = None,
+    cluster: str | None = None,
 ) -> dict[Any, Figures]:
     """The measures of all recordings (under the key None), or of each group of them.
 
-    Recordings are dealt at random, but always in the same way, into `BUCKETS`; a replicate draws as many buckets
-    as there are, with replacement (Efron 1979).
+    Units are dealt at random, but always in the same way, into at most `BUCKETS`.
 
     Args:
         by: a column of `calls`, built-in or of the metadata.
         most: groups that there may be; None for any number.
+        cluster: a column whose values are the units that intervals come from, for
+            recordings of one agent resemble each other; else each recording is one.
 
     Raises:
-        UsageError: `by` is no column, or has more than `most` values.
+        UsageError: `by` or `cluster` is no column, or `by` has more than `most` values.
     """
     wanted = list(measures_of(labels).values())
-    group = "NULL" if by is None else quoted(_column(connection, by))
+    group = "NULL" if by is None else quoted(_column(connection, by, "--by"))
+    unit = "recording_id"
+    if cluster is not None:
+        column = quoted(_column(connection, cluster, "--cluster"))
+        unit = f"coalesce({column}::VARCHAR, recording_id)"
     sums = ", ".join(
         f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "
         f"sum(CASE WHEN ({m.over}) IS NOT NULL THEN {m.by} END)::DOUBLE AS by_{i}, "
@@ -177,21 +140,20 @@ def figures_by(
         FROM (
             SELECT
                 {group} AS key,
-                row_number() OVER (PARTITION BY {group} ORDER BY hash(recording_id, $seed)) % {BUCKETS} AS bucket,
+                dense_rank() OVER (PARTITION BY {group} ORDER BY hash({unit}), {unit}) % {BUCKETS} AS bucket,
                 *
             FROM calls
         )
         GROUP BY key, bucket
         ORDER BY key, bucket
         """,
-        {"seed": seed},
     )
     keys = pd.Series(
         sums_by_bucket["key"].to_pylist(), dtype="object"
     )  # pandas would make 9 a 9.0 beside a null
     table = sums_by_bucket.to_pandas().assign(key=keys)
     if by is None:
-        return {None: _of_group(table, wanted, seed)}
+        return {None: _of_group(table, wanted, cluster is None)}
     groups = {
         None if pd.isna(key) else key: rows
         for key, rows in table.groupby("key", sort=False, dropna=False)
@@ -200,55 +162,54 @@ def figures_by(
         raise UsageError(
             f"--by {by}: has {len(groups)} values, more than {most}; choose a coarser column"
         )
-    return {key: _of_group(rows, wanted, seed) for key, rows in groups.items()}
+    return {
+        key: _of_group(rows, wanted, cluster is None) for key, rows in groups.items()
+    }
 
 
-@lru_cache(maxsize=8)
-def _draws(n: int, seed: int) -> np.ndarray:
-    """How often each of `n` buckets is drawn in each replicate, (replicate, bucket)."""
-    if not n:
-        return np.zeros((REPLICATES, 0))
-    return (
-        np.random.default_rng(seed)
-        .multinomial(n, np.full(n, 1 / n), REPLICATES)
-        .astype(float)
+def cluster_of(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> str | None:
+    """Return the column whose values are the units of intervals, None for single recordings.
+
+    Unless one is `wanted` ("none" for none), it is a column of the metadata that says who
+    the agent was, if it has `MIN_UNITS` values: with fewer there would be no interval.
+    """
+    if wanted is not None:
+        return None if wanted == "none" else wanted
+    for name in sorted(set(AGENTS) & set(groupable(connection))):
+        query = f"SELECT count(DISTINCT {quoted(name)}) FROM calls"
+        if connection.execute(query).fetchall()[0][0] >= MIN_UNITS:
+            return name
+    return None
+
+
+def _of_group(
+    rows: pd.DataFrame, wanted: Sequence[Measure], are_recordings: bool
+) -> Figures:
+    units = Units(
+        *(
+            rows[[f"{part}_{i}" for i in range(len(wanted))]].fillna(0).to_numpy(float)
+            for part in ("over", "by", "n")
+        )
     )
+    found = estimate(units, [measure.scale for measure in wanted], are_recordings)
+    low, high = found.limits()
+    values = {
+        measure.name: Figure(
+            _known(found.value[i]),
+            _known(low[i]),
+            _known(high[i]),
+            int(found.recordings[i]),
+        )
+        for i, measure in enumerate(wanted)
+    }
+    return Figures(values, int(rows.recordings.sum()), found, units)
 
 
-def _of_group(rows: pd.DataFrame, wanted: Sequence[Measure], seed: int) -> Figures:
-    over, by, counts = (
-        rows[[f"{part}_{i}" for i in range(len(wanted))]].fillna(0).to_numpy(float)
-        for part in ("over", "by", "n")
-    )
-    drawn = _draws(len(rows), seed)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn_over, drawn_by = drawn @ over, drawn @ by
-        ratios = drawn_over / drawn_by
-    values, replicates = {}, {}
-    for i, measure in enumerate(wanted):
-        count = int(counts[:, i].sum())
-        if measure.kind == "count":
-            values[measure.name] = Figure(float(over[:, i].sum()), recordings=count)
-        elif not by[:, i].sum():
-            values[measure.name] = Figure(None)
-        else:
-            replicates[measure.name] = ratios[:, i]
-            value = float(over[:, i].sum() / by[:, i].sum())
-            low, high = (
-                _interval(ratios[:, i]) if count >= MIN_RECORDINGS else (None, None)
-            )
-            values[measure.name] = Figure(value, low, high, count)
-    return Figures(values, int(rows.recordings.sum()), replicates)
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
-def _interval(replicates: np.ndarray) -> tuple[float | None, float | None]:
-    """95 %; none where all replicates are alike: five calls without an episode do not say that there are none."""
-    finite = replicates[np.isfinite(replicates)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (0.0, 0.0)
-    return (float(low), float(high)) if low < high else (None, None)
-
-
-def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+def _column(connection: duckdb.DuckDBPyConnection, name: str, option: str) -> str:
     columns = [
         row[0]
         for row in connection.execute(
@@ -257,7 +218,8 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     ]
     if name not in columns:
         raise UsageError(
-            f"--by {name}: there is no such column; there are {', '.join(groupable(connection))}"
+            f"{option} {name}: there is no such column; there are {', '.join(groupable(connection))}",
+            option=option,
         )
     return name
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ser_batch.reporting.figures.calls import DISTRESS
-from ser_batch.reporting.figures.groups import Figures, share_names
+from ser_batch.reporting.figures.groups import Figures
+from ser_batch.reporting.figures.measures import share_names
 
 Interval = tuple[float, float]
 RANKED = ("angry",)

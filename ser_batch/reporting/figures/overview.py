@@ -11,18 +11,18 @@ import duckdb
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata
 from ser_batch.reporting.figures.calls import STRONGEST_FIRST, measure
-from ser_batch.reporting.figures.comparison import compared_figures
+from ser_batch.reporting.figures.comparison import Comparison, compare, compared_figures
 from ser_batch.reporting.figures.database import connect, rows_of, translated_errors
+from ser_batch.reporting.figures.estimates import beyond_chance
 from ser_batch.reporting.figures.groups import (
     MAX_GROUPS,
-    Figure,
     Figures,
-    Measure,
+    chances_against_the_rest,
+    cluster_of,
     distributions,
     figures_by,
-    measures_of,
-    share_names,
 )
+from ser_batch.reporting.figures.measures import Measure, measures_of, share_names
 from ser_batch.reporting.figures.model_error import (
     Interval,
     error_notes,
@@ -35,18 +35,12 @@ from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.results.known import ResultsChanged
 from ser_batch.results.results import Results, read_stably
 
+GROUPED = (
+    "distress_share", "angry_share", "valence", "episode_share", "silence_share", "overtalk_share"
+)  # fmt: skip
+"""What a page has room for, of groups."""
 MAX_DAYS = 200
 """A longer period is shown by week."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The same measures elsewhere or earlier, and what has changed since: now less then."""
-
-    against: str
-    recordings: int
-    then: dict[str, Figure]
-    change: dict[str, Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +71,12 @@ class Report:
     days: dict[str, Figures]
     hours: dict[int, Figures]
     by: str | None
+    cluster: str | None
+    """The column whose values are the units of intervals; None where recordings are."""
     groups: dict[Any, Figures]
+    standing_out: set[tuple[Any, str]]
+    """Groups and measures of `GROUPED` in which they differ from all other groups together,
+    and not by luck (Holm's procedure over all of these)."""
     distributions: dict[str, list[float]]
     """Quantiles (`QUANTILES`) of each measure over single recordings."""
     quarters: list[Quarter | None]
@@ -156,11 +155,11 @@ def _sum_up(
     compared: tuple[str, Figures] | None,
 ) -> Report:
     labels = results.labels
-    total = figures_by(connection, labels)[None]
+    cluster = cluster_of(connection, options.cluster)
+    total = figures_by(connection, labels, cluster=cluster)[None]
     comparison = None
     if compared:
-        against, then = compared
-        comparison = Comparison(against, then.recordings, then.values, total.less(then))
+        comparison = compare(total, *compared)
     first, last, by_roles, from_file = connection.execute(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), count(*) FILTER (time_from = 'file') "
         "FROM calls"
@@ -173,10 +172,17 @@ def _sum_up(
     by_time = {}
     if first is not None:
         slot = "day" if (last.date() - first.date()).days < MAX_DAYS else "week"
-        by_time = figures_by(connection, labels, slot)
+        by_time = figures_by(connection, labels, slot, cluster=cluster)
         by_time.pop(
             None, None
         )  # recordings that vanished before anyone could look at them
+    groups, standing_out = {}, set()
+    if options.by is not None:
+        # Within one agent, recordings are what there is.
+        own = None if options.by == cluster else cluster
+        groups = figures_by(connection, labels, options.by, MAX_GROUPS, own)
+        chances = chances_against_the_rest(groups, GROUPED, own is None)
+        standing_out = beyond_chance(chances)
     shares = true_shares(total, labels, results.run_record)
     return Report(
         directory=str(results.directory),
@@ -190,13 +196,15 @@ def _sum_up(
         days=by_time,
         hours={
             hour: group
-            for hour, group in figures_by(connection, labels, "hour").items()
+            for hour, group in figures_by(
+                connection, labels, "hour", cluster=cluster
+            ).items()
             if hour is not None
         },
         by=options.by,
-        groups=figures_by(connection, labels, options.by, most=MAX_GROUPS)
-        if options.by is not None
-        else {},
+        cluster=cluster,
+        groups=groups,
+        standing_out=standing_out,
         distributions=distributions(connection, labels),
         quarters=_quarters(connection, labels),
         top=list(read_timelines(connection, results, top, options.role)),

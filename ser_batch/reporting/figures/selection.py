@@ -14,6 +14,8 @@ class Options:
     since: datetime | None = None
     until: datetime | None = None
     by: str | None = None
+    cluster: str | None = None
+    """A column whose values are the units of intervals; `none` for single recordings."""
     compare: str | None = None
     """Another results directory, a period `FROM..TO`, or `previous`: the period of the same length before."""
     role: str = "customer"

@@ -10,6 +10,8 @@ from ser_batch.reporting.figures.overview import Report
 def crossed_thresholds(report: Report, conditions: Sequence[str]) -> list[str]:
     """The conditions that hold, each as a line: `angry_share > 0.2: it is 0.31`.
 
+    `angry_share.low` and `.high` are the ends of the 95 % interval.
+
     A measure that has no value crosses no threshold.
 
     Raises:
@@ -21,18 +23,20 @@ def crossed_thresholds(report: Report, conditions: Sequence[str]) -> list[str]:
     crossed = []
     for condition in conditions:
         parsed = re.fullmatch(
-            r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d*\.?\d+(?:[eE]-?\d+)?)(\s*%)?\s*", condition
+            r"\s*(\w+?)(?:\.(low|high))?\s*(>=|<=|>|<)\s*(-?\d*\.?\d+(?:[eE]-?\d+)?)(\s*%)?\s*",
+            condition,
         )
         if not parsed:
             raise UsageError(
-                f"--fail-if {condition!r}: write MEASURE > NUMBER, for example 'angry_share > 0.2'"
+                f"--fail-if {condition!r}: write MEASURE > NUMBER, for example 'angry_share > 0.2' or 'angry_share.low > 0.2'"
             )
-        name, operator, number, percent = parsed.groups()
+        name, end, operator, number, percent = parsed.groups()
         if name not in report.measures:
             raise UsageError(
                 f"--fail-if {condition!r}: there is no measure {name}; there are {', '.join(report.measures)}"
             )
-        value, limit = report.total[name].value, float(number) / (100 if percent else 1)
+        value: float | None = getattr(report.total[name], end or "value")
+        limit = float(number) / (100 if percent else 1)
         if value is not None and operators[operator](value, limit):
             crossed.append(f"{condition.strip()}: it is {value:.4g}")
     return crossed

@@ -21,7 +21,8 @@ import plotly.offline
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import DISTRESS, STRONGEST_FIRST
 from ser_batch.reporting.figures.database import quoted, rows_of
-from ser_batch.reporting.figures.groups import measures_of, share_names
+from ser_batch.reporting.figures.estimates import MIN_UNITS, TAILS, log_quantiles
+from ser_batch.reporting.figures.measures import measures_of, share_names
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.timeline_reading import all_timelines
 from ser_batch.reporting.figures.timelines import Timeline
@@ -95,7 +96,8 @@ def write_html(opened: Opened, target: str) -> Path:
 def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) -> bytes:
     """The page itself; without data it loads them."""
     source = files("ser_batch.reporting.pages") / "page"
-    scripts = [plotly.offline.get_plotlyjs(), (source / "page.js").read_text("utf-8")]
+    own = [(source / name).read_text("utf-8") for name in ("estimates.js", "page.js")]
+    scripts = [plotly.offline.get_plotlyjs(), *own]
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
         for s in scripts
@@ -128,7 +130,11 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
     )
     own = opened.metadata.columns
     chosen = ", ".join([*PAGE_COLUMNS, *map(quoted, own)])
-    query = f"SELECT {chosen}, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {STRONGEST_FIRST}"
+    unit = "0"
+    if report.cluster is not None:
+        column = f"coalesce({quoted(report.cluster)}::VARCHAR, recording_id)"
+        unit = f"dense_rank() OVER (ORDER BY {column})"
+    query = f"SELECT {chosen}, {unit} AS unit, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {STRONGEST_FIRST}"
     calls = []
     for row in rows_of(connection, query):
         audio = os.path.join(row["input_root"], row["path"])
@@ -141,6 +147,7 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
                 "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
                 "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
                 "sums": row["sums"] if names else [],
+                "unit": row["unit"],
                 "quarters": row["quarters"],
             }
         )  # fmt: skip
@@ -156,9 +163,16 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
                 "label": label_of(every[n]),
                 "kind": every[n].kind,
                 "meaning": every[n].meaning,
+                "scale": every[n].scale,
             }
             for n in names
         ],
+        "intervals": {
+            "clustered": report.cluster is not None,
+            "minUnits": MIN_UNITS,
+            "tails": TAILS,
+            "logT": log_quantiles(),
+        },
         "columns": ["folder", *own],
         "by": report.by if report.by in ("folder", *own) else None,
         "calls": calls,

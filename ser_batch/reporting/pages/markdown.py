@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ser_batch.reporting.figures.groups import share_names
-from ser_batch.reporting.figures.overview import Report
+from ser_batch.reporting.figures.measures import share_names
+from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.wording import (
-    GROUPED,
     changes,
     group_name,
     interval,

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from ser_batch.errors import UsageError
-from ser_batch.reporting.figures.groups import Figures, Measure, share_names
+from ser_batch.reporting.figures.groups import Figures
+from ser_batch.reporting.figures.measures import Measure, share_names
 from ser_batch.reporting.figures.overview import Report
 from ser_batch.reporting.pages.palette import colours
 from ser_batch.reporting.pages.wording import MAX_GROUPS, group_name, label_of

@@ -11,12 +11,8 @@ import duckdb
 
 from ser_batch.metadata.gathering import Metadata
 from ser_batch.reporting.figures.database import quoted
-from ser_batch.reporting.figures.groups import (
-    QUANTILES,
-    Figure,
-    Figures,
-    single_measures,
-)
+from ser_batch.reporting.figures.groups import QUANTILES, Figure, Figures
+from ser_batch.reporting.figures.measures import single_measures
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.timelines import Timeline
 
@@ -121,6 +117,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             "change": {
                 name: _figure(figure) for name, figure in comparison.change.items()
             },
+            "clear": sorted(comparison.clear),
         },
         "distributions": {
             name: {
@@ -135,9 +132,14 @@ def to_dict(report: Report) -> dict[str, Any]:
         ],
         "days": {key: _figures(group) for key, group in report.days.items()},
         "hours": {str(key): _figures(group) for key, group in report.hours.items()},
+        "cluster": report.cluster,
         "by": report.by,
         "groups": [
-            {"group": key, "figures": _figures(group)}
+            {
+                "group": key,
+                "figures": _figures(group),
+                "standing_out": sorted(n for k, n in report.standing_out if k == key),
+            }
             for key, group in report.groups.items()
         ],
         "top": [call_dict(timeline) for timeline in report.top],

@@ -4,17 +4,19 @@ Names of files and metadata are data, and are never read as markup.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ser_batch.reporting.figures.calls import DISTRESS
-from ser_batch.reporting.figures.groups import Figures, share_names
-from ser_batch.reporting.figures.overview import Report
+from ser_batch.reporting.figures.estimates import MIN_UNITS
+from ser_batch.reporting.figures.groups import Figures
+from ser_batch.reporting.figures.measures import share_names
+from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, sparkline, strip
 from ser_batch.reporting.pages.wording import (
-    GROUPED,
     MAX_GROUPS,
     changes,
     group_name,
@@ -101,7 +103,7 @@ def _comparison(report: Report) -> Table | None:
             row.interval,
         )
     table.caption, table.caption_justify = (
-        "bold: the interval of the change does not hold 0",
+        "bold: beyond chance, by Holm's procedure over these rows; pp: percentage points",
         "left",
     )
     return table
@@ -230,26 +232,24 @@ def _groups(report: Report) -> Table | None:
         table.add_row(
             Text(printable(group_name(key))),
             f"{group.recordings:,}",
-            *(_with_spread(group, name, report) for name in names),
+            *(_with_interval(key, group, name, report) for name in names),
         )
-    caption = f"± half of the 95 % interval; none below {counted(5, 'call')}"
-    table.caption = caption + (
-        f"; {len(ordered) - MAX_GROUPS} more groups: --format json"
-        if len(ordered) > MAX_GROUPS
-        else ""
-    )
+    caption = f"below: the 95 % interval, if there are {MIN_UNITS} calls or more; bold: unlike all other groups together, beyond chance"
+    if len(ordered) > MAX_GROUPS:
+        caption += f"; {len(ordered) - MAX_GROUPS} more groups: --format json"
+    table.caption = caption
     table.caption_justify = "left"
     return table
 
 
-def _with_spread(group: Figures, name: str, report: Report) -> str:
+def _with_interval(key: Any, group: Figures, name: str, report: Report) -> Text:
+    """A figure with its interval below it."""
     figure, measure = group[name], report.measures[name]
-    text = number(figure.value, measure)
-    if figure.low is None or figure.high is None:
-        return text
-    return (
-        f"{text.removesuffix(' %')} ±{number((figure.high - figure.low) / 2, measure)}"
-    )
+    style = "bold" if (key, name) in report.standing_out else ""
+    text = Text(number(figure.value, measure), style)
+    if figure.low is not None:
+        text.append(f"\n{interval(figure, measure)}", "not bold dim")
+    return text
 
 
 def _table(title: str) -> Table:

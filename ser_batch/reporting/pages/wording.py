@@ -3,24 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ser_batch.reporting.figures.groups import Figure, Measure
+from ser_batch.reporting.figures.comparison import COMPARED
+from ser_batch.reporting.figures.groups import Figure
+from ser_batch.reporting.figures.measures import Measure
 from ser_batch.reporting.figures.overview import Report
 
 MAX_GROUPS = 30
-COMPARED = (
-    "distress_share", "angry_share", "sad_share", "happy_share", "valence", "abstained_share", "episode_share",
-    "escalated_share", "recovered_share", "silence_share", "overtalk_share", "agent_talk_share", "response_latency_s",
-    "interruptions_per_minute", "mean_duration_s", "failed_share",
-)  # fmt: skip
-"""What a page has room for of the measures; JSON and CSV have all."""
-GROUPED = (
-    "distress_share",
-    "angry_share",
-    "valence",
-    "episode_share",
-    "silence_share",
-    "overtalk_share",
-)
 
 
 def number(value: float | None, measure: Measure, signed: bool = False) -> str:
@@ -31,7 +19,7 @@ def number(value: float | None, measure: Measure, signed: bool = False) -> str:
     match measure.kind:
         case "share":
             return f"{value * 100:{sign}.1f} %"
-        case "seconds":
+        case "seconds" | "offset":
             return f"{value:{sign}.1f} s"
         case "score" | "rate":
             return f"{value:{sign}.2f}"
@@ -76,35 +64,32 @@ class Change:
     change: str
     interval: str
     is_clear: bool
-    """Whether the interval of the difference leaves 0 out."""
+    """Whether it is beyond chance, by Holm's procedure over all rows."""
 
 
 def changes(report: Report) -> list[Change]:
     """What has changed of the measures in `COMPARED`; nothing where nothing is compared."""
+    comparison = report.comparison
+    if comparison is None:
+        return []
     rows = []
-    for name in COMPARED if report.comparison else ():
-        change = report.comparison.change.get(name)  # type: ignore[union-attr]
-        if change is not None:
-            m, then = report.measures[name], report.comparison.then[name]  # type: ignore[union-attr]
-            clear = (
-                change.low is not None
-                and change.high is not None
-                and (change.low > 0 or change.high < 0)
-            )
-            now, written = (
-                number(report.total[name].value, m),
-                number(change.value, m, signed=True),
-            )
-            between = interval(change, m, signed=True)
+    for name in COMPARED:
+        change, m = comparison.change.get(name), report.measures.get(name)
+        if change is not None and m is not None:
             rows.append(
                 Change(
                     label_of(m),
                     m.meaning,
-                    now,
-                    number(then.value, m),
-                    written,
-                    between,
-                    clear,
+                    number(report.total[name].value, m),
+                    number(comparison.then[name].value, m),
+                    difference(change.value, m),
+                    interval(change, m, signed=True),
+                    name in comparison.clear,
                 )
             )
     return rows
+
+
+def difference(value: float | None, measure: Measure) -> str:
+    """A change as it is written: that of a share in percentage points, `+1.2 pp`."""
+    return number(value, measure, signed=True).replace(" %", " pp")

@@ -24,29 +24,25 @@
   const written = (value, kind) => {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (kind === "share") return (value * 100).toFixed(1) + " %";
-    if (kind === "seconds") return value.toFixed(1) + " s";
+    if (kind === "seconds" || kind === "offset") return value.toFixed(1) + " s";
     return value.toFixed(kind === "score" || kind === "rate" ? 2 : 1);
   };
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // ---------------------------------------------------------------- figures
-  // A measure is a ratio of two sums over calls; its interval comes from the linearised ratio (Cochran 1977, 6.4).
-  const figure = (calls, m) => {
-    let over = 0, by = 0, n = 0;
-    for (const call of calls) {
-      const a = call.sums[2 * m], b = call.sums[2 * m + 1];
-      if (a === null || b === null) continue;
-      over += a; by += b; n += 1;
-    }
-    if (!by) return { value: null, n };
-    const value = over / by;
-    let squares = 0;
-    for (const call of calls) {
-      const a = call.sums[2 * m], b = call.sums[2 * m + 1];
-      if (a !== null && b !== null) squares += (a - value * b) ** 2;
-    }
-    return { value, n, half: n < 5 ? null : (1.96 * Math.sqrt((squares * n) / (n - 1))) / by };
+  // A measure is a ratio of two sums over calls.
+  const figure = (calls, m, of = (call) => [call.sums[2 * m], call.sums[2 * m + 1]], scale = data.measures[m].scale) => {
+    const units = new Map();
+    calls.forEach((call, i) => {
+      const [a, b] = of(call);
+      if (a === null || b === null) return;
+      const key = data.intervals.clustered ? call.unit : i, u = units.get(key) || [0, 0, 0];
+      units.set(key, [u[0] + a, u[1] + b, u[2] + (b > 0)]);
+    });
+    return serEstimate([...units.values()], scale, data.intervals);
   };
+  const between = (f, kind) => (f.low === undefined ? "" : `${written(f.low, kind).replace(/ %$| s$/, "")} to ${written(f.high, kind)}`);
+  const errors = (figures) => ({ type: "data", symmetric: false, array: figures.map((f) => (f.low === undefined ? 0 : f.high - f.value)), arrayminus: figures.map((f) => (f.low === undefined ? 0 : f.value - f.low)), color: style("--soft"), thickness: 1, width: 3 });
   const one = (call, m) => {
     const a = call.sums[2 * m], b = call.sums[2 * m + 1];
     return a === null || b === null || !b ? null : a / b;
@@ -105,7 +101,7 @@
       const m = data.measures.findIndex((measure) => measure.name === name);
       if (m < 0) continue;
       const f = figure(shown, m), kind = data.measures[m].kind;
-      cards.push([data.measures[m].label, written(f.value, kind), f.half ? `± ${written(f.half, kind)}` : ""]);
+      cards.push([data.measures[m].label, written(f.value, kind), between(f, kind)]);
     }
     $("cards").replaceChildren(...cards.map(([name, value, spread]) => {
       const card = make("div", null, { class: "card" });
@@ -126,7 +122,7 @@
       {
         type: "scatter", mode: "lines+markers", x, y: figures.map((f) => f.value), line: { color: style("--accent"), width: 2 },
         marker: { size: slots.map((d) => (state.filters.get("time") === d[0] ? 12 : 7)) },
-        error_y: { array: figures.map((f) => f.half || 0), color: style("--soft"), thickness: 1, width: 2 },
+        error_y: errors(figures),
         text: figures.map((f) => written(f.value, m.kind)), customdata: slots.map((d) => d[0].replace("T", " ")), hovertemplate: "%{customdata}: %{text}<extra></extra>",
       },
     ], { xaxis: axis({ type: "date", tickformat: data.daily ? "%d %b" : "%H:%M", ...(slots.length < 9 ? { dtick: (data.daily ? 24 : 1) * 3600e3, tick0: x[0] } : {}) }), yaxis: axis({ overlaying: "y2", ...format(m) }), yaxis2: axis({ side: "right", showgrid: false, title: { text: "calls" }, rangemode: "tozero" }), margin: { l: 56, r: 48, t: 8, b: 36 } },
@@ -141,8 +137,8 @@
     plot("groups", [{
       type: "scatter", mode: "markers", y: groups.map((_, i) => i), x: groups.map((g) => g.f.value),
       marker: { size: groups.map((g) => (state.filters.get(state.group) === g.key ? 15 : 10)), color: style("--accent") },
-      error_x: { array: groups.map((g) => g.f.half || 0), color: style("--soft"), thickness: 1.5, width: 4 },
-      text: groups.map((g) => `${plain(g.key)}: ${written(g.f.value, m.kind)}${g.f.half ? " ± " + written(g.f.half, m.kind) : ""}, ${g.n} calls`), hovertemplate: "%{text}<extra></extra>",
+      error_x: errors(groups.map((g) => g.f)),
+      text: groups.map((g) => `${plain(g.key)}: ${written(g.f.value, m.kind)}${g.f.low === undefined ? "" : ` (${between(g.f, m.kind)})`}, ${g.n} calls`), hovertemplate: "%{text}<extra></extra>",
     }], { xaxis: axis(format(m)), yaxis: axis({ tickvals: groups.map((_, i) => i), ticktext: groups.map((g) => plain(short(g.key, 24))), range: [-0.7, Math.max(groups.length, 3) - 0.3] }) },
     (point) => toggle(state.group, groups[point.pointIndex].key));
   };
@@ -154,7 +150,7 @@
     $("hours-title").textContent = `${m.label} by hour of the day`;
     plot("hours", [{
       type: "scatter", mode: "lines+markers", x: hours.map((h) => Number(h[0])), y: figures.map((f) => f.value), line: { color: style("--accent"), width: 2 }, marker: { size: 7 },
-      error_y: { array: figures.map((f) => f.half || 0), color: style("--soft"), thickness: 1, width: 2 },
+      error_y: errors(figures),
       text: figures.map((f, i) => `${hours[i][0]}:00: ${written(f.value, m.kind)}, ${hours[i][1].length} calls`), hovertemplate: "%{text}<extra></extra>",
     }], { xaxis: axis({ range: [-0.5, 23.5], dtick: 3, ticksuffix: ":00" }), yaxis: axis(format(m)) });
   };
@@ -167,22 +163,20 @@
   };
 
   const drawEmotions = () => {
-    const rows = data.labels.map((label) => ({ label, f: figure(shown, data.measures.findIndex((m) => m.name === data.shares[label])) })).filter((r) => r.f.value !== null).sort((a, b) => a.f.value - b.f.value);
+    const rows = data.labels.map((label) => ({ label, m: data.measures.findIndex((m) => m.name === data.shares[label]) })).filter((r) => r.m >= 0).map((r) => ({ ...r, f: figure(shown, r.m) })).filter((r) => r.f.value !== null).sort((a, b) => a.f.value - b.f.value);
     plot("emotions", [{
       type: "bar", orientation: "h", y: rows.map((r) => plain(r.label)), x: rows.map((r) => r.f.value), marker: { color: rows.map((r) => data.colours[r.label]), line: { color: style("--soft"), width: 0.5 } },
-      error_x: { array: rows.map((r) => r.f.half || 0), color: style("--soft"), thickness: 1, width: 3 }, text: rows.map((r) => written(r.f.value, "share")), textposition: "none", hovertemplate: "%{y}: %{text}<extra></extra>",
+      error_x: errors(rows.map((r) => r.f)), text: rows.map((r) => written(r.f.value, "share")), textposition: "none", hovertemplate: "%{y}: %{text}<extra></extra>",
     }], { xaxis: axis({ tickformat: ".0%", rangemode: "tozero" }), yaxis: axis() });
   };
 
   const drawQuarters = () => {
     const sums = [0, 1, 2, 3].map((q) => {
-      const calls = shown.filter((c) => c.quarters[2 * q + 1]);
-      const fake = calls.map((c) => ({ sums: [c.quarters[2 * q], c.quarters[2 * q + 1]] }));
-      return figure(fake, 0);
+      return figure(shown, null, (call) => [call.quarters[2 * q], call.quarters[2 * q + 1]], "logit");
     });
     plot("quarters", [{
       type: "bar", x: ["first", "second", "third", "last"], y: sums.map((f) => f.value), marker: { color: "#d55e00" }, width: 0.55,
-      error_y: { array: sums.map((f) => f.half || 0), color: style("--soft"), thickness: 1, width: 4 }, text: sums.map((f) => written(f.value, "share")), textposition: "none", hovertemplate: "%{x} quarter: %{text}<extra></extra>",
+      error_y: errors(sums), text: sums.map((f) => written(f.value, "share")), textposition: "none", hovertemplate: "%{x} quarter: %{text}<extra></extra>",
     }], { xaxis: axis(), yaxis: axis({ tickformat: ".0%", rangemode: "tozero" }) });
   };
 
