@@ -8,7 +8,7 @@
                                         (in processes of `engine`)
     emotion     Scorer.score            segments -> probabilities, in common batches
                 Assembly                probabilities -> one analysed recording
-    results     result_rows             analysed recording -> rows
+    results     rows_or_failure         analysed recording -> rows
                 ResultsWriter           rows -> Parquet, live in one step
 
 `analyze` yields what it finds; `run` writes it to a results directory, and can be run
@@ -42,7 +42,7 @@ from ser_batch.errors import UsageError
 from ser_batch.results.analysed import (
     copy_row,
     moved_columns,
-    result_rows,
+    rows_or_failure,
     stamp_columns,
 )
 from ser_batch.results.known import read_known
@@ -140,10 +140,11 @@ def run(
             left = without(tasks, drawn)
             outcomes = chain(drawn, engine.decode(left, job, stop))
             for finished in finished_recordings(outcomes, job, scorer):
+                if isinstance(finished, Analysis):
+                    finished, rows = rows_or_failure(finished, writer.identity)
+                    writer.add(rows)
                 if finished is not TICK:
                     journal.count(finished)
-                if isinstance(finished, Analysis):
-                    writer.add(result_rows(finished, writer.identity))
                 elif isinstance(finished, Unchanged):
                     own = finished.recording.recording_id
                     restamped[own] = stamp_columns(finished.stamp)

@@ -47,7 +47,7 @@ def call(
         "location": f"{input_root}/{path}", "content_hash": "x",
         "modified_at": FIRST + timedelta(days=day), "status": "failed" if error else "done", "error": error,
         "error_detail": error_detail,
-        "out_of_domain": None,
+        "out_of_domain": None, "not_scored": None if error or scored else "no_speech",
     }  # fmt: skip
     if not error:
         row |= {

@@ -76,7 +76,7 @@ class Page:
 
 
 def write(results: Path, target: Path | str, **options) -> Path:
-    with make_report(open_results(results), Options(**options)) as opened:
+    with make_report(open_results(results), Options(**{"undated": True, **options})) as opened:
         return write_html(opened, str(target))
 
 

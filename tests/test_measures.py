@@ -20,6 +20,8 @@ from ser_batch.reporting.figures.calls import (
 )
 from ser_batch.reporting.figures.database import connect, rows_of
 from ser_batch.reporting.figures.overview import make_report
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.timeline_reading import all_timelines
 from ser_batch.reporting.pages.terminal import page
 from ser_batch.results.manifest import Identity
 from ser_batch.results.results import open_results
@@ -30,7 +32,7 @@ from tests.test_report import text_of
 def measured(directory: Path, **options) -> list[dict]:
     """The rows of `calls` by path."""
     with connect() as connection:
-        measure(connection, open_results(directory), **options)
+        measure(connection, open_results(directory), Options(**options))
         return rows_of(connection, "FROM calls ORDER BY path")
 
 
@@ -87,7 +89,7 @@ def test_a_folder_that_looks_like_a_column_is_only_a_folder(tmp_path, name):
 def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(tmp_path, monkeypatch):
     labels = ("ok", "distress", "silence", 'a"b\n')
     monkeypatch.setattr("tests.results_fixture.LABELS", labels)
-    made = call("a.wav", customer=[(0, 10)], scored=[(0, 10, {"neutral": 0.0, "distress": 0.9, "ok": 0.1})])
+    made = call("a.wav", customer=[(0, 12)], scored=[(0, 12, {"neutral": 0.0, "distress": 0.9, "ok": 0.1})])
     made.segments["p_ok"] = [0.1]
     directory = write_results(tmp_path / "out", made, identity=Identity("own@1", "c", labels))
     with make_report(open_results(directory)) as opened:
@@ -95,7 +97,7 @@ def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(tmp_pat
     shares = {"ok": 0.1, "distress": 0.9, "silence": 0.0, 'a"b\n': 0.0}
     assert report.shares() == pytest.approx(shares, abs=1e-6)
     assert report.total["label_silence_share"].value == pytest.approx(0)
-    assert report.total["silence_share"].value == pytest.approx(0.9)  # of time, in which nobody speaks
+    assert report.total["silence_share"].value == pytest.approx(0.88)  # of time, in which nobody speaks
     assert [report.total[n].value for n in ("distress_share", "valence", "episode_share")] == [None] * 3
     assert [quarter.distress for quarter in report.quarters if quarter] == [None]
     assert text_of(page(report))
@@ -163,6 +165,68 @@ def test_a_long_pause_ends_an_episode_and_a_short_burst_is_none(tmp_path):
     assert {row["path"]: row["episodes"] for row in measured(directory)} == {"gap.wav": 2, "burst.wav": 0}
 
 
+def test_what_lies_beyond_a_gap_smooths_nothing(tmp_path):
+    """Six seconds of anger, ten minutes without a word, six seconds of calm: the calm is no episode."""
+    scored = [(0, 6, {"angry": 1.0}), (606, 612, {"angry": 0.3})]
+    directory = write_results(tmp_path / "out", call("a.wav", scored=scored, duration_s=700))
+    found = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
+    assert [(e["start_s"], e["end_s"], e["peak"]) for e in found] == [(0, 6, 1.0)]
+
+
+def test_silence_at_the_end_of_a_file_moves_no_quarter(tmp_path):
+    scored = [(0, 10, {"angry": 0.1}), (40, 60, {}), (90, 100, {"angry": 0.9})]
+    rows = measured(
+        write_results(tmp_path / "out", *(call(f"{n}.wav", scored=scored, duration_s=n) for n in (100, 400)))
+    )
+    assert [row["escalated"] for row in rows] == [True, True]
+
+
+def test_sustained_anger_ranks_above_a_blip_and_long_calls_above_short_ones_no_more_than_chance(tmp_path):
+    blip = [(0, 20, {}), (20, 20.8, {"angry": 0.95}), (20.8, 40, {})]
+    sustained = [(0, 120, {"angry": 0.9})]
+    rng = np.random.default_rng(0)
+
+    def scored(n: int) -> list:
+        levels = rng.choice([0.1, 0.9], n, p=[0.8, 0.2])
+        return [(4 * i, 4 * i + 4, {"angry": float(p)}) for i, p in enumerate(levels)]
+
+    long_and_short = [
+        call(f"{name}{i}.wav", scored=scored(n), duration_s=4 * n)
+        for i in range(60)
+        for name, n in (("long", 100), ("short", 15))
+    ]
+    rows = measured(
+        write_results(
+            tmp_path / "out",
+            call("blip.wav", scored=blip),
+            call("sustained.wav", scored=sustained, duration_s=120),
+            *long_and_short,
+        )
+    )
+    ranked = sorted(rows, key=lambda row: -row["concern"])
+    assert ranked[0]["path"] == "sustained.wav"
+    assert {row["path"]: row["concern"] for row in rows}["blip.wav"] == 0
+    top = [row["path"] for row in ranked[1:21]]
+    assert 4 <= sum(path.startswith("long") for path in top) <= 16
+
+
+def test_the_peak_of_a_call_is_the_first_of_its_moments(tmp_path):
+    rng = np.random.default_rng(1)
+    calls = []
+    for i in range(40):
+        levels = rng.beta(1, 2 + i % 3, 25)
+        scored = [(5 * j, 5 * j + float(rng.uniform(1, 4)), {"angry": float(p)}) for j, p in enumerate(levels)]
+        calls.append(call(f"{i}.wav", [(130, 131)], [(a, b) for a, b, _ in scored], scored, duration_s=200))
+    directory = write_results(tmp_path / "out", *calls)
+    with connect() as connection:
+        measure(connection, open_results(directory))
+        for timeline in all_timelines(connection, open_results(directory)):
+            sounds = [m for m in timeline.moments() if m.channel is not None]
+            assert timeline.call["peak_at_s"] == (sounds[0].start_s if sounds else None)
+            if sounds and timeline.call["episodes"]:
+                assert timeline.moments()[0].kind == "episode"
+
+
 def test_the_agents_emotions_are_never_mixed_with_the_customers(tmp_path):
     directory = write_results(
         tmp_path / "out",
@@ -200,23 +264,26 @@ def test_results_without_any_recording_give_no_row(tmp_path):
 
 
 def _naive_episodes(scored) -> list[tuple[float, float]]:
-    """Hysteresis, one segment after the other."""
-    d = np.array([b - a for a, b, _ in scored])
-    p = np.array([q["angry"] for _, _, q in scored])
-    found, inside, before = [], [], None
-    for i, (start, end, _) in enumerate(scored):
-        near = slice(max(0, i - 1), i + 2)
-        smooth = float((d[near] * p[near]).sum() / d[near].sum())
-        if before is not None and start - before >= EPISODE_GAP_S:
-            found.append(inside)
-            inside = []
-        if smooth >= ONSET or (inside and smooth >= OFFSET):
-            inside.append((start, end))
-        else:
-            found.append(inside)
-            inside = []
-        before = end
-    found.append(inside)
+    """Hysteresis, one segment after the other, between gaps."""
+    blocks: list[list] = []
+    for segment in scored:
+        if not blocks or segment[0] - blocks[-1][-1][1] >= EPISODE_GAP_S:
+            blocks.append([])
+        blocks[-1].append(segment)
+    found, inside = [], []
+    for block in blocks:
+        d = np.array([b - a for a, b, _ in block])
+        p = np.array([q["angry"] for _, _, q in block])
+        for i, (start, end, _) in enumerate(block):
+            near = slice(max(0, i - 1), i + 2)
+            smooth = float((d[near] * p[near]).sum() / d[near].sum())
+            if smooth >= ONSET or (inside and smooth >= OFFSET):
+                inside.append((start, end))
+            else:
+                found.append(inside)
+                inside = []
+        found.append(inside)
+        inside = []
     return [(e[0][0], e[-1][1]) for e in found if e and sum(b - a for a, b in e) >= EPISODE_S]
 
 

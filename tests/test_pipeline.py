@@ -1,5 +1,6 @@
 """The whole way from recordings to rows: what it gives, and that nothing on the way changes it."""
 
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import ser_batch
 from ser_batch.config.options import Config
 from ser_batch.emotion.features import feature_sums
 from ser_batch.emotion.loading import load_scorer
+from ser_batch.engine.this_process import ThisProcess
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.intervals import total_s
 from ser_batch.pipeline import run
@@ -26,6 +28,12 @@ from tests.conftest import ROOT, ser, settle, tables, write_call
 from tests.tables import read_table
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def dynamic(name: str):
+    """What `module.function` of the package is."""
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"ser_batch.{module}"), function)
 
 
 def config(bundle: Path, **groups: dict) -> Config:
@@ -239,6 +247,59 @@ def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
         assert rows["1001.wav"]["status"] == "failed"
         assert rows["1001.wav"]["error_kind"] == "unexpected"
         assert rows["2001.ogg"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "speech.decoding.open_audio",
+        "speech.decoding._read_through",
+        "speech.decoding._channel",
+        "results.analysed._timing",
+    ],
+)
+def test_whatever_goes_wrong_before_or_after_fails_that_recording_alone(
+    calls, tmp_path, tiny_bundle, monkeypatch, stage
+):
+    right, begun = dynamic(stage), []
+
+    def broken(*args, **kwargs):
+        begun.append(args)
+        if len(begun) == 1:
+            raise ZeroDivisionError("gone")
+        return right(*args, **kwargs)
+
+    monkeypatch.setattr(f"ser_batch.{stage}", broken)
+    progress = run([str(calls / "delivery")], tmp_path / "out", config(tiny_bundle),
+                   threading.Event(), engine=ThisProcess())  # fmt: skip
+    assert (progress.done, progress.failed, progress.pending) == (1, 1, 0)
+    rows = {row["status"]: row for row in tables(tmp_path / "out")["recordings"]}
+    assert rows["failed"]["error_kind"] == "unexpected"
+    assert "ZeroDivisionError" in rows["failed"]["error_detail"]
+    # The next run tries again.
+    progress = run([str(calls / "delivery")], tmp_path / "out", config(tiny_bundle), threading.Event())
+    assert (progress.done, progress.skipped) == (1, 1)
+
+
+def test_why_nothing_has_a_label_is_said_of_each_recording(tmp_path, tiny_bundle, call):
+    rng = np.random.default_rng(0)
+    quiet = (1e-4 * rng.standard_normal((2, 40_000))).astype(np.float32)
+    write_call(tmp_path / "in" / "nobody.wav", quiet)
+    write_call(
+        tmp_path / "in" / "agent.wav",
+        np.stack([call[0], quiet[0][: call.shape[1]].repeat(call.shape[1] // 40_000 + 1)[: call.shape[1]]]),
+    )
+    write_call(tmp_path / "in" / "mono.wav", call[:1])
+    write_call(tmp_path / "in" / "both.wav", call)
+    score = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"], "abstain_below": 0.0}
+    analyzed([tmp_path / "in"], tmp_path / "out", config(tiny_bundle, score=score))
+    said = {row["path"]: row["not_scored"] for row in tables(tmp_path / "out")["recordings"]}
+    assert said == {
+        "nobody.wav": "no_speech", "agent.wav": "customer_silent", "mono.wav": "speakers_unknown", "both.wav": None,
+    }  # fmt: skip
+    unsure = score | {"abstain_below": 1.0}
+    analyzed([tmp_path / "in" / "both.wav"], tmp_path / "unsure", config(tiny_bundle, score=unsure))
+    assert [row["not_scored"] for row in tables(tmp_path / "unsure")["recordings"]] == ["abstained"]
 
 
 def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):

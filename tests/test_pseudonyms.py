@@ -24,8 +24,14 @@ SECRETS = ("jane-doe", "0049301234", "complaints", "archive-of-acme", "agent-smi
 @pytest.fixture
 def results(tmp_path) -> Path:
     root = "/srv/archive-of-acme"
+    damaged = call("complaints/agent-smith.wav", [(0, 5)], [(6, 9)], input_root=root)
+    damaged.recording["notes"] = (
+        f"agent-smith.wav ends in the middle of a frame, as {root}/complaints/agent-smith.wav says"
+    )
+    damaged.recording["error_detail"] = f"{root}/complaints: secret-log"
     out = write_results(
         tmp_path / "out",
+        damaged,
         call("complaints/jane-doe.wav", [(0, 5)], [(6, 9)], [(6, 9, {"angry": 0.9})], input_root=root),
         call("complaints/0049301234.agent-smith", [(0, 5)], [(6, 12)], [(6, 12, {"happy": 0.7})], input_root=root),
         call(
@@ -69,7 +75,17 @@ def test_no_export_with_hashed_paths_holds_a_name(results, tmp_path, format_):
 def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
     export_results(open_results(results), "results", tmp_path / "copy", hash_paths=tmp_path / "key")
     assert verify(tmp_path / "copy").sound
-    names = ("recording_id", "path", "input_root", "location", "duplicate_of", "analyzed_at", "error", "error_detail")
+    names = (
+        "recording_id",
+        "path",
+        "input_root",
+        "location",
+        "duplicate_of",
+        "analyzed_at",
+        "error",
+        "error_detail",
+        "notes",
+    )
     for table in ("recordings", "speech", "segments"):
         rows = [
             sorted(str({k: v for k, v in row.items() if k not in names}) for row in read_table(d, table).to_pylist())
@@ -77,7 +93,7 @@ def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
         ]
         assert rows[0] == rows[1]
     paths = read_table(tmp_path / "copy", "recordings")["path"].to_pylist()
-    assert sorted(len(path.split("/")) for path in paths) == [1, 2, 2, 2]
+    assert sorted(len(path.split("/")) for path in paths) == [1, 2, 2, 2, 2]
     errors = [row["error"] for row in read_table(tmp_path / "copy", "recordings").to_pylist() if row["error"]]
     assert sorted(errors) == ["... in ... is empty", "failed in an unexpected way, please report it"]
     assert len({path.split("/")[0] for path in paths if "/" in path}) == 1

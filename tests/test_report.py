@@ -1,11 +1,12 @@
 """Reports: known calls, known figures, honest intervals, on every page that shows them."""
 
 import csv
+import html
 import io
 import json
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.estimates import MIN_UNITS
 from ser_batch.reporting.figures.groups import figures_by
 from ser_batch.reporting.figures.overview import make_report
-from ser_batch.reporting.figures.periods import parse_time
+from ser_batch.reporting.figures.periods import find_zone, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.thresholds import crossed_thresholds
+from ser_batch.reporting.pages.html import write_html
 from ser_batch.reporting.pages.markdown import to_markdown
 from ser_batch.reporting.pages.one_call import call_page
 from ser_batch.reporting.pages.palette import COLOURS
@@ -51,6 +53,8 @@ def results(tmp_path) -> Path:
 
 
 def report_of(directory: Path, **options):
+    """A report of calls of which only the time of the file is known, and counts."""
+    options = {"undated": True, **options}
     with make_report(open_results(directory), Options(**options)) as opened:
         return opened.report
 
@@ -83,11 +87,10 @@ def test_a_measure_of_what_nobody_measured_has_no_value_and_is_not_zero(tmp_path
 
 def test_quarters_are_of_the_call_and_sum_to_one(results):
     first, second, third, last = report_of(results).quarters
-    # One call goes on from 0 to 20 s, and its scored speech is in the third and the last quarter; the other until 95 s.
-    assert second is None
+    # The calm call has ten seconds of scored speech: too little for an arc.
+    assert (second, third) == (None, None)
     assert first.shares["angry"] == pytest.approx(0.1)
-    assert third.shares["angry"] == pytest.approx(0.1)
-    assert last.shares["angry"] == pytest.approx((0 + 0.9 + 0.8 + 0.35) / 4)
+    assert last.shares["angry"] == pytest.approx((0.9 + 0.8 + 0.35) / 3)
     assert sum(last.shares[label] for label in LABELS) == pytest.approx(1)
 
 
@@ -98,14 +101,19 @@ def test_distributions_are_quantiles_over_single_calls(tmp_path):
     assert "customer_latency_s" not in spread  # nobody answers
 
 
-def test_calls_are_ranked_by_their_strongest_moments_with_a_reason_in_words(results):
-    storm, calm = report_of(results).top
-    assert (storm.call["path"], calm.call["path"]) == ("billing/storm.wav", "billing/calm.wav")
+def test_calls_that_stand_out_are_listed_with_a_reason_in_words(results):
+    (storm,) = report_of(results).top
+    assert storm.call["path"] == "billing/storm.wav"
     reasons = [m.reason for m in storm.moments()]
-    assert any(reason.startswith("anger for 1") for reason in reasons)
-    assert any("begins calm and ends in distress: 0.10 to 0.68" in reason for reason in reasons)
-    assert storm.moments()[0].start_s == 80
-    assert len(report_of(results, top=1).top) == 1
+    assert reasons[0].startswith("anger for 1")
+    assert "distress rises from 0.10 (5 s of speech) to 0.68 (15 s)" in reasons
+    assert storm.moments()[0].start_s == storm.call["peak_at_s"] == 80
+
+
+def test_more_calls_than_asked_for_are_not_listed(tmp_path):
+    hot = [(0, 20, {"angry": 0.9})]
+    directory = write_results(tmp_path / "out", *(call(f"{i}.wav", scored=hot) for i in range(5)))
+    assert len(report_of(directory, top=2).top) == 2
 
 
 def test_few_recordings_have_no_interval_and_more_have_one_that_holds_the_truth(tmp_path):
@@ -316,7 +324,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
 
 def test_json_has_everything_that_the_page_has_and_no_nan(results):
     report = report_of(results, by="folder", compare=str(results))
-    values = json.loads(ser("report", results, "--format", "json", "--by", "folder", "--compare", results).stdout)
+    arguments = ("--format", "json", "--by", "folder", "--compare", results, "--undated", "include")
+    values = json.loads(ser("report", results, *arguments).stdout)
     assert values == json.loads(json.dumps(to_dict(report), default=str))
     assert set(values["total"]) == set(values["measures"])
     assert values["top"][0]["moments"][0]["start_s"] == 80
@@ -496,3 +505,99 @@ def test_colours_of_emotions_are_told_apart_with_every_kind_of_sight(sight):
     distances = {(a, b): np.linalg.norm(seen[a] - seen[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
     closest = min(distances, key=lambda pair: distances[pair])
     assert distances[closest] > 10, closest
+
+
+def test_calls_of_no_known_start_lie_in_no_period_and_are_named(tmp_path):
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": 0.1})], day=i) for i in range(3)]
+    directory = write_results(tmp_path / "out", *calls)
+    (tmp_path / "m.csv").write_text("path,started_at\n0.wav,2026-03-02T10:00\n")
+    inputs = MetadataInputs(tmp_path / "m.csv")
+    whole = report_of(directory, undated=False, inputs=inputs)
+    assert whole.total.recordings == 3
+    assert list(whole.days) == ["2026-03-02"]
+    assert any(
+        "no started_at is known of 2 of 3 recordings: no day or hour counts them" in note for note in whole.notes
+    )
+    march = {"inputs": inputs, "since": datetime(2026, 3, 1)}
+    dated = report_of(directory, undated=False, **march)
+    assert dated.total.recordings == 1
+    assert any("when 2 recordings (1.wav, 2.wav) began: left out of the period" in note for note in dated.notes)
+    assert report_of(directory, undated=True, **march).total.recordings == 3
+
+
+def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
+    """And a week with the same weekdays of the week before, until the same hour."""
+    since, until = datetime(2026, 3, 10), datetime(2026, 3, 10, 9)
+    calls, rows = [], ["path,started_at"]
+    for hour in range(48):
+        calls.append(call(f"{hour}.wav", scored=[(0, 10, {"angry": 0.1})]))
+        rows.append(f"{hour}.wav,{datetime(2026, 3, 9) + timedelta(hours=hour):%Y-%m-%dT%H:%M}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    directory = write_results(tmp_path / "out", *calls)
+    options = {"inputs": MetadataInputs(tmp_path / "m.csv"), "compare": "previous"}
+    today = report_of(directory, since=since, until=until, **options)
+    assert (today.total.recordings, today.comparison.recordings) == (9, 9)
+    assert today.comparison.against == "2026-03-09 00:00 to 2026-03-09 09:00"
+    week = report_of(directory, since=datetime(2026, 3, 3), until=until, **options)
+    assert week.comparison.against == "2026-02-23 00:00 to 2026-03-02 09:00"
+
+
+def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
+    calls = [call(name, scored=[(0, 10, {})]) for name in ("a.wav", "b.wav", "c.wav")]
+    directory = write_results(tmp_path / "out", *calls)
+    # A quarter to midnight in UTC, written as such and in seconds since 1970; the third is wall-clock time anyway.
+    (tmp_path / "m.csv").write_text(
+        "path,started_at\na.wav,2026-03-02T23:45:00Z\nb.wav,1772495100\nc.wav,2026-03-02T23:45\n"
+    )
+    by_zone = {}
+    for name in ("UTC", "Europe/Berlin"):
+        report = report_of(directory, inputs=MetadataInputs(tmp_path / "m.csv", zone=find_zone(name)))
+        by_zone[name] = {day: group.recordings for day, group in report.days.items()}
+        assert report.timezone == name
+    assert by_zone == {"UTC": {"2026-03-02": 3}, "Europe/Berlin": {"2026-03-02": 1, "2026-03-03": 2}}
+    done = ser("report", directory, "--timezone", "Mars/Olympus")
+    assert (done.returncode, "there is no such time zone" in done.stderr) == (2, True)
+
+
+HOT, COOL = [(0, 20, {"angry": 0.9})], [(0, 20, {"angry": 0.02})]
+SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
+    # What there is, what the report must say of it, and what it must not.
+    "nothing at all": ([], ["there is no recording"], ["Emotions", "stands out", "Conversation"]),
+    "all failed": ([call("a.wav", error="broken")], ["0 done, 1 failed", "nothing was scored"], ["Emotions", "stands out"]),
+    "nobody speaks": (
+        [call("a.wav")], ["no emotion is known of 1 recording that were analysed (1: nobody speaks)"], ["Emotions", "stands out"],
+    ),
+    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", "95 %: ", " to 0.", "calm"]),
+    "one angry call": ([call("a.wav", scored=HOT)], ["worth listening", "anger for 20 s"], ["Nothing stands out"]),
+    "the model is sure of nothing": (
+        [call("a.wav", scored=[(0, 20, {"angry": 0.35, "happy": 0.3})])],
+        ["no label for 100% of the time", "the model gave no label to any of it"], ["worth listening"],
+    ),
+    "no roles": (
+        [call("a.wav", scored=HOT, roles=(None, None), scored_role="agent")], ["everyone's emotions"], ["customers'", "agent talk"],
+    ),
+    "no known start": ([call("a.wav", scored=COOL)], ["no started_at is known of all 1 recording"], ["Trend"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAYINGS)
+def test_a_report_says_no_more_than_it_knows(tmp_path, case):
+    calls, said, unsaid = SAYINGS[case]
+    for made in calls:
+        if made.segments and not any(made.segments["label"]):
+            made.recording["not_scored"] = "abstained"
+    directory = write_results(tmp_path / "out", *calls)
+    report = report_of(directory, undated=False)
+    terminal = " ".join(text_of(page(report), 400).split())
+    for text in said:
+        assert text in terminal
+    for text in unsaid:
+        assert text not in terminal
+    with make_report(open_results(directory), Options()) as opened:
+        written = html.unescape(write_html(opened, str(tmp_path / "page.html")).read_text("utf-8"))
+    markdown = to_markdown(report).replace("\\", "")
+    for note in report.notes:
+        assert note in written
+        assert " ".join(note.split()) in markdown
+    if "Nothing stands out" in said:
+        assert "Nothing stands out" in markdown

@@ -168,7 +168,7 @@ def test_parts_of_unknown_origin_are_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 3}', "is damaged")]
+    ("text", "message"), [("{", "is damaged"), ('{"format": 99}', "format 99"), ('{"format": 4}', "is damaged")]
 )
 def test_a_damaged_manifest_is_named(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)

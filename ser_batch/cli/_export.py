@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
+from ser_batch.cli._options import (
+    MetadataFile,
+    NamePattern,
+    Sidecars,
+    Timezone,
+    Undated,
+    UndatedCalls,
+)
 
 
 class To(StrEnum):
@@ -40,7 +47,10 @@ def command(
     ],
     since: Annotated[
         str | None,
-        typer.Option(help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h."),
+        typer.Option(
+            help="From when on: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d "
+            "(whole days, today the last), 36h."
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Until when; a day with all its hours.")
@@ -55,18 +65,24 @@ def command(
     metadata: MetadataFile = None,
     name_pattern: NamePattern = None,
     sidecars: Sidecars = False,
+    timezone: Timezone = None,
+    undated: UndatedCalls = Undated.exclude,
 ) -> None:
     """Writes results for Praat, audformat, spreadsheets, players, databases; or as results without file names."""
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.export.exporting import export_results
-    from ser_batch.reporting.figures.periods import parse_time
+    from ser_batch.reporting.figures.periods import find_zone, parse_time
+    from ser_batch.reporting.figures.selection import Options
     from ser_batch.results.results import open_results
 
-    first = parse_time(since) if since is not None else None
-    last = parse_time(until, end=True) if until is not None else None
-    inputs = MetadataInputs(metadata, name_pattern, sidecars)
-    results = open_results(directory)
-    found = export_results(results, to.value, out, inputs, first, last, hash_paths)
+    zone = find_zone(timezone)
+    options = Options(
+        inputs=MetadataInputs(metadata, name_pattern, sidecars, zone),
+        since=parse_time(since, zone=zone) if since is not None else None,
+        until=parse_time(until, end=True, zone=zone) if until is not None else None,
+        undated=undated is Undated.include,
+    )
+    found = export_results(open_results(directory), to.value, out, options, hash_paths)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"written: {out}", err=True)

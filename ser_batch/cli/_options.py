@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,5 +34,31 @@ Sidecars = Annotated[
     bool,
     typer.Option(
         "--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN
+    ),
+]
+
+
+class Undated(StrEnum):
+    """What becomes of calls with no known start."""
+
+    exclude = "exclude"
+    include = "include"
+
+
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        help="By whose clock days and hours are counted: Europe/Berlin. By default "
+        "this machine's.",
+        rich_help_panel=_KNOWN,
+    ),
+]
+UndatedCalls = Annotated[
+    Undated,
+    typer.Option(
+        help="Calls that began nobody knows when: leave them out of periods and trends, "
+        "or include them by the time of the file's last change.",
+        rich_help_panel=_KNOWN,
     ),
 ]

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_batch.cli._options import MetadataFile, NamePattern, Sidecars
+from ser_batch.cli._options import (
+    MetadataFile,
+    NamePattern,
+    Sidecars,
+    Timezone,
+    Undated,
+    UndatedCalls,
+)
 from ser_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ def command(
     since: Annotated[
         str | None,
         typer.Option(
-            help="From when on: 2026-01-31, 2026-01-31T14:00, 7d, 36h.",
+            help="From when on: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d (whole days, today the last), 36h.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -43,6 +50,8 @@ def command(
             help="Until when; a day with all its hours.", rich_help_panel=_WHICH
         ),
     ] = None,
+    timezone: Timezone = None,
+    undated: UndatedCalls = Undated.exclude,
     role: Annotated[
         str,
         typer.Option(
@@ -120,7 +129,7 @@ def command(
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report
-    from ser_batch.reporting.figures.periods import parse_time
+    from ser_batch.reporting.figures.periods import find_zone, parse_time
     from ser_batch.reporting.figures.selection import Options
     from ser_batch.reporting.figures.thresholds import crossed_thresholds
     from ser_batch.results.results import open_results
@@ -128,10 +137,12 @@ def command(
     if role not in ("customer", "agent"):
         message = f"--role {role}: is neither customer nor agent"
         raise UsageError(message, option="--role")
+    zone = find_zone(timezone)
     options = Options(
-        inputs=MetadataInputs(metadata, name_pattern, sidecars),
-        since=parse_time(since) if since is not None else None,
-        until=parse_time(until, end=True) if until is not None else None,
+        inputs=MetadataInputs(metadata, name_pattern, sidecars, zone),
+        since=parse_time(since, zone=zone) if since is not None else None,
+        until=parse_time(until, end=True, zone=zone) if until is not None else None,
+        undated=undated is Undated.include,
         by=by,
         cluster=cluster,
         compare=compare,

@@ -8,10 +8,9 @@ import numpy as np
 from ser_batch.emotion.batches import PendingSegment
 from ser_batch.emotion.calibration import certainty
 from ser_batch.emotion.scorer import Scorer
-from ser_batch.errors import FailureKind
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Recording
-from ser_batch.speech.decoded import Channel, Decoded, Failed
+from ser_batch.speech.decoded import Channel, Decoded, Failed, unexpected
 from ser_batch.speech.waveforms import Waveforms
 
 
@@ -166,15 +165,7 @@ class Assembly:
         """Return the whole recording, or its failure, and remove its waveforms."""
         self._waveforms.remove(self._recording_id)
         if self._error is not None:
-            failed = Failed(
-                self._decoded.recording,
-                None,
-                None,
-                FailureKind.UNEXPECTED,
-                "scoring failed in an unexpected way, please report it; the next run "
-                "tries again",
-                repr(self._error),
-            )
+            failed = unexpected(self._decoded.recording, "scoring", self._error)
             return Analysis(failed, [])
         segments = [self._scored[number] for number in range(len(self._segments))]
         return Analysis(self._decoded, segments)

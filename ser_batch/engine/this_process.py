@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from ser_batch.errors import UsageError
-from ser_batch.speech.decoded import Decoded, Job, Outcome, Task
+from ser_batch.speech.decoded import Decoded, Job, Outcome, Task, unexpected
 from ser_batch.speech.decoding import decode
 from ser_batch.speech.loading import load_vad
 from ser_batch.speech.waveforms import WorkspaceError
@@ -29,6 +29,8 @@ class ThisProcess:
                 outcome = decode(task, job, vad)
             except WorkspaceError as error:
                 raise UsageError(f"{error}; make room", path=error.path) from error
+            except Exception as error:
+                outcome = unexpected(task.recording, "decoding", error)
             if not isinstance(outcome, Decoded):
                 job.waveforms.remove(outcome.recording.recording_id)
             yield outcome

@@ -1,7 +1,8 @@
 """Columns of text, as CSV files and file names give them, to columns of values: numbers, booleans, times."""
 
 import re
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?"
 )
+_EPOCH = re.compile(r"\d{10}(?:\.\d+)?|(\d{13})")
 _FORMS = (
     (r"\d{8}-\d{6}", "%Y%m%d-%H%M%S"),
     (r"\d{8}_\d{6}", "%Y%m%d_%H%M%S"),
@@ -18,7 +20,7 @@ _FORMS = (
 )
 
 
-def infer_types(table: pd.DataFrame) -> pd.DataFrame:
+def infer_types(table: pd.DataFrame, zone: tzinfo | None = None) -> pd.DataFrame:
     """The same table, its columns of text turned into numbers, booleans and times where every value is one.
 
     What would not be written the same again stays text: telephone numbers with a leading zero or plus, versions such
@@ -34,12 +36,12 @@ def infer_types(table: pd.DataFrame) -> pd.DataFrame:
             columns[name] = (
                 table[name].astype("str")
                 if name == "recording_id"
-                else _typed(table[name])
+                else _typed(table[name], zone)
             )
     return pd.DataFrame(columns)
 
 
-def _typed(values: pd.Series) -> pd.Series:
+def _typed(values: pd.Series, zone: tzinfo | None) -> pd.Series:
     text = values.map(text_of).astype("object")
     there = text.dropna()
     if there.empty:
@@ -52,9 +54,8 @@ def _typed(values: pd.Series) -> pd.Series:
     if there.str.lower().isin(["true", "false"]).all():
         return text.str.lower().map({"true": True, "false": False}).astype("boolean")
     if there.str.match(r"\d{4}-\d\d-\d\d").all() and there.map(time_of).notna().all():
-        return pd.to_datetime(text.map(time_of, na_action="ignore")).astype(
-            "datetime64[us]"
-        )
+        times = text.map(partial(time_of, zone=zone), na_action="ignore")
+        return pd.to_datetime(times).astype("datetime64[us]")
     return text.astype("string")
 
 
@@ -66,8 +67,12 @@ def text_of(value: Any) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode().strip() or None
 
 
-def time_of(value: Any) -> datetime | None:
-    """A local time without a zone; one with a zone is brought to that of this machine. None if it is no time."""
+def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
+    """A local time without a zone; None if it is no time.
+
+    One with a zone, and seconds (or milliseconds) since 1970, are brought to `zone`, or to
+    that of this machine.
+    """
     if isinstance(value, datetime):
         return value
     text = str(value).strip()
@@ -75,8 +80,13 @@ def time_of(value: Any) -> datetime | None:
         if _ISO.fullmatch(text):
             moment = datetime.fromisoformat(text)
             moment = (
-                moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+                moment.astimezone(zone).replace(tzinfo=None)
+                if moment.tzinfo
+                else moment
             )
+        elif epoch := _EPOCH.fullmatch(text):
+            seconds = int(epoch[1]) / 1000 if epoch[1] else float(text)
+            moment = datetime.fromtimestamp(seconds, zone).replace(tzinfo=None)
         else:
             form = next(
                 (form for pattern, form in _FORMS if re.fullmatch(pattern, text)), None

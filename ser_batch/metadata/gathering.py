@@ -6,7 +6,8 @@ recordings are analysed or at any time later, and changes no other row.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,8 @@ class MetadataInputs:
     """A name of `NAME_PATTERNS`, or a regular expression with named groups, searched in the path."""
     sidecars: bool = False
     """`call.json` or `call.wav.json` beside `call.wav`."""
+    zone: tzinfo | None = None
+    """By whose clock times are written; None stands for this machine's."""
 
     def __bool__(self) -> bool:
         return self.csv is not None or self.name_pattern is not None or self.sidecars
@@ -100,9 +103,11 @@ def gather_metadata(
     for layer in layers:
         layer = _folded(layer, spelled).set_index("recording_id").astype("object")
         if "started_at" in layer:
-            layer["started_at"] = _times_of(layer.started_at, result.notes)
+            layer["started_at"] = _times_of(layer.started_at, inputs.zone, result.notes)
         merged = layer.where(layer.notna(), None).combine_first(merged)
-    result.table = infer_types(merged.rename_axis("recording_id").reset_index())
+    result.table = infer_types(
+        merged.rename_axis("recording_id").reset_index(), inputs.zone
+    )
     return result
 
 
@@ -137,7 +142,7 @@ def _spellings(
     return spelled | clash
 
 
-def _times_of(values: pd.Series, notes: list[str]) -> pd.Series:
+def _times_of(values: pd.Series, zone: tzinfo | None, notes: list[str]) -> pd.Series:
     """When calls began; what is no time is told, and left out."""
     text = values.map(
         lambda value: (
@@ -146,7 +151,7 @@ def _times_of(values: pd.Series, notes: list[str]) -> pd.Series:
             else text_of(value)
         )
     )
-    times = text.map(time_of, na_action="ignore")
+    times = text.map(partial(time_of, zone=zone), na_action="ignore")
     wrong = text[times.isna() & text.notna()]
     if len(wrong):
         notes.append(

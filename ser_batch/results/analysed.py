@@ -10,7 +10,7 @@ from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Copy
 from ser_batch.results.rows import Columns, Rows
 from ser_batch.sources.source import Recording, Stamp
-from ser_batch.speech.decoded import Channel, Decoded, Failed
+from ser_batch.speech.decoded import Channel, Decoded, Failed, unexpected
 from ser_batch.text import printable
 from ser_batch.version import __version__
 
@@ -28,10 +28,21 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
         return Rows(row | failure, {}, {})
     recording_id = outcome.recording.recording_id
     return Rows(
-        row | _timing(outcome),
+        row
+        | _timing(outcome)
+        | {"not_scored": _not_scored(outcome, analysis.segments)},
         _speech_columns(recording_id, outcome.channels),
         _segment_columns(recording_id, row["path"], analysis.segments, identity.labels),
     )
+
+
+def rows_or_failure(analysis: Analysis, identity: Identity) -> tuple[Analysis, Rows]:
+    """Return the recording and its rows; a failed one where no rows can be made of it."""
+    try:
+        return analysis, result_rows(analysis, identity)
+    except Exception as error:
+        failed = Analysis(unexpected(analysis.recording, "writing", error), [])
+        return failed, result_rows(failed, identity)
 
 
 def copy_row(copy: Copy, identity: Identity) -> Rows:
@@ -90,6 +101,20 @@ def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
         "out_of_domain": _out_of_domain(analysis.segments),
         **_made_by(identity),
     }
+
+
+def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | None:
+    """Return why nothing has a label; None where something has."""
+    if segments:
+        return None if any(s.label for s in segments) else "abstained"
+    speaking = [channel for channel in decoded.channels if channel.speech]
+    if not speaking:
+        return "no_speech"
+    if not any(channel.is_scored for channel in decoded.channels):
+        return "speakers_unknown"
+    if not any(channel.is_scored for channel in speaking):
+        return "customer_silent"
+    return "too_short"
 
 
 def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:

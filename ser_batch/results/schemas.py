@@ -86,6 +86,14 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 ),
                 _field("segments", pa.int32(), "scored segments"),
                 _field(
+                    "not_scored",
+                    text,
+                    "why nothing has a label: no_speech, customer_silent (who was to be "
+                    "scored does not speak), speakers_unknown (roles do not fit the "
+                    "channels), too_short, abstained; null where something has, and "
+                    "for failed recordings",
+                ),
+                _field(
                     "out_of_domain",
                     pa.float32(),
                     "how unlike the speech of training its segments are, 0 to 1; null "

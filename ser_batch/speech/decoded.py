@@ -70,6 +70,12 @@ class Failed:
     detail: str | None = None
 
 
+def unexpected(recording: Recording, stage: str, error: object) -> Failed:
+    """Return the failure of a recording on which a stage broke; the next run tries again."""
+    reason = f"{stage} failed in an unexpected way, please report it; the next run tries again"
+    return Failed(recording, None, None, FailureKind.UNEXPECTED, reason, repr(error))
+
+
 @dataclass(frozen=True, slots=True)
 class Unchanged:
     """A recording whose content is what it was, whatever its date says."""

@@ -5,14 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import xlsxwriter
 
 from ser_batch.errors import UsageError
-from ser_batch.metadata.gathering import Metadata, MetadataInputs
+from ser_batch.metadata.gathering import Metadata
 from ser_batch.reporting.export.annotations import (
     write_audformat,
     write_rttm,
@@ -29,6 +28,7 @@ from ser_batch.reporting.export.tables import (
 )
 from ser_batch.reporting.figures.calls import measure
 from ser_batch.reporting.figures.database import connect, translated_errors
+from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
 
 FORMATS: dict[str, Callable[[Selection, Path], None]] = {
@@ -50,9 +50,7 @@ def export_results(
     results: Results,
     format_: str,
     out: Path,
-    inputs: MetadataInputs = MetadataInputs(),
-    since: datetime | None = None,
-    until: datetime | None = None,
+    options: Options = Options(),
     hash_paths: Path | None = None,
 ) -> Metadata:
     """Write results to `out` in one of `FORMATS`; whole, or not at all.
@@ -61,9 +59,8 @@ def export_results(
         results: what is exported.
         format_: a key of `FORMATS`.
         out: a new file or folder, or a file that is replaced.
-        inputs: call metadata beside those that are kept with the results.
-        since: only recordings that began at this moment or later.
-        until: only recordings that began before this moment.
+        options: which recordings, and call metadata beside those that are kept with the
+            results.
         hash_paths: a file with a key, made where there is none. With it, keyed hashes
             stand in place of file names (see `pseudonyms`), and metadata serve to
             select and are not written.
@@ -74,7 +71,7 @@ def export_results(
             so much.
     """
     _check_target(out, format_)
-    with _measured(results, inputs, since, until) as selection:
+    with _measured(results, options) as selection:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             with _whole(out) as partial:
@@ -117,14 +114,9 @@ def _unwritable(out: Path, reason: object) -> UsageError:
 
 
 @contextmanager
-def _measured(
-    results: Results,
-    inputs: MetadataInputs = MetadataInputs(),
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Iterator[Selection]:
+def _measured(results: Results, options: Options = Options()) -> Iterator[Selection]:
     with connect() as connection, translated_errors(results):
-        metadata = measure(connection, results, inputs, since, until)
+        metadata = measure(connection, results, options)
         yield Selection(connection, results, metadata)
 
 

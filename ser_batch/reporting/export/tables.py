@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ser_batch.reporting.export.selection import Selection
+from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST
 from ser_batch.reporting.figures.database import literal, quoted
 from ser_batch.reporting.figures.measures import measures_of
 from ser_batch.reporting.pages.records import plain_text
@@ -79,8 +80,8 @@ def write_duckdb(selection: Selection, path: Path) -> None:
             "by_day": f"SELECT day, {shares} FROM calls GROUP BY day ORDER BY day",
             "by_hour": f"SELECT hour, {shares} FROM calls GROUP BY hour ORDER BY hour",
             "by_folder": f"SELECT folder, {shares} FROM calls GROUP BY folder ORDER BY folder",
-            "worth_listening": "SELECT path, peak_distress, peak_at_s, episodes, escalated FROM calls "
-            "WHERE peak_distress IS NOT NULL ORDER BY peak_distress DESC",
+            "worth_listening": "SELECT path, concern, peak_distress, peak_at_s, episodes, escalated FROM calls "
+            f"WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST}",
             "failures": "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path",
         }
         connection.execute("USE export")

@@ -10,7 +10,7 @@ Emotions are weighed by seconds: `p_angry_s` is the sum of p_angry times the len
 import string
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import tzinfo
 from pathlib import Path
 
 import duckdb
@@ -18,12 +18,13 @@ import pandas as pd
 import pyarrow as pa
 
 from ser_batch.errors import UsageError
-from ser_batch.metadata.gathering import Metadata, MetadataInputs, gather_metadata
+from ser_batch.metadata.gathering import Metadata, gather_metadata
 from ser_batch.reporting.figures.database import literal, quoted, scan_sql
+from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.turns import HOLD_S, PAUSE_S, SLOW_S, turns_sql
 from ser_batch.results.results import Results
 from ser_batch.results.schemas import table_schemas
-from ser_batch.text import counted
+from ser_batch.text import counted, counted_examples
 
 DISTRESS = ("angry", "fearful", "disgust")
 """The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
@@ -42,7 +43,12 @@ EPISODE_S = 6.0
 """Scored speech that an episode lasts at least."""
 EPISODE_GAP_S = 30.0
 """After so long without scored speech, an episode is over."""
-STRONGEST_FIRST = "peak_distress DESC NULLS LAST, path"
+RANK_S = 60.0
+"""Calls are ranked by the seconds of distress and anger in their episodes, divided by their scored time and this."""
+FAINT = 0.25
+"""A probability of distress that is not worth listening to."""
+STANDING_OUT = "concern > 0"
+STRONGEST_FIRST = "concern DESC NULLS LAST, peak_distress DESC NULLS LAST, path"
 """The order of calls in which those most worth listening to come first."""
 PARTS_AT_ONCE, GROUPS_AT_ONCE = 24, 2
 SQL = string.Template((Path(__file__).parent / "calls.sql").read_text(encoding="utf-8"))
@@ -61,11 +67,12 @@ FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
 CONSTANTS = {
     "hold_s": HOLD_S, "pause_s": PAUSE_S, "slow_s": SLOW_S, "min_quarter_s": MIN_QUARTER_S,
     "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
+    "rank_s": RANK_S, "faint": FAINT,
 }  # fmt: skip
 
 COLUMNS = (
     "recording_id", "path", "input_root", "started_at", "time_from", "duration_s", "channels", "status", "error",
-    "notes",
+    "notes", "not_scored",
     "day", "hour", "weekday", "week", "folder",
     "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "conversation_s", "longest_silence_s",
     "holds", "hold_s", "non_talks", "non_talk_s", "longest_non_talk_s", "one_sided",
@@ -78,7 +85,7 @@ COLUMNS = (
     "q1_scored_s", "q2_scored_s", "q3_scored_s", "q4_scored_s",
     "q1_distress_s", "q2_distress_s", "q3_distress_s", "q4_distress_s",
     "q1_valence_s", "q2_valence_s", "q3_valence_s", "q4_valence_s",
-    "valence_change", "escalated", "recovered", "peak_distress", "peak_at_s", "episodes", "episode_s",
+    "valence_change", "escalated", "recovered", "concern", "peak_distress", "peak_at_s", "episodes", "episode_s",
     "angry_episodes", "fearful_episodes",
 )  # fmt: skip
 """The columns of `calls`, before those of each label (`p_angry_s`) and the metadata."""
@@ -87,23 +94,17 @@ COLUMNS = (
 def measure(
     connection: duckdb.DuckDBPyConnection,
     results: Results,
-    inputs: MetadataInputs = MetadataInputs(),
-    since: datetime | None = None,
-    until: datetime | None = None,
-    role: str = "customer",
+    options: Options = Options(),
 ) -> Metadata:
     """Make `calls` (a row per recording), `quarters` (sums by quarter) and `episodes`.
 
-    Only recordings that began in [since, until) are taken: by `started_at` of the
-    metadata, else by the time of the file's last change, both in local time.
+    Only recordings that began in [since, until) are taken, by `started_at` of the
+    metadata, in local time.
 
     Args:
         connection: where the tables are made.
         results: what is measured.
-        inputs: call metadata beside those that are kept with the results.
-        since: the first moment.
-        until: the moment after the last.
-        role: whose emotions are measured where roles were named.
+        options: which recordings, by whose clock, whose emotions.
 
     Raises:
         ResultsError: the results are damaged.
@@ -121,8 +122,9 @@ def measure(
     connection.execute("DROP VIEW IF EXISTS calls")
     for table in ("measured", "quarters", "episodes", "selected", "known"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    metadata = _select(connection, results, inputs, taken, since, until)
-    everything = since is None and until is None
+    metadata = _select(connection, results, options, taken)
+    everything = options.since is None and options.until is None
+    role = options.role
     _add_parts(connection, results, [], role, everything, make=True)
     connection.execute(CALLS)
 
@@ -158,10 +160,8 @@ def _check_scored(
 def _select(
     connection: duckdb.DuckDBPyConnection,
     results: Results,
-    inputs: MetadataInputs,
+    options: Options,
     taken: set[str],
-    since: datetime | None,
-    until: datetime | None,
 ) -> Metadata:
     """Make `selected` (which recordings count, when they began) and `known` (their
     metadata)."""
@@ -171,28 +171,36 @@ def _select(
     found = results.read("recordings", columns).to_pandas()
     is_copy = found.pop("status") == "duplicate"
     found = found[~is_copy].reset_index(drop=True)
-    metadata = gather_metadata(found, inputs, results.metadata, taken - {"started_at"})
+    metadata = gather_metadata(
+        found, options.inputs, results.metadata, taken - {"started_at"}
+    )
     if is_copy.any():
         metadata.notes.append(
             f"{counted(is_copy.sum(), 'file')} not counted: the same content as another "
             "recording"
         )
-    # A file that had vanished has no time of its own.
-    changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
-    selected = pd.DataFrame(
-        {"recording_id": found.recording_id, "started_at": local_times(changed)}
+    selected = pd.DataFrame({"recording_id": found.recording_id})
+    selected["started_at"] = pd.Series(
+        pd.NaT, index=found.index, dtype="datetime64[us]"
     )
-    selected["time_from"] = "file"
     if "started_at" in metadata.table:
         started = metadata.table.set_index("recording_id").started_at
-        given = selected.recording_id.map(started)
-        selected["time_from"] = given.notna().map({True: "metadata", False: "file"})
-        selected["started_at"] = given.fillna(selected.started_at)
+        selected["started_at"] = selected.recording_id.map(started)
+    given = selected.started_at.notna()
+    selected["time_from"] = given.map({True: "metadata", False: None})
+    if options.undated:
+        # A file that had vanished has no time of its own.
+        changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
+        selected.loc[~given, "time_from"] = "file"
+        local = local_times(changed, options.inputs.zone).astype("datetime64[us]")
+        selected["started_at"] = selected.started_at.fillna(local)
+    elif options.since or options.until:
+        _note_undated(found[~given.to_numpy()], metadata.notes)
     keep = pd.Series(True, index=selected.index)
-    if since:
-        keep &= selected.started_at >= since
-    if until:
-        keep &= selected.started_at < until
+    if options.since:
+        keep &= selected.started_at >= options.since
+    if options.until:
+        keep &= selected.started_at < options.until
     types = {"recording_id": "str", "started_at": "datetime64[us]", "time_from": "str"}
     selected = selected[keep].astype(types)
     known = metadata.table.drop(columns="started_at", errors="ignore")
@@ -203,11 +211,21 @@ def _select(
     return metadata
 
 
-def local_times(times: pd.Series) -> pd.Series:
-    """Times in UTC as the clock of this machine showed them, summer and winter."""
+def _note_undated(undated: pd.DataFrame, notes: list[str]) -> None:
+    if len(undated):
+        named = counted_examples(sorted(undated.path), "recording")
+        notes.append(
+            f"it is not known when {named} began: left out of the period (--metadata or "
+            "--name-pattern would tell; --undated include takes the time of the file's "
+            "last change)"
+        )
+
+
+def local_times(times: pd.Series, zone: tzinfo | None = None) -> pd.Series:
+    """Times in UTC as the clock showed them in `zone`, or here, summer and winter."""
     quarters = times.dt.floor("15min")  # offsets change at these
     offsets = {
-        t: t.to_pydatetime().astimezone().utcoffset()
+        t: t.to_pydatetime().astimezone(zone).utcoffset()
         for t in quarters.dropna().unique()
     }
     return times.dt.tz_localize(None) + pd.to_timedelta(quarters.map(offsets))

@@ -76,7 +76,8 @@ SELECT
     -- What the model itself says of arousal, from 0 to 1; NULL where it says nothing.
     sum(d * (2 * arousal - 1)) AS heard_arousal,
     max(greatest(distress, angry, fearful)) AS hottest,
-    arg_max({'distress': distress, 'd': d, 'start_s': start_s}, distress, 3) AS strongest
+    -- Of those that are not faint the heaviest segment, and of equal ones the first.
+    max({'loud': distress >= $faint, 'weight': d * distress, 'before': -start_s, 'distress': distress}) AS heaviest
 FROM _scored
 GROUP BY recording_id, quarter;
 
@@ -87,9 +88,13 @@ SELECT
     $valence_s AS valence_s, coalesce(heard_arousal, $arousal_s) AS arousal_s
 FROM _sums;
 
+-- A call of a few words is no arc of four quarters.
 CREATE OR REPLACE TEMP VIEW _quarters AS
 SELECT quarter, sum(COLUMNS('(?s)^.*_s$$')) AS '\0'
 FROM _by_quarter
+SEMI JOIN (
+    SELECT recording_id FROM _by_quarter GROUP BY recording_id HAVING sum(scored_s) >= 4 * $min_quarter_s
+) USING (recording_id)
 GROUP BY quarter;
 
 CREATE OR REPLACE TEMP TABLE _emotion AS
@@ -100,46 +105,59 @@ SELECT
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 1) AS 'q2_\0',
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 2) AS 'q3_\0',
     sum(COLUMNS('^(scored|distress|valence)_s$$')) FILTER (quarter = 3) AS 'q4_\0',
-    list_reverse_sort(flatten(list(strongest)))[:3] AS strongest
+    max(heaviest) AS heaviest
 FROM _by_quarter
 GROUP BY recording_id;
 
 CREATE OR REPLACE TEMP MACRO of_emotion(emotion, of) AS
     CASE emotion WHEN 'distress' THEN of.distress WHEN 'angry' THEN of.angry ELSE of.fearful END;
 
--- Episodes: hysteresis on the probability, smoothed over each segment and its two neighbours; of each emotion alike.
+-- Episodes: hysteresis on the probability, smoothed over each segment and its two neighbours; of each emotion alike. After a
+-- gap all begins anew: a block is what lies between gaps.
 CREATE OR REPLACE TEMP TABLE _episodes AS
-WITH smooth AS (
+WITH blocks AS (
     SELECT
-        recording_id, channel, role, start_s, end_s, d,
-        {'distress': d * distress, 'angry': d * angry, 'fearful': d * fearful} AS p_s,
-        start_s - lag(end_s) OVER track >= $episode_gap_s AS after_gap,
-        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near / sum(d) OVER near AS '\1'
-    FROM _scored
-    -- A mean reaches the threshold only where one of its parts does: most calls need no more than this.
-    SEMI JOIN (SELECT recording_id FROM _by_quarter WHERE hottest >= $onset) USING (recording_id)
-    WINDOW
-        track AS (PARTITION BY recording_id, channel ORDER BY start_s),
-        near AS (PARTITION BY recording_id, channel ORDER BY start_s ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)
+        recording_id, channel, role, start_s, end_s, d, distress, angry, fearful,
+        sum(after_gap::INT) OVER (PARTITION BY recording_id, channel ORDER BY start_s) AS block
+    FROM (
+        SELECT
+            *,
+            coalesce(
+                start_s - lag(end_s) OVER (PARTITION BY recording_id, channel ORDER BY start_s) >= $episode_gap_s, false
+            ) AS after_gap
+        FROM _scored
+        -- A mean reaches the threshold only where one of its parts does: most calls need no more than this.
+        SEMI JOIN (SELECT recording_id FROM _by_quarter WHERE hottest >= $onset) USING (recording_id)
+    )
 ),
--- Between the thresholds it stays as it was; after a gap it begins anew.
+smooth AS (
+    SELECT
+        recording_id, channel, role, block, start_s, end_s, d,
+        {'distress': d * distress, 'angry': d * angry, 'fearful': d * fearful} AS p_s,
+        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near / sum(d) OVER near AS '\1'
+    FROM blocks
+    WINDOW near AS (
+        PARTITION BY recording_id, channel, block ORDER BY start_s ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING
+    )
+),
+-- Between the thresholds it stays as it was.
 inside AS (
     SELECT
-        recording_id, channel, role, start_s, end_s, d, p_s, after_gap,
+        recording_id, channel, role, block, start_s, end_s, d, p_s,
         {'distress': distress, 'angry': angry, 'fearful': fearful} AS smoothed,
         last_value(CASE
             WHEN COLUMNS('^(distress|angry|fearful)$$') >= $onset THEN 1
-            WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset OR coalesce(after_gap, true) THEN 0
-        END IGNORE NULLS) OVER (PARTITION BY recording_id, channel ORDER BY start_s) AS '\1'
+            WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset THEN 0
+        END IGNORE NULLS) OVER (PARTITION BY recording_id, channel, block ORDER BY start_s) AS '\1'
     FROM smooth
 ),
 -- The number of an episode: how often it was outside before.
 numbered AS (
     SELECT
-        recording_id, channel, role, start_s, end_s, d, p_s, smoothed,
+        recording_id, channel, role, block, start_s, end_s, d, p_s, smoothed,
         CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 1 THEN
-            sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 0 OR after_gap THEN 1 ELSE 0 END)
-            OVER (PARTITION BY recording_id, channel ORDER BY start_s)
+            sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 0 THEN 1 ELSE 0 END)
+            OVER (PARTITION BY recording_id, channel, block ORDER BY start_s)
         END AS '\1'
     FROM inside
 )
@@ -148,12 +166,12 @@ SELECT
     min(start_s) AS start_s, max(end_s) AS end_s, sum(d) AS scored_s,
     max(of_emotion(emotion, smoothed)) AS peak, sum(of_emotion(emotion, p_s)) / sum(d) AS mean
 FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
-GROUP BY recording_id, channel, role, emotion, episode
+GROUP BY recording_id, channel, role, block, emotion, episode
 HAVING sum(d) >= $episode_s;
 
 CREATE OR REPLACE TEMP VIEW _calls AS
 SELECT
-    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
+    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes, r.not_scored,
     CASE WHEN done THEN list_sum(channel_talk_s) END AS talk_s,
     r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
     CASE WHEN done THEN coalesce(last_s - first_s, 0) END AS conversation_s,
@@ -173,7 +191,7 @@ SELECT
     END AS '\0',
     CASE WHEN by_role THEN COLUMNS('^(agent|customer)_latency_s$$') END AS '\0',
     CASE WHEN done THEN r.segments END AS segments,
-    e.* EXCLUDE (recording_id, strongest, ends_scored, angry_s, fearful_s),
+    e.* EXCLUDE (recording_id, heaviest, ends_scored, angry_s, fearful_s),
     CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
     CASE WHEN ends_scored THEN
         q1_distress_s / q1_scored_s < $offset AND q4_distress_s / q4_scored_s >= $onset
@@ -181,9 +199,9 @@ SELECT
     CASE WHEN ends_scored THEN
         q1_distress_s / q1_scored_s >= $onset AND q4_distress_s / q4_scored_s < $offset
     END AS recovered,
-    list_sum(list_transform(e.strongest, lambda x: x.d * x.distress)) / list_sum(list_transform(e.strongest, lambda x: x.d))
-        AS peak_distress,
-    e.strongest[1].start_s AS peak_at_s,
+    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.hot_s, 0) / (scored_s + $rank_s) END AS concern,
+    CASE WHEN longest IS NULL THEN e.heaviest.distress ELSE longest.peak END AS peak_distress,
+    CASE WHEN peak_distress >= $faint THEN coalesce(-longest.before, -e.heaviest.before) END AS peak_at_s,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episodes, 0) END AS episodes,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episode_s, 0) END AS episode_s,
     CASE WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,
@@ -211,7 +229,10 @@ LEFT JOIN (
         count(*) FILTER (emotion = 'distress') AS episodes,
         coalesce(sum(scored_s) FILTER (emotion = 'distress'), 0) AS episode_s,
         count(*) FILTER (emotion = 'angry') AS angry_episodes,
-        count(*) FILTER (emotion = 'fearful') AS fearful_episodes
+        count(*) FILTER (emotion = 'fearful') AS fearful_episodes,
+        sum(mean * scored_s) FILTER (emotion != 'fearful') AS hot_s,
+        -- That of most distress, and of equal ones the first.
+        max({'weight': mean * scored_s, 'before': -start_s, 'peak': peak}) FILTER (emotion = 'distress') AS longest
     FROM _episodes
     GROUP BY recording_id
 ) p ON p.recording_id = r.recording_id,

@@ -1,8 +1,8 @@
 """The figures that a report is compared with: another directory, or another period."""
 
 import os
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -11,7 +11,7 @@ from ser_batch.reporting.figures.calls import measure
 from ser_batch.reporting.figures.database import translated_errors
 from ser_batch.reporting.figures.estimates import beyond_chance
 from ser_batch.reporting.figures.groups import Figure, Figures, cluster_of, figures_by
-from ser_batch.reporting.figures.periods import parse_time
+from ser_batch.reporting.figures.periods import local_now, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
 
@@ -62,7 +62,7 @@ def compared_figures(
             option="--compare",
         )
     with translated_errors(other):
-        measure(connection, other, options.inputs, since, until, options.role)
+        measure(connection, other, replace(options, since=since, until=until))
         cluster = cluster_of(connection, options.cluster)
         return against, figures_by(connection, other.labels, cluster=cluster)[None]
 
@@ -80,7 +80,13 @@ def _compared_period(
         return results, since, until, against
     if ".." in given:
         begin, _, end = given.partition("..")
-        return results, parse_time(begin), parse_time(end, end=True), given
+        zone = options.inputs.zone
+        return (
+            results,
+            parse_time(begin, zone=zone),
+            parse_time(end, end=True, zone=zone),
+            given,
+        )
     raise UsageError(
         f"--compare {given}: not a results directory, a period FROM..TO, or `previous`",
         option="--compare",
@@ -88,16 +94,21 @@ def _compared_period(
 
 
 def _previous_period(options: Options) -> tuple[datetime, datetime]:
-    """Return the period before, as long as the one since `since`."""
+    """Return the same hours so many whole days earlier that the periods do not overlap.
+
+    So today until nine is compared with yesterday until nine, and a week with the same
+    weekdays of the week before.
+    """
     if not options.since:
         raise UsageError(
-            "--compare previous needs --since: the period before is as long as that "
-            "since then",
+            "--compare previous needs --since: what comes before depends on it",
             option="--compare",
         )
+    until = options.until or local_now(options.inputs.zone)
+    day = timedelta(days=1)
+    earlier = -((options.since - until) // day) * day
     try:
-        length = (options.until or datetime.now()) - options.since
-        return options.since - length, options.since
+        return options.since - earlier, until - earlier
     except OverflowError:
         raise UsageError(
             f"--compare previous: there is no such period before {options.since}",

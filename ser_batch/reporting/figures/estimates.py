@@ -175,7 +175,9 @@ def _wilson(
 ) -> tuple[np.ndarray, np.ndarray]:
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return np.where(p > 0, middle - half, 0 * half), np.where(p < 1, middle + half, 1 + 0 * half)
+    return np.where(p > 0, middle - half, 0 * half), np.where(
+        p < 1, middle + half, 1 + 0 * half
+    )
 
 
 def log_quantiles(steps: int = 100) -> list[float]:

@@ -6,10 +6,35 @@ from ser_batch.reporting.figures.database import rows_of, scan_sql
 from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results
+from ser_batch.text import counted
 
 FAILURES = 1000
 OUT_OF_DEPTH = 0.5
 """Of `recordings.out_of_domain`."""
+NOT_SCORED = {
+    "no_speech": "nobody speaks",
+    "customer_silent": "whoever was to be scored does not speak",
+    "speakers_unknown": "who speaks on which channel is not known",
+    "too_short": "all speech is too short to be scored",
+    "abstained": "the model gave no label to any of it",
+}
+"""What `recordings.not_scored` says, in words."""
+
+
+def not_scored_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return a note on the recordings that were analysed and have no label, by reason."""
+    rows = rows_of(
+        connection,
+        "SELECT not_scored, count(*) AS n FROM calls WHERE not_scored IS NOT NULL "
+        "GROUP BY not_scored ORDER BY n DESC, not_scored",
+    )
+    if not rows:
+        return []
+    reasons = "; ".join(
+        f"{row['n']:,}: {NOT_SCORED[row['not_scored']]}" for row in rows
+    )
+    total = counted(sum(row["n"] for row in rows), "recording")
+    return [f"no emotion is known of {total} that were analysed ({reasons})"]
 
 
 def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list[str]:
@@ -35,12 +60,15 @@ def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list
 def notes_on(
     results: Results,
     total: Figures,
-    from_file: int,
+    starts: tuple[int, int],
     by_roles: int,
     options: Options,
     compared: tuple[str, Figures] | None,
 ) -> list[str]:
-    """Return what a reader of a report should know of its figures, in sentences."""
+    """Return what a reader of a report should know of its figures, in sentences.
+
+    `starts` are the recordings whose start was taken from the file, and those of none.
+    """
     notes = []
     if not total.recordings:
         notes.append(
@@ -49,16 +77,18 @@ def notes_on(
             else "there is no recording"
         )
     elif not total["scored_h"].value:
-        notes.append("nothing was scored: there is no speech, or all recordings failed")
-    if from_file and total.recordings:
-        which = (
-            "all"
-            if from_file == total.recordings
-            else f"{from_file} of {total.recordings}"
-        )
+        notes.append("nothing was scored")
+    from_file, undated = starts
+    if from_file:
         notes.append(
-            f"no started_at is known of {which} recordings: the time of the file's last change stands for it "
-            "(--metadata or --name-pattern would tell)"
+            f"no started_at is known of {_of(from_file, total)}: the time of the file's "
+            "last change stands for it (--metadata or --name-pattern would tell)"
+        )
+    if undated:
+        notes.append(
+            f"no started_at is known of {_of(undated, total)}: no day or hour counts "
+            "them (--metadata or --name-pattern would tell; --undated include takes the "
+            "time of the file's last change)"
         )
     if 0 < by_roles < total["done"].value:  # type: ignore[operator]
         others = (
@@ -82,3 +112,10 @@ def notes_on(
             f"the last run was interrupted{f', {pending} recordings were pending' if pending else ''}"
         )
     return notes
+
+
+def _of(count: int, total: Figures) -> str:
+    everything = counted(total.recordings, "recording")
+    return (
+        f"all {everything}" if count == total.recordings else f"{count} of {everything}"
+    )

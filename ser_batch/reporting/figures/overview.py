@@ -10,7 +10,7 @@ import duckdb
 
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata
-from ser_batch.reporting.figures.calls import STRONGEST_FIRST, measure
+from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST, measure
 from ser_batch.reporting.figures.comparison import Comparison, compare, compared_figures
 from ser_batch.reporting.figures.database import connect, rows_of, translated_errors
 from ser_batch.reporting.figures.estimates import beyond_chance
@@ -28,7 +28,13 @@ from ser_batch.reporting.figures.model_error import (
     error_notes,
     true_shares,
 )
-from ser_batch.reporting.figures.notes import FAILURES, depth_notes, notes_on
+from ser_batch.reporting.figures.notes import (
+    FAILURES,
+    depth_notes,
+    not_scored_notes,
+    notes_on,
+)
+from ser_batch.reporting.figures.periods import zone_name
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import read_timelines
 from ser_batch.reporting.figures.timelines import Timeline
@@ -56,7 +62,8 @@ class Report:
     """What `ser report` tells, whichever way it is written.
 
     `days` are the measures of each calendar day (local time), `quarters` the emotions of each quarter of the
-    calls: mean probabilities by scored time, which sum to 1. `top` are the calls most worth listening to.
+    calls: mean probabilities by scored time, which sum to 1. `top` are the calls that stand out, the
+    strongest first.
     """
 
     directory: str
@@ -64,6 +71,8 @@ class Report:
     labels: tuple[str, ...]
     role: str
     """Whose emotions: customer, agent, or everyone where no roles were named."""
+    timezone: str
+    """By whose clock days and hours are counted."""
     first: datetime | None
     last: datetime | None
     measures: dict[str, Measure]
@@ -129,14 +138,7 @@ def make_report(results: Results, options: Options = Options()) -> Iterator[Open
             if options.compare is not None:
                 compared = compared_figures(connection, results, options)
             with translated_errors(results):
-                metadata = measure(
-                    connection,
-                    results,
-                    options.inputs,
-                    options.since,
-                    options.until,
-                    options.role,
-                )
+                metadata = measure(connection, results, options)
                 report = _sum_up(connection, results, options, metadata, compared)
             return Opened(report, results, connection, metadata)
 
@@ -160,11 +162,11 @@ def _sum_up(
     comparison = None
     if compared:
         comparison = compare(total, *compared)
-    first, last, by_roles, from_file = connection.execute(
-        "SELECT min(started_at), max(started_at), count(customer_talk_s), count(*) FILTER (time_from = 'file') "
-        "FROM calls"
+    first, last, by_roles, from_file, undated = connection.execute(
+        "SELECT min(started_at), max(started_at), count(customer_talk_s), "
+        "count(*) FILTER (time_from = 'file'), count(*) FILTER (started_at IS NULL) FROM calls"
     ).fetchall()[0]
-    order = f"SELECT recording_id FROM calls WHERE peak_distress IS NOT NULL ORDER BY {STRONGEST_FIRST} LIMIT $n"
+    order = f"SELECT recording_id FROM calls WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST} LIMIT $n"
     top = [row[0] for row in connection.execute(order, {"n": options.top}).fetchall()]
     failed = (
         "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path LIMIT $n"
@@ -173,9 +175,7 @@ def _sum_up(
     if first is not None:
         slot = "day" if (last.date() - first.date()).days < MAX_DAYS else "week"
         by_time = figures_by(connection, labels, slot, cluster=cluster)
-        by_time.pop(
-            None, None
-        )  # recordings that vanished before anyone could look at them
+        by_time.pop(None, None)  # recordings of no known start
     groups, standing_out = {}, set()
     if options.by is not None:
         # Within one agent, recordings are what there is.
@@ -189,6 +189,7 @@ def _sum_up(
         model_id=results.model_id,
         labels=labels,
         role=options.role if by_roles else "everyone",
+        timezone=zone_name(options.inputs.zone),
         first=first,
         last=last,
         measures=measures_of(labels),
@@ -212,7 +213,10 @@ def _sum_up(
         comparison=comparison,
         true_shares=shares,
         notes=[
-            *notes_on(results, total, from_file, by_roles, options, compared),
+            *notes_on(
+                results, total, (from_file, undated), by_roles, options, compared
+            ),
+            *not_scored_notes(connection),
             *depth_notes(connection, results),
             *error_notes(shares, labels),
             *metadata.notes,

@@ -13,6 +13,8 @@ class Options:
     inputs: MetadataInputs = field(default_factory=MetadataInputs)
     since: datetime | None = None
     until: datetime | None = None
+    undated: bool = False
+    """Whether the time of the file's last change stands for a start that is not known."""
     by: str | None = None
     cluster: str | None = None
     """A column whose values are the units of intervals; `none` for single recordings."""

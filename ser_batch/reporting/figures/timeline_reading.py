@@ -152,15 +152,10 @@ def _scored_as(role: str) -> tuple[str | None, ...]:
 
 
 def _scored(row: dict[str, Any], labels: Sequence[str]) -> Scored:
-    p = tuple(row[f"p_{label}"] for label in labels)
-    negative = [row[f"p_{label}"] for label in DISTRESS if label in labels]
-    distress = sum(negative) if negative else None
+    negative = {label: row[f"p_{label}"] for label in DISTRESS if label in labels}
     return Scored(
-        row["start_s"],
-        row["end_s"],
-        row["channel"],
-        row["role"],
-        row["label"],
-        p,
-        distress,
-    )
+        row["start_s"], row["end_s"], row["channel"], row["role"], row["label"],
+        tuple(row[f"p_{label}"] for label in labels),
+        sum(negative.values()) if negative else None,
+        max(negative, key=lambda label: negative[label]) if negative else None,
+    )  # fmt: skip

@@ -1,14 +1,30 @@
 """A call as it went: who spoke when, how it sounded, and what is worth listening to, in words."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from ser_batch.reporting.figures.calls import FAINT
 from ser_batch.reporting.figures.turns import TalkOver
 
-FAINT = 0.25
-"""A probability of distress that is not worth listening to."""
+NOUNS = {
+    "angry": "anger",
+    "fearful": "fear",
+    "disgust": "disgust",
+    "distress": "distress",
+}
 MOMENTS = 3
 """How many moments a call is listed with."""
+
+
+class Kind(StrEnum):
+    """What a moment is."""
+
+    episode = "episode"
+    segment = "segment"
+    escalation = "escalation"
+    silence = "silence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +38,8 @@ class Scored:
     label: str | None
     probabilities: tuple[float, ...]
     distress: float | None
+    loudest: str | None = None
+    """Of the emotions in `DISTRESS`, the most probable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,7 @@ class Episode:
 class Moment:
     """A time worth listening to, and why. `weight` is in seconds of distress."""
 
+    kind: Kind
     start_s: float
     end_s: float
     channel: int | None
@@ -78,42 +97,32 @@ class Timeline:
         The weight of what sounds is its probability of distress times its scored length, in seconds; that of an
         escalation is the rise of distress times the scored length of the last quarter; a silence weighs a
         twentieth of its length. A segment within an episode is no moment of its own, and one below `FAINT` is none at
-        all, but for the strongest of a call in which there is nothing else.
+        all. The heaviest episode comes first, or where there is none the heaviest segment: `peak_at_s` of the call.
         """
         sustained = [e for e in self.episodes if e.emotion == "distress"]
-        found = [self._of_episode(episode) for episode in sustained]
-        found += self._escalation()
+        sounds = [self._of_episode(episode) for episode in sustained]
+        sounds += self._of_segments(sustained)
+        sounds.sort(key=lambda m: (m.kind is not Kind.episode, -m.weight, m.start_s))
+        others = [*sounds[1:], *self._escalation(), *map(_of_silence, self.silences)]
+        others.sort(key=lambda m: (-m.weight, m.start_s))
+        return [*sounds[:1], *others][:n]
+
+    def _of_segments(self, sustained: Sequence[Episode]) -> list[Moment]:
+        found = []
         for s in self.segments:
             inside = any(
                 e.channel == s.channel and e.start_s <= s.start_s < e.end_s
                 for e in sustained
             )
-            if s.distress is not None and not inside:
-                weight = s.distress * (s.end_s - s.start_s)
-                reason = (
-                    f"{s.label or 'unsure of the emotion'}, distress {s.distress:.2f}"
-                )
+            if s.distress is not None and s.distress >= FAINT and not inside:
                 found.append(
                     Moment(
-                        s.start_s,
-                        s.end_s,
-                        s.channel,
-                        s.role,
-                        s.label,
-                        s.distress,
-                        weight,
-                        reason,
+                        Kind.segment, s.start_s, s.end_s, s.channel, s.role, s.label, s.distress,
+                        s.distress * (s.end_s - s.start_s),
+                        f"distress {s.distress:.2f}, most of it {NOUNS[s.loudest or '']}",
                     )
-                )
-        for start_s, end_s in self.silences:
-            length_s = end_s - start_s
-            reason = f"{length_s:.0f} s in which nobody speaks"
-            found.append(
-                Moment(start_s, end_s, None, None, None, None, length_s / 20, reason)
-            )
-        found.sort(key=lambda m: (-m.weight, m.start_s))
-        loud = [m for m in found if m.distress is None or m.distress >= FAINT]
-        return loud[:n] or found[:1]
+                )  # fmt: skip
+        return found
 
     def _of_episode(self, episode: Episode) -> Moment:
         """Named after the anger or fear in it that lasts longest, if there is any."""
@@ -124,11 +133,10 @@ class Timeline:
             and e.start_s < episode.end_s and episode.start_s < e.end_s
         ]  # fmt: skip
         named = max(inside, key=lambda e: e.scored_s, default=episode)
-        name = {"angry": "anger", "fearful": "fear"}.get(named.emotion, "distress")
         return Moment(
-            episode.start_s, episode.end_s, episode.channel, episode.role, None if named is episode else named.emotion,
-            episode.mean, episode.mean * episode.scored_s,
-            f"{name} for {named.end_s - named.start_s:.0f} s, up to {named.peak:.2f}",
+            Kind.episode, episode.start_s, episode.end_s, episode.channel, episode.role,
+            None if named is episode else named.emotion, episode.mean, episode.mean * episode.scored_s,
+            f"{NOUNS[named.emotion]} for {named.end_s - named.start_s:.0f} s, up to {named.peak:.2f}",
         )  # fmt: skip
 
     def _escalation(self) -> list[Moment]:
@@ -140,22 +148,31 @@ class Timeline:
         late = [s for s in self.segments if (s.start_s + s.end_s) / 2 >= last_quarter_s]
         if not call["escalated"] or not late:
             return []
-        first, last = (
-            call[f"q{q}_distress_s"] / call[f"q{q}_scored_s"] for q in (1, 4)
-        )
-        weight, reason = (
-            (last - first) * call["q4_scored_s"],
-            f"begins calm and ends in distress: {first:.2f} to {last:.2f}",
+        weight = call["q4_scored_s"] * (
+            call["q4_distress_s"] / call["q4_scored_s"]
+            - call["q1_distress_s"] / call["q1_scored_s"]
         )
         return [
             Moment(
-                late[0].start_s,
-                late[-1].end_s,
-                late[0].channel,
-                late[0].role,
-                None,
-                last,
-                weight,
-                reason,
+                Kind.escalation, late[0].start_s, late[-1].end_s, late[0].channel, late[0].role, None,
+                call["q4_distress_s"] / call["q4_scored_s"], weight, change_of_distress(call),
             )
-        ]
+        ]  # fmt: skip
+
+
+def change_of_distress(call: Mapping[str, Any]) -> str:
+    """Return how distress differs between the first and the last quarter, and on how much speech that rests."""
+    (first, first_s), (last, last_s) = (
+        (call[f"q{q}_distress_s"] / call[f"q{q}_scored_s"], call[f"q{q}_scored_s"])
+        for q in (1, 4)
+    )
+    verb = "rises" if last > first else "falls"
+    return f"distress {verb} from {first:.2f} ({first_s:.0f} s of speech) to {last:.2f} ({last_s:.0f} s)"
+
+
+def _of_silence(silence: tuple[float, float]) -> Moment:
+    start_s, end_s = silence
+    reason = f"{end_s - start_s:.0f} s in which nobody speaks"
+    return Moment(
+        Kind.silence, start_s, end_s, None, None, None, None, (end_s - start_s) / 20, reason
+    )  # fmt: skip

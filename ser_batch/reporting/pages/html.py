@@ -23,13 +23,15 @@ from ser_batch.reporting.figures.calls import DISTRESS, STRONGEST_FIRST
 from ser_batch.reporting.figures.database import quoted, rows_of
 from ser_batch.reporting.figures.estimates import MIN_UNITS, TAILS, log_quantiles
 from ser_batch.reporting.figures.measures import measures_of, share_names
+from ser_batch.reporting.figures.notes import NOT_SCORED
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.timeline_reading import all_timelines
-from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.reporting.figures.timelines import Timeline, change_of_distress
 from ser_batch.reporting.pages.one_call import talk_over_text
 from ser_batch.reporting.pages.palette import CHANNELS, colours
 from ser_batch.reporting.pages.wording import changes, label_of
 from ser_batch.storage.local import LocalStorage
+from ser_batch.text import counted
 from ser_batch.version import __version__
 
 MAX_CALLS = 2000
@@ -144,7 +146,7 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
                 "at": row["started_at"].isoformat(timespec="minutes") if row["started_at"] else "",
                 "s": row["duration_s"], "notes": row["notes"],
                 "error": row["error"] if row["status"] != "done" else None,
-                "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
+                "concern": row["concern"], "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
                 "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
                 "sums": row["sums"] if names else [],
                 "unit": row["unit"],
@@ -182,18 +184,18 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
 
 PAGE_COLUMNS = (
     "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error", "notes", "folder",
-    "peak_distress", "peak_at_s", "escalated", "recovered", "episodes",
+    "concern", "peak_distress", "peak_at_s", "escalated", "recovered", "episodes", "not_scored",
+    "q1_distress_s", "q1_scored_s", "q4_distress_s", "q4_scored_s",
 )  # fmt: skip
 
 
 def _why(row: dict[str, Any]) -> str:
-    if row["escalated"]:
-        return "escalates"
+    if row["not_scored"]:
+        return NOT_SCORED[row["not_scored"]]
+    said = [change_of_distress(row)] if row["escalated"] or row["recovered"] else []
     if row["episodes"]:
-        return (
-            f"{row['episodes']} episode{'s' if row['episodes'] > 1 else ''} of distress"
-        )
-    return "recovers" if row["recovered"] else ""
+        said.insert(0, f"{counted(row['episodes'], 'episode')} of distress")
+    return "; ".join(said)
 
 
 def _link(audio: str, folder: Path) -> str | None:

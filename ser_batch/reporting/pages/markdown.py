@@ -7,6 +7,7 @@ from typing import Any
 from ser_batch.reporting.figures.measures import share_names
 from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.wording import (
+    NOTHING_STANDS_OUT,
     changes,
     group_name,
     interval,
@@ -121,6 +122,8 @@ def _lines(report: Report) -> list[str]:
             "",
             *_table(["recording", "from", "who", "why"], rows),
         ]
+    elif report.total["scored_h"].value:
+        lines += ["", NOTHING_STANDS_OUT]
     if report.failures:
         rows = [
             [escaped(f["path"]), escaped(f["error"] or "")]

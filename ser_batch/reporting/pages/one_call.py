@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ser_batch.reporting.figures.notes import NOT_SCORED
 from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.reporting.figures.turns import TalkOver
 from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, WIDTH, strip
@@ -90,7 +91,12 @@ def _call_parts(
             ]
         )
     yield Text()
-    for moment in timeline.moments(10):
+    if call["not_scored"]:
+        yield Text(f"not scored: {NOT_SCORED[call['not_scored']]}", "yellow")
+    moments = timeline.moments(10)
+    if timeline.segments and not moments:
+        yield Text("nothing stands out")
+    for moment in moments:
         yield Text(
             f"{clock(moment.start_s)}  {timeline.who(moment.channel)}: {moment.reason}"
         )

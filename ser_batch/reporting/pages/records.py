@@ -27,9 +27,10 @@ FACTS = (
     "status",
     "error",
     "notes",
+    "not_scored",
 )
 EVENTS = (
-    "escalated", "recovered", "one_sided", "peak_distress", "peak_at_s", "episodes", "angry_episodes", "fearful_episodes",
+    "escalated", "recovered", "one_sided", "concern", "peak_distress", "peak_at_s", "episodes", "angry_episodes", "fearful_episodes",
     *(f"{who}{what}" for who in ("", "agent_", "customer_") for what in (
         "turns", "backchannels", "interruptions", "interruption_s", "attempts", "attempt_s", "responses",
     )),
@@ -97,6 +98,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "model_id": report.model_id,
         "labels": list(report.labels),
         "role": report.role,
+        "timezone": report.timezone,
         "first": report.first.isoformat() if report.first else None,
         "last": report.last.isoformat() if report.last else None,
         "notes": report.notes,
@@ -191,7 +193,9 @@ def call_dict(timeline: Timeline) -> dict[str, Any]:
         "recording_id",
         "path",
         "duration_s",
+        "concern",
         "peak_distress",
+        "peak_at_s",
         "escalated",
         "recovered",
         "episodes",
@@ -201,7 +205,7 @@ def call_dict(timeline: Timeline) -> dict[str, Any]:
         "started_at": call["started_at"] and call["started_at"].isoformat(),
         "moments": [
             {
-                "start_s": m.start_s, "end_s": m.end_s, "channel": m.channel, "role": m.role, "label": m.label,
+                "kind": m.kind, "start_s": m.start_s, "end_s": m.end_s, "channel": m.channel, "role": m.role, "label": m.label,
                 "distress": m.distress, "reason": m.reason,
             }
             for m in timeline.moments()

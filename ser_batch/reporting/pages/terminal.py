@@ -18,6 +18,7 @@ from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, sparkline, strip
 from ser_batch.reporting.pages.wording import (
     MAX_GROUPS,
+    NOTHING_STANDS_OUT,
     changes,
     group_name,
     interval,
@@ -69,18 +70,15 @@ def _portfolio(report: Report) -> Iterator[Text]:
         f"{total['talk_h'].value or 0:,.2f} h of speech, {total['scored_h'].value or 0:,.2f} h scored"
     )
     yield Text(line, style="bold")
+    whose = {"everyone": "everyone's emotions", "agent": "the agents' emotions"}
+    facts = [
+        whose.get(report.role, "the customers' emotions"),
+        f"model {report.model_id}",
+    ]
     if report.first and report.last:
-        whose = {
-            "everyone": "everyone's emotions",
-            "agent": "the agents' emotions",
-        }.get(report.role, "the customers' emotions")
-        same = report.first.date() == report.last.date()
-        period = (
-            f"{report.first:%Y-%m-%d}"
-            if same
-            else f"{report.first:%Y-%m-%d} to {report.last:%Y-%m-%d}"
-        )
-        yield Text(f"{period} · {whose} · model {report.model_id}", "dim")
+        days = dict.fromkeys(f"{t:%Y-%m-%d}" for t in (report.first, report.last))
+        facts.insert(0, f"{' to '.join(days)} ({report.timezone})")
+    yield Text(" · ".join(facts), "dim")
 
 
 def _comparison(report: Report) -> Table | None:
@@ -193,24 +191,17 @@ def _timing(report: Report) -> Table | None:
     )
     table.add_column()
     table.add_column("all", justify="right")
-    table.add_column("half of the calls", justify="right")
-    table.add_column("nine in ten", justify="right")
+    spreads = report.distributions if report.total.recordings >= MIN_UNITS else {}
+    for heading in ("half of the calls", "nine in ten") if spreads else ():
+        table.add_column(heading, justify="right")
     for name in names:
-        measure = report.measures[name]
-        spread = report.distributions.get(name)
-        ranges = (
-            [
-                f"{number(spread[a], measure)} to {number(spread[b], measure)}"
-                for a, b in ((1, 3), (0, 4))
-            ]
-            if spread
-            else []
-        )
-        table.add_row(
-            label_of(measure),
-            Text(number(report.total[name].value, measure), "bold"),
-            *ranges,
-        )
+        measure, spread = report.measures[name], spreads.get(name)
+        ranges = []
+        if spread:
+            low, lower, _, upper, high = (number(value, measure) for value in spread)
+            ranges = [f"{lower} to {upper}", f"{low} to {high}"]
+        total = Text(number(report.total[name].value, measure), "bold")
+        table.add_row(label_of(measure), total, *ranges)
     return table
 
 
@@ -264,7 +255,9 @@ def _table(title: str) -> Table:
 
 def _calls(report: Report) -> RenderableType | None:
     if not report.top:
-        return None
+        if not report.total["scored_h"].value:
+            return None
+        return Text(NOTHING_STANDS_OUT)
     table = _table("Most worth listening to")
     table.add_column("recording, distress over its time", overflow="fold", ratio=3)
     table.add_column("length", justify="right")

@@ -9,6 +9,7 @@ from ser_batch.reporting.figures.measures import Measure
 from ser_batch.reporting.figures.overview import Report
 
 MAX_GROUPS = 30
+NOTHING_STANDS_OUT = "Nothing stands out: no call has an episode of distress or anger."
 
 
 def number(value: float | None, measure: Measure, signed: bool = False) -> str:

@@ -4,7 +4,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const PAGE = 50;
-  const state = { search: "", filters: new Map(), sort: "peak", descending: true, page: 0, measure: 0, group: 0, open: null };
+  const state = { search: "", filters: new Map(), sort: "concern", descending: true, page: 0, measure: 0, group: 0, open: null };
   let data, shown, waiting = new Map();
   const chunks = new Map();
 
@@ -196,7 +196,8 @@
       { key: "path", label: "recording", of: (c) => c.path, show: (c) => c.path, cls: "path" },
       { key: "at", label: "began", of: (c) => c.at, show: (c) => c.at.replace("T", " ") },
       { key: "s", label: "length", of: (c) => c.s, show: (c) => (c.s === null ? "–" : clock(c.s)), cls: "num" },
-      { key: "peak", label: "peak distress", of: (c) => c.peak, bar: true, show: (c) => (c.peak === null ? "–" : c.peak.toFixed(2)), cls: "num" },
+      { key: "concern", label: "concern", of: (c) => c.concern, bar: true, show: (c) => (c.concern === null ? "–" : c.concern.toFixed(2)), cls: "num" },
+      { key: "peak", label: "peak distress", of: (c) => c.peak, show: (c) => (c.peak === null ? "–" : c.peak.toFixed(2)), cls: "num" },
       { key: "peakAt", label: "from", of: (c) => c.peakAt, show: (c) => (c.peakAt === null ? "–" : clock(c.peakAt)), cls: "num" },
       { key: "why", label: "why", of: (c) => (c.error !== null ? "failed: " + c.error : c.why), show: (c) => (c.error !== null ? "failed: " + short(c.error, 60) : c.why) },
     ];
@@ -228,7 +229,7 @@
       const row = make("tr", null, { tabindex: i ? "-1" : "0", class: call.error !== null ? "failed" : "", "data-id": call.id });
       for (const column of list) {
         const cell = make("td", null, { class: column.cls || "" });
-        if (column.bar && call.peak !== null) { const bar = make("span", null, { class: "bar-cell" }); bar.style.width = 60 * call.peak + "px"; cell.append(bar); }
+        if (column.bar && call.concern) { const bar = make("span", null, { class: "bar-cell" }); bar.style.width = 60 * Math.min(1, call.concern) + "px"; cell.append(bar); }
         cell.append(column.show(call));
         row.append(cell);
       }
