@@ -115,25 +115,24 @@ def _measured(names: Sequence[str], report: Report) -> list[str]:
     ]
 
 
-def _emotions(report: Report) -> Table | None:
+def _emotions(report: Report) -> RenderableType | None:
     shares = report.shares()
     if not shares:
         return None
-    table = Table(
-        title="Emotions, by probability and speech time",
-        title_justify="left",
-        box=None,
-        padding=(0, 1),
-    )
+    table = Table(box=None, padding=(0, 1))
     table.add_column()
-    for name in ("share", "95 %", "1st", "2nd", "3rd", "4th quarter"):
+    with_quarters = any(report.quarters)
+    quarters = ("1st", "2nd", "3rd", "4th quarter") if with_quarters else ()
+    for name in ("share", "95 %", *quarters):
         table.add_column(name, justify="right")
     table.add_column()
     names = share_names(report.labels)
     for label, share in sorted(shares.items(), key=lambda item: -item[1]):
         figure, measure = report.total[names[label]], report.measures[names[label]]
-        quarters = [q.shares[label] if q else None for q in report.quarters]
-        cells = ["–" if value is None else f"{value * 100:.0f} %" for value in quarters]
+        cells = [
+            f"{q.shares[label] * 100:.0f} %" if q else "–"
+            for q in (report.quarters if with_quarters else ())
+        ]
         bar = Text(
             "█" * round(share * 24) or "▏", style=TERMINAL_COLOURS.get(label, "white")
         )
@@ -148,11 +147,9 @@ def _emotions(report: Report) -> Table | None:
         if valence.value is None
         else [f"valence {valence.value:+.2f}, arousal {arousal.value:+.2f} (-1 to 1)"]
     )
-    table.caption = "; ".join(
-        [*said, f"no label for {unsure.value or 0:.0%} of the time"]
-    )
-    table.caption_justify = "left"
-    return table
+    said.append(f"no label for {unsure.value or 0:.0%} of the time")
+    title = Text("Emotions, by probability and speech time", "italic")
+    return Group(title, table, Text("; ".join(said), "dim"))
 
 
 def _trend(report: Report) -> Table | None:
@@ -191,7 +188,11 @@ def _timing(report: Report) -> Table | None:
     )
     table.add_column()
     table.add_column("all", justify="right")
-    spreads = report.distributions if report.total.recordings >= MIN_UNITS else {}
+    spreads = {
+        name: spread
+        for name, spread in report.distributions.items()
+        if name in names and report.total[name].recordings >= MIN_UNITS
+    }
     for heading in ("half of the calls", "nine in ten") if spreads else ():
         table.add_column(heading, justify="right")
     for name in names:
