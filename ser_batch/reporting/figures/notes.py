@@ -61,13 +61,14 @@ def notes_on(
     results: Results,
     total: Figures,
     starts: tuple[int, int],
-    by_roles: int,
+    nameless: int,
     options: Options,
     compared: tuple[str, Figures] | None,
 ) -> list[str]:
     """Return what a reader of a report should know of its figures, in sentences.
 
-    `starts` are the recordings whose start was taken from the file, and those of none.
+    `starts` are the recordings whose start was taken from the file, and those of none;
+    `nameless` those without roles that were scored, beside others with roles.
     """
     notes = []
     if not total.recordings:
@@ -90,13 +91,11 @@ def notes_on(
             "them (--metadata or --name-pattern would tell; --undated include takes the "
             "time of the file's last change)"
         )
-    if 0 < by_roles < total["done"].value:  # type: ignore[operator]
-        others = (
-            "what was scored of the others counts too"
-            if options.role == "customer"
-            else "the others are left out"
+    if nameless and options.role == "customer":
+        notes.append(
+            f"roles are not known of {_of(nameless, total)}: whoever was scored in them "
+            "counts too"
         )
-        notes.append(f"only some recordings have named roles: {others}")
     if (total["failed"].value or 0) > FAILURES:
         notes.append(f"only the first {FAILURES:,} failures are listed")
     if compared and not compared[1].recordings:

@@ -162,8 +162,9 @@ def _sum_up(
     comparison = None
     if compared:
         comparison = compare(total, *compared)
-    first, last, by_roles, from_file, undated = connection.execute(
+    first, last, by_roles, nameless, from_file, undated = connection.execute(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), "
+        "count(*) FILTER (customer_talk_s IS NULL AND scored_s > 0), "
         "count(*) FILTER (time_from = 'file'), count(*) FILTER (started_at IS NULL) FROM calls"
     ).fetchall()[0]
     order = f"SELECT recording_id FROM calls WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST} LIMIT $n"
@@ -214,7 +215,12 @@ def _sum_up(
         true_shares=shares,
         notes=[
             *notes_on(
-                results, total, (from_file, undated), by_roles, options, compared
+                results,
+                total,
+                (from_file, undated),
+                by_roles and nameless,
+                options,
+                compared,
             ),
             *not_scored_notes(connection),
             *depth_notes(connection, results),
