@@ -133,7 +133,7 @@ def run(
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
         restamped: dict[str, dict[str, Any]] = {}
         with _committing(writer, journal):
-            _move(writer, matched)
+            _move(writer, matched, journal)
             scorer, drawn = _profiled(
                 scorer, writer, tasks, job, engine, stop, lambda: on_progress(progress)
             )
@@ -153,7 +153,7 @@ def run(
                 writer.commit_if_due()
                 on_progress(progress)
             writer.commit()
-            _add_copies(writer, matched, progress, stop.is_set())
+            _add_copies(writer, matched, journal, stop.is_set())
         if restamped:
             writer.amend(restamped)
         journal.end(interrupted=stop.is_set())
@@ -162,7 +162,7 @@ def run(
     return progress
 
 
-def _move(writer: ResultsWriter, matched: Matched) -> None:
+def _move(writer: ResultsWriter, matched: Matched, journal: Journal) -> None:
     """Give recordings that were found elsewhere their new location."""
     changes = {
         recording.recording_id: moved_columns(recording, matched.stamps[recording])
@@ -170,18 +170,20 @@ def _move(writer: ResultsWriter, matched: Matched) -> None:
     }
     if changes:
         writer.amend(changes, matched.replaced)
+    for recording in matched.moved:
+        journal.moved(recording)
 
 
 def _add_copies(
-    writer: ResultsWriter, matched: Matched, progress: Progress, stopped: bool
+    writer: ResultsWriter, matched: Matched, journal: Journal, stopped: bool
 ) -> None:
     """Add the rows of copies whose originals have theirs; others wait for the next run."""
     for copy in matched.copies:
         if copy.original in writer.known:
             writer.add(copy_row(copy, writer.identity))
-            progress.copies += 1
+            journal.copied(copy.recording, copy.original)
         elif not stopped:
-            progress.growing += 1
+            journal.progress.growing += 1
 
 
 def _profiled(

@@ -39,7 +39,8 @@ def tone(path: Path, number: int, n: int = 800) -> Path:
 @pytest.fixture
 def analysed(tmp_path, tiny_bundle):
     """Analyse folders into one results directory, and return the counts of the run."""
-    options = Config.from_dict({"score": {"bundle": str(tiny_bundle)}, "run": {"device": "cpu"}})
+    own = {"device": "cpu", "log_file": str(tmp_path / "ser.jsonl")}
+    options = Config.from_dict({"score": {"bundle": str(tiny_bundle)}, "run": own})
     scorer = load_scorer(str(tiny_bundle), "cpu")
 
     def analyse(*inputs: Path, stop_after: int | None = None) -> Progress:
@@ -138,6 +139,20 @@ def test_a_copy_of_what_cannot_be_seen_is_a_copy(tmp_path, analysed):
     assert (progress.done, progress.moved, progress.copies) == (0, 0, 1)
     found = rows(tmp_path / "out")
     assert found["in/other-name.wav"]["duplicate_of"] == found["disk/calls/1.wav"]["recording_id"]
+
+
+def test_the_log_has_a_line_for_each_move_and_each_copy(tmp_path, analysed):
+    tone(tmp_path / "old" / "1.wav", 1)
+    tone(tmp_path / "old" / "2.wav", 1)
+    analysed(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    analysed(tmp_path / "new")
+    lines = [json.loads(line) for line in (tmp_path / "ser.jsonl").read_text().splitlines()]
+    first, second = ([line for line in lines if line["event"] == event] for event in ("copy", "moved"))
+    original = rows(tmp_path / "out")["new/1.wav"]["recording_id"]
+    assert (first[0]["path"], first[0]["duplicate_of"]) == ("2.wav", original)
+    assert second[0]["recording_id"] == original
+    assert second[0]["location"].endswith("new/1.wav")
 
 
 def test_of_equal_files_the_first_location_is_analysed_and_the_others_are_copies(tmp_path, analysed):

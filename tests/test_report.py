@@ -601,3 +601,15 @@ def test_a_report_says_no_more_than_it_knows(tmp_path, case):
         assert " ".join(note.split()) in markdown
     if "Nothing stands out" in said:
         assert "Nothing stands out" in markdown
+
+
+def test_a_model_of_one_label_has_a_report_that_claims_no_distress(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.results_fixture.LABELS", ("neutral",))
+    made = call("a.wav", scored=[(0, 20, {"neutral": 1.0})])
+    directory = write_results(tmp_path / "out", made, identity=Identity("one@1", "c", ("neutral",)))
+    with make_report(open_results(directory)) as opened:
+        said = text_of(page(opened.report), 400)
+    assert "neutral" in said
+    assert not {"distress", "worth listening", "valence -"} & {
+        w for w in ("distress", "worth listening", "valence -") if w in said
+    }

@@ -10,6 +10,7 @@ from ser_batch.emotion.scorer import Scorer
 from ser_batch.engine.machine import peak_memory_bytes, versions
 from ser_batch.engine.progress import Progress
 from ser_batch.engine.runlog import RunLog
+from ser_batch.sources.source import Recording
 from ser_batch.speech.decoded import Decoded, Failed, Growing, Unchanged
 from ser_batch.text import printable
 from ser_batch.version import __version__
@@ -59,6 +60,17 @@ class Journal:
         self.progress.count(finished)
         self._log.write("recording", **event_of(finished))
 
+    def moved(self, recording: Recording) -> None:
+        """Take note of a recording that was found at another location."""
+        self._log.write(
+            "moved", **_which(recording), location=printable(recording.location)
+        )
+
+    def copied(self, recording: Recording, original: str) -> None:
+        """Take note of a copy, which is not analysed."""
+        self.progress.copies += 1
+        self._log.write("copy", **_which(recording), duplicate_of=original)
+
     def committed(self, n_recordings: int) -> None:
         """Write down that rows have become live."""
         self._log.write("committed", recordings=n_recordings)
@@ -78,13 +90,16 @@ class Journal:
         self._write_record(self._record | end | {"counts": self.progress.counts()})
 
 
-def event_of(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
-    """Return what a log says of a recording."""
-    recording = outcome.recording
-    event: dict[str, Any] = {
+def _which(recording: Recording) -> dict[str, str]:
+    return {
         "recording_id": recording.recording_id,
         "path": printable(recording.path),
     }
+
+
+def event_of(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
+    """Return what a log says of a recording."""
+    event: dict[str, Any] = dict(_which(outcome.recording))
     match outcome:
         case Unchanged():
             return event | {"status": "skipped"}

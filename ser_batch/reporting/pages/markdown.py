@@ -122,7 +122,7 @@ def _lines(report: Report) -> list[str]:
             "",
             *_table(["recording", "from", "who", "why"], rows),
         ]
-    elif report.total["scored_h"].value:
+    elif total["distress_share"].value is not None:
         lines += ["", NOTHING_STANDS_OUT]
     if report.failures:
         rows = [

@@ -94,7 +94,7 @@ def _call_parts(
     if call["not_scored"]:
         yield Text(f"not scored: {NOT_SCORED[call['not_scored']]}", "yellow")
     moments = timeline.moments(10)
-    if timeline.segments and not moments:
+    if call["concern"] is not None and not moments:
         yield Text("nothing stands out")
     for moment in moments:
         yield Text(

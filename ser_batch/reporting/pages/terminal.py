@@ -256,9 +256,8 @@ def _table(title: str) -> Table:
 
 def _calls(report: Report) -> RenderableType | None:
     if not report.top:
-        if not report.total["scored_h"].value:
-            return None
-        return Text(NOTHING_STANDS_OUT)
+        tells = report.total["distress_share"].value is not None
+        return Text(NOTHING_STANDS_OUT) if tells else None
     table = _table("Most worth listening to")
     table.add_column("recording, distress over its time", overflow="fold", ratio=3)
     table.add_column("length", justify="right")
