@@ -14,7 +14,7 @@ import pandas as pd
 
 from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.overview import make_report
-from ser_batch.reporting.figures.periods import parse_time
+from ser_batch.reporting.figures.periods import find_zone, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.pages.records import call_rows, to_dict
 from ser_batch.results.manifest import read_manifest
@@ -25,17 +25,24 @@ class MeasuredResults(Results):
     """Results with the measures of a report; made by `open_results`."""
 
     def calls(
-        self, since: str | datetime | None = None, until: str | datetime | None = None
+        self,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        *,
+        undated: bool = False,
+        timezone: str | None = None,
     ) -> pd.DataFrame:
         """Return a row for each recording: facts, call metadata, and its measures.
 
         Args:
-            since: the first moment: `7d`, `36h`, `2026-01-31`, `2026-01-31T14:00`.
+            since: the first moment: `7d`, `36h`, `yesterday`, `2026-01-31`,
+                `2026-01-31T14:00`.
             until: the last; a day counts with all its hours.
+            undated: whether the time of the file's last change stands for a start that
+                is not known; else such recordings lie in no period.
+            timezone: by whose clock; by default this machine's.
         """
-        with make_report(
-            self, Options(since=_time(since), until=_time(until, True))
-        ) as o:
+        with make_report(self, _options(since, until, undated, timezone)) as o:
             batches = call_rows(o.connection, self.labels, o.metadata)
             return pd.DataFrame([row for batch in batches for row in batch])
 
@@ -44,6 +51,10 @@ class MeasuredResults(Results):
         by: str | None = None,
         since: str | datetime | None = None,
         until: str | datetime | None = None,
+        *,
+        undated: bool = False,
+        timezone: str | None = None,
+        cluster: str | None = None,
     ) -> pd.DataFrame:
         """Return a row for each measure, or for each group and measure.
 
@@ -54,11 +65,15 @@ class MeasuredResults(Results):
             by: a column of the call metadata, or folder, day, week, weekday, hour.
             since: as `calls`.
             until: as `calls`.
+            undated: as `calls`.
+            timezone: as `calls`.
+            cluster: calls with the same value of this column resemble each other, and
+                intervals allow for it; `none` for no column. By default the agent.
 
         Raises:
             UsageError: there is no such column.
         """
-        options = Options(since=_time(since), until=_time(until, True), by=by)
+        options = _options(since, until, undated, timezone, by=by, cluster=cluster)
         with make_report(self, options) as opened:
             report = opened.report
             groups = report.groups if by is not None else {None: report.total}
@@ -96,6 +111,9 @@ def report(
     by: str | None = None,
     compare: str | None = None,
     metadata: str | os.PathLike[str] | None = None,
+    undated: bool = False,
+    timezone: str | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Return what `ser report --format json` prints, as plain values.
 
@@ -106,22 +124,42 @@ def report(
         by: group by a column of the call metadata, or folder, day, week, weekday, hour.
         compare: another results directory, a period `FROM..TO`, or `previous`.
         metadata: a CSV with a row for each call.
+        undated: as `MeasuredResults.calls`.
+        timezone: as `MeasuredResults.calls`.
+        cluster: as `MeasuredResults.measures`.
 
     Raises:
         ResultsError: the directory holds no results, or they are damaged.
         UsageError: an argument cannot be used.
     """
-    inputs = MetadataInputs(csv=None if metadata is None else Path(metadata))
-    options = Options(
-        inputs=inputs,
-        since=_time(since),
-        until=_time(until, True),
+    options = _options(
+        since,
+        until,
+        undated,
+        timezone,
+        metadata=metadata,
         by=by,
         compare=compare,
+        cluster=cluster,
     )
     with make_report(open_results(directory), options) as opened:
         return to_dict(opened.report)
 
 
-def _time(given: str | datetime | None, end: bool = False) -> datetime | None:
-    return parse_time(given, end) if isinstance(given, str) else given
+def _options(
+    since: str | datetime | None,
+    until: str | datetime | None,
+    undated: bool,
+    timezone: str | None,
+    metadata: str | os.PathLike[str] | None = None,
+    **others: Any,
+) -> Options:
+    zone = find_zone(timezone)
+    csv = None if metadata is None else Path(metadata)
+    return Options(
+        inputs=MetadataInputs(csv=csv, zone=zone),
+        since=parse_time(since, zone=zone) if isinstance(since, str) else since,
+        until=parse_time(until, True, zone=zone) if isinstance(until, str) else until,
+        undated=undated,
+        **others,
+    )

@@ -143,11 +143,11 @@ def run(
                 if isinstance(finished, Analysis):
                     finished, rows = rows_or_failure(finished, writer.identity)
                     writer.add(rows)
-                if finished is not TICK:
-                    journal.count(finished)
                 elif isinstance(finished, Unchanged):
                     own = finished.recording.recording_id
                     restamped[own] = stamp_columns(finished.stamp)
+                if finished is not TICK:
+                    journal.count(finished)
                 if config.run.strict and progress.failed:
                     stop.set()
                 writer.commit_if_due()

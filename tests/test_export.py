@@ -25,7 +25,7 @@ def results(tmp_path) -> Path:
         tmp_path / "out",
         call(
             "billing/my call.wav", [(0, 5), (20, 25)], [(4, 12)],
-            [(4, 8, {"angry": 0.9}), (8, 12, {"angry": 0.3, "happy": 0.4})],
+            [(4, 8, {"angry": 0.9}), (8, 12, {"angry": 0.4, "happy": 0.35})],
         ),
         call("=evil()&<b>.wav", [(0, 5)], [(6, 9)], [(6, 9, {"happy": 0.7})], duration_s=200_000.0),
         call("broken.wav", error="-empty"),

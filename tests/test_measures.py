@@ -146,7 +146,7 @@ def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_pa
     # Smoothed: .10 .37 .63 .75 .60 .33 ...: the single 0.9 at the end is .37, no episode.
     assert (angry["start_s"], angry["end_s"]) == (8, 20)
     assert angry["scored_s"] == pytest.approx(12)
-    assert angry["peak"] == pytest.approx(0.75)
+    assert angry["peak"] == pytest.approx(0.9)
     assert angry["mean"] == pytest.approx((0.9 + 0.9 + 0.45) / 3)
     assert measured(directory)[0]["angry_episodes"] == 1
 
@@ -171,6 +171,16 @@ def test_what_lies_beyond_a_gap_smooths_nothing(tmp_path):
     directory = write_results(tmp_path / "out", call("a.wav", scored=scored, duration_s=700))
     found = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
     assert [(e["start_s"], e["end_s"], e["peak"]) for e in found] == [(0, 6, 1.0)]
+
+
+def test_an_episode_begins_and_ends_with_what_shows_it(tmp_path):
+    """Smoothing reaches over the edges; what is said of an episode does not."""
+    scored = [(60, 70, {}), (70, 85, {"angry": 0.9}), (85, 90, {"angry": 0.9}), (90, 103, {})]
+    directory = write_results(tmp_path / "out", call("a.wav", scored=scored, duration_s=120))
+    (angry,) = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
+    assert (angry["start_s"], angry["end_s"], angry["scored_s"]) == (70, 90, 20)
+    assert (angry["peak"], angry["mean"]) == pytest.approx((0.9, 0.9))
+    assert measured(directory)[0]["peak_at_s"] == 70
 
 
 def test_silence_at_the_end_of_a_file_moves_no_quarter(tmp_path):
@@ -214,7 +224,7 @@ def test_the_peak_of_a_call_is_the_first_of_its_moments(tmp_path):
     rng = np.random.default_rng(1)
     calls = []
     for i in range(40):
-        levels = rng.beta(1, 2 + i % 3, 25)
+        levels = rng.integers(0, 20, 25) / 20  # on a grid, where there are ties
         scored = [(5 * j, 5 * j + float(rng.uniform(1, 4)), {"angry": float(p)}) for j, p in enumerate(levels)]
         calls.append(call(f"{i}.wav", [(130, 131)], [(a, b) for a, b, _ in scored], scored, duration_s=200))
     directory = write_results(tmp_path / "out", *calls)
@@ -264,7 +274,7 @@ def test_results_without_any_recording_give_no_row(tmp_path):
 
 
 def _naive_episodes(scored) -> list[tuple[float, float]]:
-    """Hysteresis, one segment after the other, between gaps."""
+    """Hysteresis, one segment after the other, between gaps; then trimmed to what shows it."""
     blocks: list[list] = []
     for segment in scored:
         if not blocks or segment[0] - blocks[-1][-1][1] >= EPISODE_GAP_S:
@@ -274,17 +284,23 @@ def _naive_episodes(scored) -> list[tuple[float, float]]:
     for block in blocks:
         d = np.array([b - a for a, b, _ in block])
         p = np.array([q["angry"] for _, _, q in block])
-        for i, (start, end, _) in enumerate(block):
+        for i, segment in enumerate(block):
             near = slice(max(0, i - 1), i + 2)
             smooth = float((d[near] * p[near]).sum() / d[near].sum())
             if smooth >= ONSET or (inside and smooth >= OFFSET):
-                inside.append((start, end))
+                inside.append(segment)
             else:
                 found.append(inside)
                 inside = []
         found.append(inside)
         inside = []
-    return [(e[0][0], e[-1][1]) for e in found if e and sum(b - a for a, b in e) >= EPISODE_S]
+    episodes = []
+    for episode in found:
+        shows = [i for i, (_, _, q) in enumerate(episode) if q["angry"] >= OFFSET]
+        kept = episode[shows[0] : shows[-1] + 1] if shows else []
+        if kept and sum(b - a for a, b, _ in kept) >= EPISODE_S:
+            episodes.append((kept[0][0], kept[-1][1]))
+    return episodes
 
 
 @settings(max_examples=12, deadline=None)

@@ -202,7 +202,7 @@ def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_pa
     assert bool(rows["segments"]) == ("agent" not in roles)
 
 
-@pytest.mark.parametrize("stage", ["read", "with_context", "score"])
+@pytest.mark.parametrize("stage", ["read", "with_context", "network", "score"])
 def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
     calls, tmp_path, tiny_bundle, monkeypatch, stage
 ):
@@ -228,6 +228,15 @@ def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
             return ready(segments, role)
 
         monkeypatch.setattr(scorer, "with_context", broken)
+    elif stage == "network":
+        right = scorer._scores
+
+        def breaks(batch):
+            if any(recording_id == of_one for recording_id, _ in batch.keys):
+                raise ZeroDivisionError("gone")
+            return right(batch)
+
+        monkeypatch.setattr(scorer, "_scores", breaks)
     else:
         score = scorer.score
 
@@ -388,7 +397,7 @@ def test_a_process_that_is_ended_from_outside_costs_nothing(tmp_path, tiny_bundl
         write_call(calls / f"{i}.wav", np.roll(call, 8000 * i, axis=1))
 
     def shoot(progress) -> None:
-        if progress.done and not shot:
+        if not shot:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # it may have ended by itself
                     if "spawn_main" in " ".join(child.cmdline()):

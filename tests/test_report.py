@@ -240,6 +240,7 @@ def test_intervals_go_by_the_agent_where_the_metadata_name_one(tmp_path):
     wide, narrow = clustered.total["angry_share"], single.total["angry_share"]
     assert wide.value == narrow.value
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert any("intervals go by agent (6)" in note for note in clustered.notes)
     # Within one agent, calls are what there is.
     assert report_of(directory, inputs=inputs, by="agent").groups["agent 0"]["failed_share"].high is not None
     with pytest.raises(UsageError, match="--cluster team: there is no such column"):
@@ -565,18 +566,18 @@ SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
     "nothing at all": ([], ["there is no recording"], ["Emotions", "stands out", "Conversation"]),
     "all failed": ([call("a.wav", error="broken")], ["0 done, 1 failed", "nothing was scored"], ["Emotions", "stands out"]),
     "nobody speaks": (
-        [call("a.wav")], ["no emotion is known of 1 recording that were analysed (1: nobody speaks)"], ["Emotions", "stands out"],
+        [call("a.wav")], ["not scored: 1 analysed recording (1: no speech)"], ["Emotions", "stands out"],
     ),
-    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", "95 %: ", " to 0.", "calm"]),
+    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", " to 0.", "calm", "half of the calls"]),
     "one angry call": ([call("a.wav", scored=HOT)], ["worth listening", "anger for 20 s"], ["Nothing stands out"]),
     "the model is sure of nothing": (
         [call("a.wav", scored=[(0, 20, {"angry": 0.35, "happy": 0.3})])],
-        ["no label for 100% of the time", "the model gave no label to any of it"], ["worth listening"],
+        ["no label for 100% of the time", "too unsure for any label: 1 recording"], ["worth listening"],
     ),
     "no roles": (
         [call("a.wav", scored=HOT, roles=(None, None), scored_role="agent")], ["everyone's emotions"], ["customers'", "agent talk"],
     ),
-    "no known start": ([call("a.wav", scored=COOL)], ["no started_at is known of all 1 recording"], ["Trend"]),
+    "no known start": ([call("a.wav", scored=COOL)], ["no started_at is known of 1 recording: no day"], ["Trend"]),
 }  # fmt: skip
 
 

@@ -143,7 +143,7 @@ class Assembly:
         """Take what the model says of segment `number`."""
         interval, channel = self._segments[number]
         if not np.isfinite(probabilities).all():
-            self._error = ArithmeticError("the model gives no finite probabilities")
+            self.fail(ArithmeticError("the model gives no finite probabilities"))
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         labels = self._scorer.labels
@@ -160,6 +160,10 @@ class Assembly:
             arousal,
             out_of_domain,
         )
+
+    def fail(self, error: Exception) -> None:
+        """Take note that the recording cannot be scored; the first reason counts."""
+        self._error = self._error or error
 
     def finish(self) -> Analysis:
         """Return the whole recording, or its failure, and remove its waveforms."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ser_batch.emotion.batches import (
-    FLUSH,
-    Flush,
+    BEAT,
+    Beat,
     PendingSegment,
     SegmentBatch,
     SegmentBatches,
@@ -37,8 +38,15 @@ class Scores:
         """Return these scores and then the others."""
 
         def joined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-            return None if a is None or b is None else torch.cat([a, b])
+            if a is None and b is None:
+                return None
+            unknown = (torch.full((n,), torch.nan) for n in sizes)
+            parts = [
+                p if t is None else t for t, p in zip((a, b), unknown, strict=True)
+            ]
+            return torch.cat(parts)
 
+        sizes = len(self.probabilities), len(other.probabilities)
         return Scores(
             torch.cat([self.probabilities, other.probabilities]),
             joined(self.arousal, other.arousal),
@@ -63,22 +71,24 @@ class BatchScorer(ABC):
         """Return the segments of one channel, each with what it is normalised by."""
 
     def score(
-        self, stream: Iterable[PendingSegment | Flush], batch_size: int
-    ) -> Iterator[ScoredBatch | Flush]:
+        self, stream: Iterable[PendingSegment | Beat], batch_size: int
+    ) -> Iterator[ScoredBatch | Beat]:
         """Score a stream of segments; on CUDA, batches are pinned."""
         cuda = self.device.type == "cuda"
         batches = SegmentBatches(stream, batch_size)
         for batch in DataLoader(batches, batch_size=None, pin_memory=cuda):
-            if batch is FLUSH:
-                yield FLUSH
+            if batch is BEAT:
+                yield BEAT
                 continue
-            scores = self.scores(batch)
+            errors: dict[Any, Exception] = {}
+            scores = self.scores(batch, errors)
             yield ScoredBatch(
                 batch.keys,
                 scores.probabilities.numpy(),
                 levels_dbfs(batch),
                 None if scores.arousal is None else scores.arousal.numpy(),
                 None if scores.out_of_domain is None else scores.out_of_domain.numpy(),
+                errors,
             )
 
     def predict(
@@ -98,8 +108,12 @@ class BatchScorer(ABC):
                 result[scored.keys] = scored.probabilities
         return result
 
-    def scores(self, batch: SegmentBatch) -> Scores:
-        """Return what the network says; a batch that is too large is halved.
+    def scores(
+        self, batch: SegmentBatch, errors: dict[Any, Exception] | None = None
+    ) -> Scores:
+        """Return what the network says; a batch that fails is halved.
+
+        With `errors`, what goes wrong with a single segment is kept there, by its key.
 
         Raises:
             DeviceMemoryError: there is no memory for even one segment.
@@ -110,7 +124,13 @@ class BatchScorer(ABC):
         except DeviceMemoryError:
             if len(batch.keys) == 1:
                 raise
+        except Exception as error:
+            if errors is None:
+                raise
+            if len(batch.keys) == 1:
+                errors[batch.keys[0]] = error
+                return Scores(torch.full((1, len(self.labels)), torch.nan))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         first, second = batch.halves()
-        return self.scores(first).followed_by(self.scores(second))
+        return self.scores(first, errors).followed_by(self.scores(second, errors))

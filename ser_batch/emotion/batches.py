@@ -1,5 +1,6 @@
 """Segments on their way to a model, packed into batches across recordings."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,19 +15,23 @@ from torch.utils.data import IterableDataset
 POOL_BATCHES = 16
 """Segments of this many batches are sorted by length together, so that a batch holds
 little padding."""
-PADDING_STEP = 4096
+PADDING_STEP = 2048
 """Waveforms are padded to a multiple of this, in samples. With few shapes of tensors,
 the C library finds a place for each new one where an old one was, and memory does not
 grow with the number of batches."""
 
 
-class Flush(Enum):
-    """A mark in a stream of segments: nothing more comes for now."""
-
-    FLUSH = "flush"
+MAX_WAIT_S = 15.0
+"""No segment waits longer than this for others of its length."""
 
 
-FLUSH: Final = Flush.FLUSH
+class Beat(Enum):
+    """A mark in a stream of segments, about once a second: time passes."""
+
+    BEAT = "beat"
+
+
+BEAT: Final = Beat.BEAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +76,31 @@ class SegmentBatch:
 class SegmentBatches(IterableDataset):
     """A stream of segments as batches of similar lengths.
 
-    At `FLUSH`, whatever waits is packed at once, and `FLUSH` is handed on.
+    They are packed once there are enough of them, once the first has waited for
+    `MAX_WAIT_S`, and at the end. `BEAT` is handed on.
     """
 
     def __init__(
-        self, stream: Iterable[PendingSegment | Flush], batch_size: int
+        self,
+        stream: Iterable[PendingSegment | Beat],
+        batch_size: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream, self._batch_size = stream, batch_size
+        self._stream, self._batch_size, self._clock = stream, batch_size, clock
 
-    def __iter__(self) -> Iterator[SegmentBatch | Flush]:
+    def __iter__(self) -> Iterator[SegmentBatch | Beat]:
         pool: list[PendingSegment] = []
+        since = 0.0
         for item in self._stream:
             if isinstance(item, PendingSegment):
+                since = since if pool else self._clock()
                 pool.append(item)
-            if item is FLUSH or len(pool) == POOL_BATCHES * self._batch_size:
+            is_full = len(pool) == POOL_BATCHES * self._batch_size
+            if is_full or (pool and self._clock() - since >= MAX_WAIT_S):
                 yield from self._packed(pool)
                 pool = []
-            if item is FLUSH:
-                yield FLUSH
+            if item is BEAT:
+                yield BEAT
         yield from self._packed(pool)
 
     def _packed(self, pool: list[PendingSegment]) -> Iterator[SegmentBatch]:

@@ -1,14 +1,14 @@
 """What a model is to the rest of the house: waveforms in, probabilities out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from ser_batch.emotion.batches import Flush, PendingSegment
+from ser_batch.emotion.batches import Beat, PendingSegment
 from ser_batch.emotion.calibration import Answers
 from ser_batch.emotion.profile import Profile
 
@@ -26,6 +26,8 @@ class ScoredBatch:
     """0 to 1, where the model says so."""
     out_of_domain: Float32[np.ndarray, " batch"] | None = None
     """0 like the speech of training to 1 unlike it, where the model says so."""
+    errors: dict[Any, Exception] = field(default_factory=dict)
+    """By key, what went wrong with single segments; their probabilities mean nothing."""
 
 
 class Scorer(Protocol):
@@ -60,11 +62,11 @@ class Scorer(Protocol):
         ...
 
     def score(
-        self, stream: Iterable[PendingSegment | Flush], batch_size: int
-    ) -> Iterator[ScoredBatch | Flush]:
+        self, stream: Iterable[PendingSegment | Beat], batch_size: int
+    ) -> Iterator[ScoredBatch | Beat]:
         """Score a stream of segments, batch by batch, in any order.
 
-        `FLUSH` comes out once everything before it has.
+        Each `BEAT` is handed on, so that the caller may look after other things.
         """
         ...
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from ser_batch.emotion.analysis import Analysis, Assembly
-from ser_batch.emotion.batches import FLUSH, Flush, PendingSegment
+from ser_batch.emotion.batches import BEAT, Beat, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch, Scorer
 from ser_batch.engine.engine import TICK, Tick
 from ser_batch.engine.machine import divided_cores
@@ -46,12 +46,12 @@ class _Desk:
 
     def segments(
         self, outcomes: Iterable[Outcome | Tick]
-    ) -> Iterator[PendingSegment | Flush]:
+    ) -> Iterator[PendingSegment | Beat]:
         """Yield the segments of decoded recordings; whatever has none is finished."""
         for outcome in outcomes:
             match outcome:
                 case Tick():
-                    yield FLUSH
+                    yield BEAT
                 case Decoded():
                     yield from self._begin(outcome)
                 case Failed():
@@ -72,6 +72,8 @@ class _Desk:
         """Give each recording what the model says of its segments."""
         for row, (recording_id, number) in enumerate(batch.keys):
             assembly = self._waiting[recording_id]
+            if (recording_id, number) in batch.errors:
+                assembly.fail(batch.errors[recording_id, number])
             assembly.add(
                 number,
                 batch.probabilities[row],

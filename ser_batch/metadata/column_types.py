@@ -1,6 +1,7 @@
 """Columns of text, as CSV files and file names give them, to columns of values: numbers, booleans, times."""
 
 import re
+import time
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -10,7 +11,8 @@ import pandas as pd
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?"
 )
-_EPOCH = re.compile(r"\d{10}(?:\.\d+)?|(\d{13})")
+A_DAY_S = 86_400
+_EPOCH = re.compile(r"\d{10}(?:\.\d+)?|(\d{13})(?:\.0+)?")
 _FORMS = (
     (r"\d{8}-\d{6}", "%Y%m%d-%H%M%S"),
     (r"\d{8}_\d{6}", "%Y%m%d_%H%M%S"),
@@ -86,6 +88,8 @@ def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
             )
         elif epoch := _EPOCH.fullmatch(text):
             seconds = int(epoch[1]) / 1000 if epoch[1] else float(text)
+            if seconds > time.time() + A_DAY_S:
+                return None  # no call began in the future: it is another number
             moment = datetime.fromtimestamp(seconds, zone).replace(tzinfo=None)
         else:
             form = next(

@@ -8,7 +8,7 @@ from ser_batch.emotion.analysis import Analysis, ScoredSegment
 from ser_batch.intervals import overlap_s, total_s
 from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Copy
-from ser_batch.results.rows import Columns, Rows
+from ser_batch.results.rows import Columns, Rows, check_types
 from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.decoded import Channel, Decoded, Failed, unexpected
 from ser_batch.text import printable
@@ -39,7 +39,9 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
 def rows_or_failure(analysis: Analysis, identity: Identity) -> tuple[Analysis, Rows]:
     """Return the recording and its rows; a failed one where no rows can be made of it."""
     try:
-        return analysis, result_rows(analysis, identity)
+        rows = result_rows(analysis, identity)
+        check_types(rows, identity.labels)
+        return analysis, rows
     except Exception as error:
         failed = Analysis(unexpected(analysis.recording, "writing", error), [])
         return failed, result_rows(failed, identity)

@@ -8,19 +8,18 @@ is one pass of DuckDB over the same files (mean probabilities by recording), mea
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ser_batch.results.manifest import Identity
 from ser_batch.results.schemas import table_schemas
+from ser_batch.results.writing import open_writer
 from ser_batch.training.corpora.labels import LABELS
 
 CALLS, SEGMENTS = 400, 30
@@ -41,14 +40,14 @@ from pathlib import Path
 from ser_batch.reporting.figures.database import connect, literal
 began = time.perf_counter()
 with connect() as connection:
-    files = ", ".join(literal(str(p)) for p in sorted((Path(sys.argv[1]) / "segments").iterdir()))
+    files = ", ".join(literal(str(p)) for p in sorted((Path(sys.argv[1]) / "segments").glob("*.parquet")))
     means = f"SELECT recording_id, avg(COLUMNS('^p_.*')) FROM read_parquet([{files}]) GROUP BY recording_id"
     connection.execute(f"CREATE TEMP TABLE t AS {means}")
 print(time.perf_counter() - began)
 """
 
 
-def write_part(folder: Path, number: int, hot: float, rng: np.random.Generator) -> None:
+def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa.Table]:
     """One part of made-up calls in all three tables."""
     schemas = table_schemas(LABELS)
     ids = np.array([f"{number:08x}{i:08x}" for i in range(CALLS)])
@@ -94,33 +93,32 @@ def write_part(folder: Path, number: int, hot: float, rng: np.random.Generator) 
         "channel_talk_s": list(np.stack(talk, 1)), "agent_talk_s": talk[0], "customer_talk_s": talk[1],
         "silence_s": duration * 0.1, "overtalk_s": duration * 0.02, "segments": np.full(CALLS, SEGMENTS, np.int32),
     }  # fmt: skip
+    tables = {}
     for name, values in (("recordings", recordings), ("speech", speech), ("segments", segments)):
         length = len(values["recording_id"])
         columns = [values.get(field.name, pa.nulls(length, field.type)) for field in schemas[name]]
         table = pa.table([pa.array(c) if not isinstance(c, pa.Array) else c for c in columns], schemas[name].names)
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.cast(schemas[name]), folder / name / f"part-{number:06}.parquet", compression="zstd")
+        tables[name] = table.cast(schemas[name])
+    return tables
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the results are made; kept")
+    parser.add_argument("--folder", type=Path, help="where the results are made; an empty folder, kept")
     parser.add_argument("--hot", type=float, default=0.1)
     parser.add_argument("--segments", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        rng, made = np.random.default_rng(0), len(list(folder.glob("segments/*")))
+        rng, made = np.random.default_rng(0), 0
+        identity = Identity("m@1", "c", LABELS)
         print(f"{'segments':>12} {'recordings':>11} {'report':>8} {'reference':>10} {'ratio':>6} {'peak memory':>12}")
         for count in sorted(options.segments):
             parts = -(-count // (CALLS * SEGMENTS))
-            for number in range(made + 1, parts + 1):
-                write_part(folder, number, options.hot, rng)
-            made = max(made, parts)
-            live = {f"part-{i:06}": {"recordings": CALLS, "bytes": 1} for i in range(1, parts + 1)}
-            manifest = {"format": 1, "model_id": "m@1", "config_hash": "c", "labels": LABELS, "next_part": made + 1}
-            (folder / "manifest.json").write_text(json.dumps({**manifest, "parts": live}))
-            time.sleep(1)
+            with open_writer(folder, identity) as writer:
+                new = range(made + 1, parts + 1)
+                writer.parts.replace(set(), (made_part(number, options.hot, rng) for number in new))
+            made = parts
 
             def run(code: str) -> list[float]:
                 done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)

@@ -77,8 +77,8 @@ def write_duckdb(selection: Selection, path: Path) -> None:
         )
         views = {
             "portfolio": f"SELECT {shares} FROM calls",
-            "by_day": f"SELECT day, {shares} FROM calls GROUP BY day ORDER BY day",
-            "by_hour": f"SELECT hour, {shares} FROM calls GROUP BY hour ORDER BY hour",
+            "by_day": f"SELECT day, {shares} FROM calls WHERE day IS NOT NULL GROUP BY day ORDER BY day",
+            "by_hour": f"SELECT hour, {shares} FROM calls WHERE hour IS NOT NULL GROUP BY hour ORDER BY hour",
             "by_folder": f"SELECT folder, {shares} FROM calls GROUP BY folder ORDER BY folder",
             "worth_listening": "SELECT path, concern, peak_distress, peak_at_s, episodes, escalated FROM calls "
             f"WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST}",

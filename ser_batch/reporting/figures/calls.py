@@ -179,6 +179,12 @@ def _select(
             f"{counted(is_copy.sum(), 'file')} not counted: the same content as another "
             "recording"
         )
+    kept = results.metadata
+    if options.inputs.zone and kept is not None and "started_at" in kept:
+        metadata.notes.append(
+            "starts that `ser analyze` was given are by the clock of the machine that "
+            f"analysed, not of {options.inputs.zone}"
+        )
     selected = pd.DataFrame({"recording_id": found.recording_id})
     selected["started_at"] = pd.Series(
         pd.NaT, index=found.index, dtype="datetime64[us]"
@@ -274,7 +280,7 @@ def _label_sums(labels: Sequence[str]) -> dict[str, str]:
     def weighed(of: Mapping[str, float], end: str) -> str:
         return (
             " + ".join(
-                f"{w} * {quoted(f'p_{label}{end}')}"
+                f"{w} * {quoted(f'p_{label}{end}')}::DOUBLE"
                 for label, w in of.items()
                 if label in labels
             )

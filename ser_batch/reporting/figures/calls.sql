@@ -144,7 +144,6 @@ smooth AS (
 inside AS (
     SELECT
         recording_id, channel, role, block, start_s, end_s, d, p_s,
-        {'distress': distress, 'angry': angry, 'fearful': fearful} AS smoothed,
         last_value(CASE
             WHEN COLUMNS('^(distress|angry|fearful)$$') >= $onset THEN 1
             WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset THEN 0
@@ -154,24 +153,40 @@ inside AS (
 -- The number of an episode: how often it was outside before.
 numbered AS (
     SELECT
-        recording_id, channel, role, block, start_s, end_s, d, p_s, smoothed,
+        recording_id, channel, role, block, start_s, end_s, d, p_s,
         CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 1 THEN
             sum(CASE WHEN COLUMNS('^(distress|angry|fearful)$$') = 0 THEN 1 ELSE 0 END)
             OVER (PARTITION BY recording_id, channel, block ORDER BY start_s)
         END AS '\1'
     FROM inside
+),
+within AS (
+    SELECT *, of_emotion(emotion, p_s) / d AS p
+    FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
+),
+-- Smoothing reaches over the edges: an episode goes from the first segment that shows it to the last.
+edged AS (
+    SELECT
+        *,
+        min(CASE WHEN p >= $offset THEN start_s END) OVER episode AS first_s,
+        max(CASE WHEN p >= $offset THEN end_s END) OVER episode AS last_s
+    FROM within
+    WINDOW episode AS (PARTITION BY recording_id, channel, block, emotion, episode)
 )
 SELECT
     recording_id, channel, role, emotion,
     min(start_s) AS start_s, max(end_s) AS end_s, sum(d) AS scored_s,
-    max(of_emotion(emotion, smoothed)) AS peak, sum(of_emotion(emotion, p_s)) / sum(d) AS mean
-FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
+    max(p) AS peak, sum(of_emotion(emotion, p_s)) / sum(d) AS mean
+FROM edged
+WHERE start_s >= first_s AND end_s <= last_s
 GROUP BY recording_id, channel, role, block, emotion, episode
 HAVING sum(d) >= $episode_s;
 
 CREATE OR REPLACE TEMP VIEW _calls AS
 SELECT
-    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes, r.not_scored,
+    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
+    -- Agents may have been scored, where the customer is asked for.
+    coalesce(r.not_scored, CASE WHEN by_role AND e.scored_s IS NULL THEN 'customer_silent' END) AS not_scored,
     CASE WHEN done THEN list_sum(channel_talk_s) END AS talk_s,
     r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
     CASE WHEN done THEN coalesce(last_s - first_s, 0) END AS conversation_s,
@@ -201,7 +216,7 @@ SELECT
     END AS recovered,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.hot_s, 0) / (scored_s + $rank_s) END AS concern,
     CASE WHEN longest IS NULL THEN e.heaviest.distress ELSE longest.peak END AS peak_distress,
-    CASE WHEN peak_distress >= $faint THEN coalesce(-longest.before, -e.heaviest.before) END AS peak_at_s,
+    CASE WHEN peak_distress >= $faint THEN abs(coalesce(longest.before, e.heaviest.before)) END AS peak_at_s,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episodes, 0) END AS episodes,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episode_s, 0) END AS episode_s,
     CASE WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,

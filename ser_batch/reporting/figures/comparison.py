@@ -46,8 +46,8 @@ def compare(now: Figures, against: str, then: Figures) -> Comparison:
 
 def compared_figures(
     connection: duckdb.DuckDBPyConnection, results: Results, options: Options
-) -> tuple[str, Figures]:
-    """Measure what is compared with; return what it is called, and its figures."""
+) -> tuple[str, Figures, str | None]:
+    """Measure what is compared with; return what it is called, its figures, and the column that their intervals go by."""
     other, since, until, against = _compared_period(results, options)
     if (results.model_id, results.labels) != (other.model_id, other.labels):
         raise UsageError(
@@ -64,7 +64,8 @@ def compared_figures(
     with translated_errors(other):
         measure(connection, other, replace(options, since=since, until=until))
         cluster = cluster_of(connection, options.cluster)
-        return against, figures_by(connection, other.labels, cluster=cluster)[None]
+        figures = figures_by(connection, other.labels, cluster=cluster)[None]
+        return against, figures, cluster
 
 
 def _compared_period(

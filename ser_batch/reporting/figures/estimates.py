@@ -53,15 +53,6 @@ class Units:
     by: np.ndarray
     recordings: np.ndarray
 
-    def with_those_of(self, others: "Sequence[Units]") -> "Units":
-        """All of these units in one."""
-        every = (self, *others)
-        return Units(
-            np.concatenate([u.over for u in every]),
-            np.concatenate([u.by for u in every]),
-            np.concatenate([u.recordings for u in every]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
@@ -77,6 +68,13 @@ class Estimates:
     df: np.ndarray
     effective: np.ndarray
     recordings: np.ndarray
+
+    def of(self, measures: Sequence[int]) -> "Estimates":
+        """Return the estimates of some measures, by their numbers."""
+        some = list(measures)
+        scales = tuple(self.scales[i] for i in some)
+        arrays = (self.value, self.error, self.df, self.effective, self.recordings)
+        return Estimates(scales, *(array[some] for array in arrays))
 
     @np.errstate(divide="ignore", invalid="ignore", over="ignore")
     def limits(

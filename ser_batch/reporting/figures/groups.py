@@ -6,6 +6,7 @@ way, and long calls count for more where time is what is measured.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -16,7 +17,6 @@ from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import COLUMNS
 from ser_batch.reporting.figures.database import arrow, quoted, rows_of
 from ser_batch.reporting.figures.estimates import (
-    MIN_UNITS,
     Estimates,
     Units,
     difference_limits,
@@ -60,7 +60,6 @@ class Figures:
     values: dict[str, Figure]
     recordings: int
     estimates: Estimates = field(repr=False)
-    units: Units = field(repr=False)
 
     def __getitem__(self, name: str) -> Figure:
         return self.values[name]
@@ -79,25 +78,35 @@ class Figures:
 
     def chances_against(self, others: Estimates) -> dict[str, float]:
         """Return for each measure the p-value of its difference to that of others."""
-        p = p_values(
-            lambda level: difference_limits(self.estimates, others, level),
-            len(self.values),
-        )
+        limits = partial(difference_limits, self.estimates, others)
+        p = p_values(limits, len(self.values))
         return dict(zip(self.values, map(float, p), strict=True))
 
 
 def chances_against_the_rest(
-    groups: Mapping[Any, Figures], names: Sequence[str], are_recordings: bool
+    connection: duckdb.DuckDBPyConnection,
+    labels: Sequence[str],
+    groups: Mapping[Any, Figures],
+    by: str,
+    names: Sequence[str],
+    cluster: str | None,
 ) -> dict[tuple[Any, str], float]:
     """Return for each group and each of some measures the p-value of its difference to all others together."""
+    every = measures_of(labels)
+    wanted = [every[name] for name in names if name in every]
+    sums = _sums(connection, wanted, by, cluster, across=True)
+    # What a unit adds in several groups is one addend of the rest.
+    total = sums.drop(columns="key").groupby("bucket").sum()
     found: dict[tuple[Any, str], float] = {}
-    for key, group in groups.items():
-        others = [other.units for k, other in groups.items() if k != key]
-        if others:
-            units = others[0].with_those_of(others[1:])
-            rest = estimate(units, group.estimates.scales, are_recordings)
-            p = group.chances_against(rest)
-            found |= {(key, name): p[name] for name in names if name in p}
+    for key, rows in sums.groupby("key", sort=False, dropna=False):
+        own = (
+            rows.drop(columns="key").set_index("bucket").reindex(total.index).fillna(0)
+        )
+        rest = _estimates(total - own, wanted, cluster is None)
+        key = None if pd.isna(key) else key
+        group = groups[key].estimates.of([list(every).index(m.name) for m in wanted])
+        p = p_values(partial(difference_limits, group, rest), len(wanted))
+        found |= {(key, m.name): float(p[i]) for i, m in enumerate(wanted)}
     return found
 
 
@@ -122,36 +131,7 @@ def figures_by(
         UsageError: `by` or `cluster` is no column, or `by` has more than `most` values.
     """
     wanted = list(measures_of(labels).values())
-    group = "NULL" if by is None else quoted(_column(connection, by, "--by"))
-    unit = "recording_id"
-    if cluster is not None:
-        column = quoted(_column(connection, cluster, "--cluster"))
-        unit = f"coalesce({column}::VARCHAR, recording_id)"
-    sums = ", ".join(
-        f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "
-        f"sum(CASE WHEN ({m.over}) IS NOT NULL THEN {m.by} END)::DOUBLE AS by_{i}, "
-        f"count(CASE WHEN ({m.by}) > 0 THEN {m.over} END) AS n_{i}"
-        for i, m in enumerate(wanted)
-    )
-    sums_by_bucket = arrow(
-        connection,
-        f"""
-        SELECT key, bucket, count(*) AS recordings, {sums}
-        FROM (
-            SELECT
-                {group} AS key,
-                dense_rank() OVER (PARTITION BY {group} ORDER BY hash({unit}), {unit}) % {BUCKETS} AS bucket,
-                *
-            FROM calls
-        )
-        GROUP BY key, bucket
-        ORDER BY key, bucket
-        """,
-    )
-    keys = pd.Series(
-        sums_by_bucket["key"].to_pylist(), dtype="object"
-    )  # pandas would make 9 a 9.0 beside a null
-    table = sums_by_bucket.to_pandas().assign(key=keys)
+    table = _sums(connection, wanted, by, cluster)
     if by is None:
         return {None: _of_group(table, wanted, cluster is None)}
     groups = {
@@ -167,31 +147,68 @@ def figures_by(
     }
 
 
+def _sums(
+    connection: duckdb.DuckDBPyConnection,
+    wanted: Sequence[Measure],
+    by: str | None,
+    cluster: str | None,
+    across: bool = False,
+) -> pd.DataFrame:
+    """Return the sums of each measure by group (`key`) and unit (`bucket`); `across` groups, a unit has one bucket."""
+    group = "NULL" if by is None else quoted(_column(connection, by, "--by"))
+    unit = "recording_id"
+    if cluster is not None:
+        column = quoted(_column(connection, cluster, "--cluster"))
+        unit = f"coalesce({column}::VARCHAR, recording_id)"
+    sums = ", ".join(
+        f"sum(CASE WHEN ({m.by}) IS NOT NULL THEN {m.over} END)::DOUBLE AS over_{i}, "
+        f"sum(CASE WHEN ({m.over}) IS NOT NULL THEN {m.by} END)::DOUBLE AS by_{i}, "
+        f"count(CASE WHEN ({m.by}) > 0 THEN {m.over} END) AS n_{i}"
+        for i, m in enumerate(wanted)
+    )
+    partition = "" if across else f"PARTITION BY {group}"
+    found = arrow(
+        connection,
+        f"""
+        SELECT key, bucket, count(*) AS recordings, {sums}
+        FROM (
+            SELECT
+                {group} AS key,
+                dense_rank() OVER ({partition} ORDER BY hash({unit}), {unit}) % {BUCKETS} AS bucket,
+                *
+            FROM calls
+        )
+        GROUP BY key, bucket
+        ORDER BY key, bucket
+        """,
+    )
+    # pandas would make 9 a 9.0 beside a null
+    keys = pd.Series(found["key"].to_pylist(), dtype="object")
+    return found.to_pandas().assign(key=keys)
+
+
 def cluster_of(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> str | None:
     """Return the column whose values are the units of intervals, None for single recordings.
 
     Unless one is `wanted` ("none" for none), it is a column of the metadata that says who
-    the agent was, if it has `MIN_UNITS` values: with fewer there would be no interval.
+    the agent was.
     """
     if wanted is not None:
         return None if wanted == "none" else wanted
-    for name in sorted(set(AGENTS) & set(groupable(connection))):
-        query = f"SELECT count(DISTINCT {quoted(name)}) FROM calls"
-        if connection.execute(query).fetchall()[0][0] >= MIN_UNITS:
-            return name
-    return None
+    known = {name.lower(): name for name in groupable(connection)}
+    return next((known[name] for name in AGENTS if name in known), None)
+
+
+def count_of(connection: duckdb.DuckDBPyConnection, column: str) -> int:
+    """Return how many values a column has."""
+    query = f"SELECT count(DISTINCT {quoted(column)}) FROM calls"
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _of_group(
     rows: pd.DataFrame, wanted: Sequence[Measure], are_recordings: bool
 ) -> Figures:
-    units = Units(
-        *(
-            rows[[f"{part}_{i}" for i in range(len(wanted))]].fillna(0).to_numpy(float)
-            for part in ("over", "by", "n")
-        )
-    )
-    found = estimate(units, [measure.scale for measure in wanted], are_recordings)
+    found = _estimates(rows, wanted, are_recordings)
     low, high = found.limits()
     values = {
         measure.name: Figure(
@@ -202,7 +219,17 @@ def _of_group(
         )
         for i, measure in enumerate(wanted)
     }
-    return Figures(values, int(rows.recordings.sum()), found, units)
+    return Figures(values, int(rows.recordings.sum()), found)
+
+
+def _estimates(
+    rows: pd.DataFrame, wanted: Sequence[Measure], are_recordings: bool
+) -> Estimates:
+    over, by, n = (
+        rows[[f"{part}_{i}" for i in range(len(wanted))]].fillna(0).to_numpy(float)
+        for part in ("over", "by", "n")
+    )
+    return estimate(Units(over, by, n), [m.scale for m in wanted], are_recordings)
 
 
 def _known(value: float) -> float | None:

@@ -3,38 +3,70 @@
 import duckdb
 
 from ser_batch.reporting.figures.database import rows_of, scan_sql
-from ser_batch.reporting.figures.groups import Figures
+from ser_batch.reporting.figures.estimates import MIN_UNITS
+from ser_batch.reporting.figures.groups import Figures, count_of
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results
 from ser_batch.text import counted
 
 FAILURES = 1000
+Compared = tuple[str, Figures, str | None]
 OUT_OF_DEPTH = 0.5
 """Of `recordings.out_of_domain`."""
 NOT_SCORED = {
-    "no_speech": "nobody speaks",
-    "customer_silent": "whoever was to be scored does not speak",
-    "speakers_unknown": "who speaks on which channel is not known",
-    "too_short": "all speech is too short to be scored",
-    "abstained": "the model gave no label to any of it",
+    "no_speech": "no speech",
+    "customer_silent": "no speech of the role that is scored",
+    "speakers_unknown": "roles do not fit the channels",
+    "too_short": "all speech is too short",
+    "abstained": "the model was too unsure for any label",
 }
 """What `recordings.not_scored` says, in words."""
 
 
+def cluster_notes(
+    connection: duckdb.DuckDBPyConnection,
+    cluster: str | None,
+    compared: Compared | None,
+) -> list[str]:
+    """Return notes on intervals that go by the values of a column."""
+    notes = []
+    if cluster is not None:
+        values = count_of(connection, cluster)
+        note = (
+            f"intervals go by {cluster} ({values:,}), since calls of one resemble each "
+            "other"
+        )
+        if values < MIN_UNITS:
+            note += f"; fewer than {MIN_UNITS} give none (--cluster none: by calls)"
+        notes.append(note)
+    if compared and compared[2] != cluster:
+        notes.append(
+            f"intervals go by {cluster or 'calls'} now, and by {compared[2] or 'calls'} "
+            f"in {compared[0]}"
+        )
+    return notes
+
+
 def not_scored_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return a note on the recordings that were analysed and have no label, by reason."""
-    rows = rows_of(
-        connection,
-        "SELECT not_scored, count(*) AS n FROM calls WHERE not_scored IS NOT NULL "
-        "GROUP BY not_scored ORDER BY n DESC, not_scored",
+    """Return notes on the recordings that were analysed and have no label, by reason."""
+    counts = dict(
+        connection.execute(
+            "SELECT not_scored, count(*) FROM calls WHERE not_scored IS NOT NULL "
+            "GROUP BY not_scored ORDER BY count(*) DESC, not_scored"
+        ).fetchall()
     )
-    if not rows:
-        return []
-    reasons = "; ".join(
-        f"{row['n']:,}: {NOT_SCORED[row['not_scored']]}" for row in rows
-    )
-    total = counted(sum(row["n"] for row in rows), "recording")
-    return [f"no emotion is known of {total} that were analysed ({reasons})"]
+    notes = []
+    unsure = counts.pop("abstained", 0)
+    if counts:
+        total = counted(sum(counts.values()), "analysed recording")
+        reasons = "; ".join(f"{n:,}: {NOT_SCORED[why]}" for why, n in counts.items())
+        notes.append(f"not scored: {total} ({reasons})")
+    if unsure:
+        notes.append(
+            f"too unsure for any label: {counted(unsure, 'recording')}; the "
+            "probabilities count all the same"
+        )
+    return notes
 
 
 def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list[str]:
@@ -63,7 +95,7 @@ def notes_on(
     starts: tuple[int, int],
     nameless: int,
     options: Options,
-    compared: tuple[str, Figures] | None,
+    compared: Compared | None,
 ) -> list[str]:
     """Return what a reader of a report should know of its figures, in sentences.
 
@@ -115,6 +147,6 @@ def notes_on(
 
 def _of(count: int, total: Figures) -> str:
     everything = counted(total.recordings, "recording")
-    return (
-        f"all {everything}" if count == total.recordings else f"{count} of {everything}"
-    )
+    if count < total.recordings:
+        return f"{count} of {everything}"
+    return f"all {everything}" if count > 1 else everything

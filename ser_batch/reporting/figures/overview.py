@@ -30,6 +30,7 @@ from ser_batch.reporting.figures.model_error import (
 )
 from ser_batch.reporting.figures.notes import (
     FAILURES,
+    cluster_notes,
     depth_notes,
     not_scored_notes,
     notes_on,
@@ -154,14 +155,14 @@ def _sum_up(
     results: Results,
     options: Options,
     metadata: Metadata,
-    compared: tuple[str, Figures] | None,
+    compared: tuple[str, Figures, str | None] | None,
 ) -> Report:
     labels = results.labels
     cluster = cluster_of(connection, options.cluster)
     total = figures_by(connection, labels, cluster=cluster)[None]
     comparison = None
     if compared:
-        comparison = compare(total, *compared)
+        comparison = compare(total, *compared[:2])
     first, last, by_roles, nameless, from_file, undated = connection.execute(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), "
         "count(*) FILTER (customer_talk_s IS NULL AND scored_s > 0), "
@@ -182,7 +183,9 @@ def _sum_up(
         # Within one agent, recordings are what there is.
         own = None if options.by == cluster else cluster
         groups = figures_by(connection, labels, options.by, MAX_GROUPS, own)
-        chances = chances_against_the_rest(groups, GROUPED, own is None)
+        chances = chances_against_the_rest(
+            connection, labels, groups, options.by, GROUPED, own
+        )
         standing_out = beyond_chance(chances)
     shares = true_shares(total, labels, results.run_record)
     return Report(
@@ -222,6 +225,7 @@ def _sum_up(
                 options,
                 compared,
             ),
+            *cluster_notes(connection, cluster, compared),
             *not_scored_notes(connection),
             *depth_notes(connection, results),
             *error_notes(shares, labels),

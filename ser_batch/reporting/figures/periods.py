@@ -1,7 +1,7 @@
 """Times as people write them: a day, a moment, so many days; by the clock of one time zone."""
 
 import re
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ser_batch.errors import UsageError
@@ -60,14 +60,14 @@ def parse_time(
     try:
         if text in WORDS:
             return today - timedelta(days=WORDS[text] - int(end))
-        if ago := re.fullmatch(r"(\d{1,5})([dh])", text):
+        if ago := re.fullmatch(r"([1-9]\d{0,4})([dh])", text):
             if ago[2] == "h":
-                return now - timedelta(hours=int(ago[1]))
+                return _hours_before(now, int(ago[1]), zone)
             return today - timedelta(days=int(ago[1]) - 1)
     except OverflowError:
         raise UsageError(f"{text!r} is beyond what a calendar holds") from None
     try:
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        if re.fullmatch(r"\d{4}-\d\d-\d\d|\d{8}", text):
             day = date.fromisoformat(text)
             return datetime.combine(day, time()) + timedelta(days=int(end))
         moment = datetime.fromisoformat(text)
@@ -82,3 +82,10 @@ def parse_time(
     except OverflowError:
         raise UsageError(f"{text!r} is beyond what a calendar holds") from None
     return moment
+
+
+def _hours_before(now: datetime, hours: int, zone: tzinfo | None) -> datetime:
+    """So long ago on a stopwatch, also where clocks were put forward or back since."""
+    moment = now.replace(tzinfo=zone) if zone else now.astimezone()
+    earlier = moment.astimezone(UTC) - timedelta(hours=hours)
+    return earlier.astimezone(zone).replace(tzinfo=None)

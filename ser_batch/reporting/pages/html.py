@@ -19,7 +19,11 @@ import jinja2
 import plotly.offline
 
 from ser_batch.errors import UsageError
-from ser_batch.reporting.figures.calls import DISTRESS, STRONGEST_FIRST
+from ser_batch.reporting.figures.calls import (
+    DISTRESS,
+    MIN_QUARTER_S,
+    STRONGEST_FIRST,
+)
 from ser_batch.reporting.figures.database import quoted, rows_of
 from ser_batch.reporting.figures.estimates import MIN_UNITS, TAILS, log_quantiles
 from ser_batch.reporting.figures.measures import measures_of, share_names
@@ -127,8 +131,12 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
         f"round(({every[n].over})::DOUBLE, 8), round(({every[n].by})::DOUBLE, 8)"
         for n in names
     )
+    # Quarters of calls that are long enough, as in `calls.sql`.
+    long_enough = f"scored_s >= {4 * MIN_QUARTER_S}"
     quarters = ", ".join(
-        f"round(q{q}_distress_s, 3), round(q{q}_scored_s, 3)" for q in range(1, 5)
+        f"CASE WHEN {long_enough} THEN round({column}, 3) END"
+        for q in range(1, 5)
+        for column in (f"q{q}_distress_s", f"q{q}_scored_s")
     )
     own = opened.metadata.columns
     chosen = ", ".join([*PAGE_COLUMNS, *map(quoted, own)])
@@ -136,7 +144,14 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
     if report.cluster is not None:
         column = f"coalesce({quoted(report.cluster)}::VARCHAR, recording_id)"
         unit = f"dense_rank() OVER (ORDER BY {column})"
-    query = f"SELECT {chosen}, {unit} AS unit, [{pairs or '0.0'}] AS sums, [{quarters}] AS quarters FROM calls ORDER BY {STRONGEST_FIRST}"
+    # Names that no column of metadata has.
+    query = f"""
+        SELECT
+            {chosen},
+            {unit} AS "ser:unit", [{pairs or "0.0"}] AS "ser:sums", [{quarters}] AS "ser:quarters"
+        FROM calls
+        ORDER BY {STRONGEST_FIRST}
+    """
     calls = []
     for row in rows_of(connection, query):
         audio = os.path.join(row["input_root"], row["path"])
@@ -148,9 +163,9 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
                 "error": row["error"] if row["status"] != "done" else None,
                 "concern": row["concern"], "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
                 "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
-                "sums": row["sums"] if names else [],
-                "unit": row["unit"],
-                "quarters": row["quarters"],
+                "sums": row["ser:sums"] if names else [],
+                "unit": row["ser:unit"],
+                "quarters": row["ser:quarters"],
             }
         )  # fmt: skip
     return {
@@ -170,7 +185,7 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
             for n in names
         ],
         "intervals": {
-            "clustered": report.cluster is not None,
+            "cluster": report.cluster,
             "minUnits": MIN_UNITS,
             "tails": TAILS,
             "logT": log_quantiles(),
@@ -190,11 +205,13 @@ PAGE_COLUMNS = (
 
 
 def _why(row: dict[str, Any]) -> str:
-    if row["not_scored"]:
-        return NOT_SCORED[row["not_scored"]]
-    said = [change_of_distress(row)] if row["escalated"] or row["recovered"] else []
+    said = []
     if row["episodes"]:
-        said.insert(0, f"{counted(row['episodes'], 'episode')} of distress")
+        said.append(f"{counted(row['episodes'], 'episode')} of distress")
+    if row["escalated"] or row["recovered"]:
+        said.append(change_of_distress(row))
+    if row["not_scored"]:
+        said.append(NOT_SCORED[row["not_scored"]])
     return "; ".join(said)
 
 

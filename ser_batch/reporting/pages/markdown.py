@@ -4,14 +4,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.measures import share_names
 from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.wording import (
+    CLEAR,
     NOTHING_STANDS_OUT,
     changes,
     group_name,
+    heading,
     interval,
     label_of,
+    legend_of_groups,
     number,
 )
 from ser_batch.text import clock, counted
@@ -34,18 +38,17 @@ def _lines(report: Report) -> list[str]:
     total = report.total
     done, failed = total["done"].value or 0, total["failed"].value or 0
     lines = [
-        f"# Calls{f', {report.first:%Y-%m-%d} to {report.last:%Y-%m-%d}' if report.first and report.last else ''}",
+        "# Calls",
         "",
-    ]
-    lines.append(
         f"{counted(total.recordings, 'recording')}: {done:,.0f} done, {failed:,.0f} failed; "
-        f"{total['audio_h'].value or 0:,.2f} h of audio, {total['scored_h'].value or 0:,.2f} h scored; "
-        f"model `{report.model_id}`."
-    )
+        f"{total['audio_h'].value or 0:,.2f} h of audio, {total['scored_h'].value or 0:,.2f} h scored",
+        "",
+        escaped(heading(report)),
+    ]
     lines += (
         ["", *(f"> {escaped(note)}" for note in report.notes)] if report.notes else []
     )
-    if report.comparison:
+    if report.comparison and report.comparison.change:
         rows = [
             [
                 row.name,
@@ -61,6 +64,8 @@ def _lines(report: Report) -> list[str]:
             f"## What changed, against {escaped(report.comparison.against)}",
             "",
             *_table(["measure", "now", "then", "change", "95 %"], rows),
+            "",
+            CLEAR,
         ]
     shares, share_of = report.shares(), share_names(report.labels)
     if shares:
@@ -80,18 +85,10 @@ def _lines(report: Report) -> list[str]:
     if report.groups:
         names = [name for name in GROUPED if total[name].value is not None]
         rows = [
-            [escaped(group_name(key)), f"{group.recordings:,}"]
-            + [
-                " ".join(
-                    filter(
-                        None,
-                        (
-                            number(group[n].value, m := report.measures[n]),
-                            _bracketed(interval(group[n], m)),
-                        ),
-                    )
-                )
-                for n in names
+            [
+                escaped(group_name(key)),
+                f"{group.recordings:,}",
+                *(_group_cell(report, key, group, name) for name in names),
             ]
             for key, group in sorted(
                 report.groups.items(),
@@ -110,6 +107,8 @@ def _lines(report: Report) -> list[str]:
                 ],
                 rows[:MAX_ROWS],
             ),
+            "",
+            f"{legend_of_groups(report)}.",
         ]
     if report.top:
         rows = [
@@ -138,8 +137,14 @@ def _lines(report: Report) -> list[str]:
     return lines
 
 
-def _bracketed(text: str) -> str:
-    return f"({text})" if text else ""
+def _group_cell(report: Report, key: Any, group: Figures, name: str) -> str:
+    """A figure of a group, bold where it stands out, and its interval."""
+    figure, measure = group[name], report.measures[name]
+    text = number(figure.value, measure)
+    if (key, name) in report.standing_out:
+        text = f"**{text}**"
+    between = interval(figure, measure)
+    return f"{text} ({between})" if between else text
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

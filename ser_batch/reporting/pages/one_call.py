@@ -92,7 +92,7 @@ def _call_parts(
         )
     yield Text()
     if call["not_scored"]:
-        yield Text(f"not scored: {NOT_SCORED[call['not_scored']]}", "yellow")
+        yield Text(f"no label: {NOT_SCORED[call['not_scored']]}", "yellow")
     moments = timeline.moments(10)
     if call["concern"] is not None and not moments:
         yield Text("nothing stands out")

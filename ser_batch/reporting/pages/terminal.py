@@ -17,12 +17,15 @@ from ser_batch.reporting.figures.measures import share_names
 from ser_batch.reporting.figures.overview import GROUPED, Report
 from ser_batch.reporting.pages.strips import TERMINAL_COLOURS, sparkline, strip
 from ser_batch.reporting.pages.wording import (
+    CLEAR,
     MAX_GROUPS,
     NOTHING_STANDS_OUT,
     changes,
     group_name,
+    heading,
     interval,
     label_of,
+    legend_of_groups,
     number,
 )
 from ser_batch.text import clock, counted, printable
@@ -70,15 +73,7 @@ def _portfolio(report: Report) -> Iterator[Text]:
         f"{total['talk_h'].value or 0:,.2f} h of speech, {total['scored_h'].value or 0:,.2f} h scored"
     )
     yield Text(line, style="bold")
-    whose = {"everyone": "everyone's emotions", "agent": "the agents' emotions"}
-    facts = [
-        whose.get(report.role, "the customers' emotions"),
-        f"model {report.model_id}",
-    ]
-    if report.first and report.last:
-        days = dict.fromkeys(f"{t:%Y-%m-%d}" for t in (report.first, report.last))
-        facts.insert(0, f"{' to '.join(days)} ({report.timezone})")
-    yield Text(" · ".join(facts), "dim")
+    yield Text(heading(report), "dim")
 
 
 def _comparison(report: Report) -> Table | None:
@@ -101,7 +96,7 @@ def _comparison(report: Report) -> Table | None:
             row.interval,
         )
     table.caption, table.caption_justify = (
-        "bold: beyond chance, by Holm's procedure over these rows; pp: percentage points",
+        CLEAR,
         "left",
     )
     return table
@@ -193,8 +188,8 @@ def _timing(report: Report) -> Table | None:
         for name, spread in report.distributions.items()
         if name in names and report.total[name].recordings >= MIN_UNITS
     }
-    for heading in ("half of the calls", "nine in ten") if spreads else ():
-        table.add_column(heading, justify="right")
+    for column in ("half of the calls", "nine in ten") if spreads else ():
+        table.add_column(column, justify="right")
     for name in names:
         measure, spread = report.measures[name], spreads.get(name)
         ranges = []
@@ -226,7 +221,7 @@ def _groups(report: Report) -> Table | None:
             f"{group.recordings:,}",
             *(_with_interval(key, group, name, report) for name in names),
         )
-    caption = f"below: the 95 % interval, if there are {MIN_UNITS} calls or more; bold: unlike all other groups together, beyond chance"
+    caption = legend_of_groups(report)
     if len(ordered) > MAX_GROUPS:
         caption += f"; {len(ordered) - MAX_GROUPS} more groups: --format json"
     table.caption = caption

@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ser_batch.reporting.figures.comparison import COMPARED
+from ser_batch.reporting.figures.estimates import MIN_UNITS
 from ser_batch.reporting.figures.groups import Figure
 from ser_batch.reporting.figures.measures import Measure
 from ser_batch.reporting.figures.overview import Report
 
 MAX_GROUPS = 30
 NOTHING_STANDS_OUT = "Nothing stands out: no call has an episode of distress or anger."
+
+
+CLEAR = (
+    "Bold: beyond chance, by Holm's procedure over these rows; pp: percentage points."
+)
 
 
 def number(value: float | None, measure: Measure, signed: bool = False) -> str:
@@ -46,7 +52,11 @@ def interval(figure: Figure, measure: Measure, signed: bool = False) -> str:
 
 def label_of(measure: Measure) -> str:
     """`angry_share` as `angry share`: the name of a measure as it is read."""
-    return measure.name.removesuffix("_s").replace("_", " ")
+    return (
+        measure.name.removesuffix("_s")
+        .replace("_", " ")
+        .replace("non talk", "non-talk")
+    )
 
 
 def group_name(key: Any) -> str:
@@ -94,3 +104,27 @@ def changes(report: Report) -> list[Change]:
 def difference(value: float | None, measure: Measure) -> str:
     """A change as it is written: that of a share in percentage points, `+1.2 pp`."""
     return number(value, measure, signed=True).replace(" %", " pp")
+
+
+def heading(report: Report) -> str:
+    """What the figures are about: days and their time zone, whose emotions, which model."""
+    whose = {"everyone": "everyone's emotions", "agent": "the agents' emotions"}
+    facts = [
+        whose.get(report.role, "the customers' emotions"),
+        f"model {report.model_id}",
+    ]
+    if report.first and report.last:
+        days = dict.fromkeys(f"{t:%Y-%m-%d}" for t in (report.first, report.last))
+        facts.insert(0, f"{' to '.join(days)} ({report.timezone})")
+    return " · ".join(facts)
+
+
+def legend_of_groups(report: Report) -> str:
+    """What the intervals and the bold figures of a table of groups mean."""
+    units = "calls"
+    if report.cluster is not None and report.by != report.cluster:
+        units = f"values of {report.cluster}, by which intervals go,"
+    return (
+        f"95 % intervals, if there are {MIN_UNITS} {units} or more; bold: unlike all other "
+        "groups together, beyond chance"
+    )

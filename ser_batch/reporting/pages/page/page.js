@@ -31,15 +31,17 @@
 
   // ---------------------------------------------------------------- figures
   // A measure is a ratio of two sums over calls.
-  const figure = (calls, m, of = (call) => [call.sums[2 * m], call.sums[2 * m + 1]], scale = data.measures[m].scale) => {
+  // Units are the values of the cluster column; within one of them, calls.
+  const figure = (calls, m, { of = (call) => [call.sums[2 * m], call.sums[2 * m + 1]], scale = data.measures[m].scale, by = null } = {}) => {
+    const cluster = data.columns.indexOf(data.intervals.cluster), clustered = cluster >= 0 && by !== cluster && !state.filters.has(cluster);
     const units = new Map();
     calls.forEach((call, i) => {
       const [a, b] = of(call);
       if (a === null || b === null) return;
-      const key = data.intervals.clustered ? call.unit : i, u = units.get(key) || [0, 0, 0];
+      const key = clustered ? call.unit : i, u = units.get(key) || [0, 0, 0];
       units.set(key, [u[0] + a, u[1] + b, u[2] + (b > 0)]);
     });
-    return serEstimate([...units.values()], scale, data.intervals);
+    return serEstimate([...units.values()], scale, { ...data.intervals, clustered });
   };
   const between = (f, kind) => (f.low === undefined ? "" : `${written(f.low, kind).replace(/ %$| s$/, "")} to ${written(f.high, kind)}`);
   const errors = (figures) => ({ type: "data", symmetric: false, array: figures.map((f) => (f.low === undefined ? 0 : f.high - f.value)), arrayminus: figures.map((f) => (f.low === undefined ? 0 : f.value - f.low)), color: style("--soft"), thickness: 1, width: 3 });
@@ -131,7 +133,7 @@
 
   const drawGroups = () => {
     const m = data.measures[state.measure], column = data.columns[state.group];
-    let groups = [...grouped(apply(state.group), (call) => groupOf(call, state.group))].map(([key, calls]) => ({ key, f: figure(calls, state.measure), n: calls.length }));
+    let groups = [...grouped(apply(state.group), (call) => groupOf(call, state.group))].map(([key, calls]) => ({ key, f: figure(calls, state.measure, { by: state.group }), n: calls.length }));
     groups = groups.filter((g) => g.f.value !== null).sort((a, b) => b.f.value - a.f.value).slice(0, 20).reverse();
     $("groups-title").textContent = `${m.label} by ${column}`;
     plot("groups", [{
@@ -172,7 +174,7 @@
 
   const drawQuarters = () => {
     const sums = [0, 1, 2, 3].map((q) => {
-      return figure(shown, null, (call) => [call.quarters[2 * q], call.quarters[2 * q + 1]], "logit");
+      return figure(shown, null, { of: (call) => [call.quarters[2 * q], call.quarters[2 * q + 1]], scale: "logit" });
     });
     plot("quarters", [{
       type: "bar", x: ["first", "second", "third", "last"], y: sums.map((f) => f.value), marker: { color: "#d55e00" }, width: 0.55,
