@@ -8,7 +8,7 @@ from ser_batch.emotion.batches import (
     BEAT,
     MAX_WAIT_S,
     PADDING_STEP,
-    POOL_BATCHES,
+    POOL,
     PendingSegment,
     SegmentBatch,
     SegmentBatches,
@@ -63,7 +63,7 @@ def test_segments_wait_for_others_of_their_length_but_not_for_ever():
 
 def test_a_pool_of_many_lengths_makes_batches_of_similar_ones():
     rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 48_000, POOL_BATCHES * 8)
+    lengths = rng.integers(1, 48_000, POOL)
     batches = list(SegmentBatches([segment(i, int(n)) for i, n in enumerate(lengths)], 8, Clock()))
     padding = sum(batch.waveforms.numel() for batch in batches) / lengths.sum()
     assert padding < 1.15

@@ -123,7 +123,8 @@ def command(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Segments scored together.  Default: 64.", rich_help_panel=_RUN
+            help="Segments scored together.  Default: 16 on a CPU, 64 on a GPU.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     workers: Annotated[

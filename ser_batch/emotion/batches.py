@@ -12,9 +12,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-POOL_BATCHES = 16
-"""Segments of this many batches are sorted by length together, so that a batch holds
-little padding."""
+POOL = 1024
+"""So many segments are sorted by length together, so that a batch holds little padding."""
 PADDING_STEP = 2048
 """Waveforms are padded to a multiple of this, in samples. With few shapes of tensors,
 the C library finds a place for each new one where an old one was, and memory does not
@@ -95,7 +94,7 @@ class SegmentBatches(IterableDataset):
             if isinstance(item, PendingSegment):
                 since = since if pool else self._clock()
                 pool.append(item)
-            is_full = len(pool) == POOL_BATCHES * self._batch_size
+            is_full = len(pool) == POOL
             if is_full or (pool and self._clock() - since >= MAX_WAIT_S):
                 yield from self._packed(pool)
                 pool = []

@@ -25,10 +25,12 @@ def finished_recordings(
     other things.
     """
     desk = _Desk(job, scorer)
-    _, n_threads = divided_cores(scorer.device.type == "cuda")
+    on_gpu = scorer.device.type == "cuda"
+    _, n_threads = divided_cores(on_gpu)
+    batch_size = job.config.run.batch_size or (64 if on_gpu else 16)
     with _torch_threads(n_threads):
         stream = desk.segments(outcomes)
-        for scored in scorer.score(stream, job.config.run.batch_size):
+        for scored in scorer.score(stream, batch_size):
             if isinstance(scored, ScoredBatch):
                 desk.add(scored)
             yield from desk.take_finished()

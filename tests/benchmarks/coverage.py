@@ -2,8 +2,8 @@
 
     python tests/benchmarks/coverage.py [--replicates 4000]
 
-Calls are made up, with measures whose true value is known: what a great many such calls give. Of 95 % intervals, 95 in a
-hundred should hold it. A comparison draws both sides from the same calls: whatever it calls clear is luck, and in 95
+Calls are made up (agents of ten calls each, in the last rows), with measures whose true value is known: what a great many such calls give. Of 95 % intervals, 95 in a
+hundred should hold it; where all calls say the same there is none. A comparison draws both sides from the same calls: whatever it calls clear is luck, and in 95
 reports of a hundred there should be none.
 """
 
@@ -79,6 +79,35 @@ MEASURES: dict[str, tuple[Scale, Callable]] = {
 }
 
 
+def _by_agent(mean: float, agents_differ: float, calls: int = 10) -> Callable:
+    """A share of the time whose level differs between agents; the sums of all calls of each."""
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        level = rng.beta(mean * agents_differ, (1 - mean) * agents_differ, n)
+        by = rng.lognormal(4.0, 0.8, (n, calls))
+        share = rng.beta(level[:, None] * 6 + 1e-9, (1 - level[:, None]) * 6 + 1e-9, (n, calls))
+        return (share * by).sum(1), by.sum(1)
+
+    return draw
+
+
+def _yes_by_agent(p: float, agents_differ: float, calls: int = 10) -> Callable:
+    """Yes or no of each call, more often with some agents; the sums of all calls of each."""
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        level = rng.beta(p * agents_differ, (1 - p) * agents_differ, n)
+        return rng.binomial(calls, level).astype(float), np.full(n, float(calls))
+
+    return draw
+
+
+CLUSTERED: dict[str, tuple[Scale, Callable]] = {
+    "by agent: distress, 20 %": (Scale.logit, _by_agent(0.2, 8)),
+    "by agent: an episode in 20 %": (Scale.proportion, _yes_by_agent(0.2, 8)),
+    "by agent: 2 % that failed": (Scale.proportion, _yes_by_agent(0.02, 8)),
+}
+
+
 def _units(draws: list[tuple[np.ndarray, np.ndarray]]) -> Units:
     """Return each draw as a measure of its own: replicates side by side."""
     over = np.stack([o for o, _ in draws], 1)
@@ -88,11 +117,14 @@ def _units(draws: list[tuple[np.ndarray, np.ndarray]]) -> Units:
 
 def _coverage(name: str, n: int, replicates: int) -> tuple[float, float]:
     """Return the share of intervals that hold the truth, of those that there are; and their median width."""
-    scale, draw = MEASURES[name]
+    scale, draw = (MEASURES | CLUSTERED)[name]
     rng = np.random.default_rng([n, len(name)])
     over, by = draw(np.random.default_rng(1), MANY)
     truth = over.sum() / by.sum()
-    found = estimate(_units([draw(rng, n) for _ in range(replicates)]), [scale] * replicates)
+    units = _units([draw(rng, n) for _ in range(replicates)])
+    if name in CLUSTERED:
+        units = Units(units.over, units.by, np.full_like(units.by, 10))
+    found = estimate(units, [scale] * replicates, are_recordings=name not in CLUSTERED)
     low, high = found.limits()
     known = np.isfinite(low)
     holds = (low <= truth) & (truth <= high)
@@ -123,9 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=4000)
     replicates = parser.parse_args().replicates
-    heads = "".join(f"{f'{n} calls':>18}" for n in SIZES)
+    heads = "".join(f"{f'{n} units':>18}" for n in SIZES)
     print(f"{'95 % intervals that hold the truth':<32}{heads}   (width, in truths)")
-    for name in MEASURES:
+    for name in (*MEASURES, *CLUSTERED):
         cells = [_coverage(name, n, replicates) for n in SIZES]
         print(f"{name:<32}" + "".join(f"{f'{c:.1%} ({w:.2f})':>18}" for c, w in cells))
     print(f"\n{'comparisons without a difference':<32}{heads}")

@@ -1,4 +1,4 @@
-"""Ratios of two sums over recordings, with intervals that cover the truth as often as they say.
+"""Ratios of two sums over recordings, with 95 % intervals.
 
 The interval of a ratio R = sum(over) / sum(by) is symmetric on a scale that suits what is
 measured: the logit of a share, the logarithm of a rate or a length, the value itself of a
