@@ -38,7 +38,7 @@ def test_the_example_file_names_every_option_with_its_default():
         ({"audio": {"mix": True}, "score": {"roles": ["agent", "customer"]}}, "choose one"),
         ({"run": {"batch_size": 0}}, "1 to 4096"),
         ({"run": {"workers": 10**14}}, "1 to 256"),
-        ({"run": {"batch_size": True}}, "run.batch_size: expected int, got bool"),
+        ({"run": {"batch_size": True}}, "run.batch_size: expected int"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_reason(values, message):
