@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ser_batch.errors import UsageError
+from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.pages.html import write_html
@@ -92,8 +93,6 @@ def test_the_page_opens_offline_without_a_complaint_and_lists_the_strongest_firs
 
 @browser_needed
 def test_hostile_names_and_metadata_are_text_and_run_nothing(results, metadata, tmp_path, chromium):
-    from ser_batch.metadata.gathering import MetadataInputs
-
     made = Page(chromium, write(results, tmp_path / "r.html", inputs=MetadataInputs(metadata), by="queue"))
     page = made.page
     page.fill("#search", "onerror")
@@ -106,6 +105,27 @@ def test_hostile_names_and_metadata_are_text_and_run_nothing(results, metadata, 
     assert page.evaluate("document.querySelectorAll('img[src=x], b[onclick]').length") == 0
     assert page.title() != "owned"
     assert made.complaints == []
+
+
+@browser_needed
+def test_the_page_says_of_groups_what_json_says_by_agent_too(results, tmp_path, chromium):
+    """And a column of the metadata that is called as one of the page's own stays what it is."""
+    rows = ["path,agent,unit", *(f"delivery/{i:03}.wav,agent {i % 6},team {i % 2}" for i in range(120))]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    inputs = MetadataInputs(tmp_path / "m.csv")
+    for by in ("agent", "unit"):
+        with make_report(open_results(results), Options(inputs=inputs, undated=True, by=by)) as opened:
+            groups = opened.report.groups
+            made = Page(chromium, write_html(opened, str(tmp_path / f"{by}.html")))
+        drawn = made.page.evaluate("document.getElementById('groups').data[0].text")
+        assert len(drawn) == len(groups)
+        for key, group in groups.items():
+            figure = group["distress_share"]
+            (said,) = [text for text in drawn if text.startswith(f"{key or '(unknown)'}: ")]
+            assert f"{figure.value * 100:.1f} %" in said
+            between = "" if figure.low is None else f"({figure.low * 100:.1f} to {figure.high * 100:.1f} %)"
+            assert between in said
+            assert ("to" in said) == (figure.low is not None)
 
 
 @browser_needed

@@ -15,8 +15,18 @@ from rich.console import Console
 
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import MetadataInputs
-from ser_batch.reporting.figures.estimates import MIN_UNITS
-from ser_batch.reporting.figures.groups import figures_by
+from ser_batch.reporting.figures.calls import measure
+from ser_batch.reporting.figures.database import connect
+from ser_batch.reporting.figures.estimates import (
+    MIN_UNITS,
+    Estimates,
+    Scale,
+    Units,
+    difference_limits,
+    estimate,
+    p_values,
+)
+from ser_batch.reporting.figures.groups import chances_against_the_rest, figures_by
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.periods import find_zone, parse_time
 from ser_batch.reporting.figures.selection import Options
@@ -455,9 +465,6 @@ def test_reporting_loads_neither_torch_nor_librosa(results):
 
 
 def test_figures_do_not_depend_on_the_order_of_recordings(tmp_path):
-    from ser_batch.reporting.figures.calls import measure
-    from ser_batch.reporting.figures.database import connect
-
     calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": i / 40})]) for i in range(20)]
     values = []
     for name, order in (("a", calls), ("b", calls[::-1])):
@@ -558,6 +565,43 @@ def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
     assert by_zone == {"UTC": {"2026-03-02": 3}, "Europe/Berlin": {"2026-03-02": 1, "2026-03-03": 2}}
     done = ser("report", directory, "--timezone", "Mars/Olympus")
     assert (done.returncode, "there is no such time zone" in done.stderr) == (2, True)
+
+
+def test_fewer_agents_than_five_give_no_interval_and_a_note_says_so(tmp_path):
+    """However many calls they have, and however the column is spelt."""
+    rng = np.random.default_rng(6)
+    calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": float(p)})]) for i, p in enumerate(rng.beta(2, 6, 40))]
+    rows = ["path,Agent", *(f"{i}.wav,agent {i % 4}" for i in range(40))]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    report = report_of(write_results(tmp_path / "out", *calls), inputs=MetadataInputs(tmp_path / "m.csv"))
+    assert (report.cluster, report.total["angry_share"].low) == ("Agent", None)
+    assert any("intervals go by Agent (4)" in note and "fewer than 5 give none" in note for note in report.notes)
+
+
+def test_what_an_agent_does_in_all_other_groups_is_one_unit_of_the_rest(tmp_path):
+    rng = np.random.default_rng(7)
+    drawn = [(f"{i}.wav", f"queue {i % 3}", f"agent {i % 7}", float(p)) for i, p in enumerate(rng.beta(2, 6, 60))]
+    calls = [call(name, scored=[(0, 10, {"angry": p})]) for name, _, _, p in drawn]
+    rows = ["path,queue,agent", *(f"{name},{queue},{agent}" for name, queue, agent, _ in drawn)]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    options = Options(inputs=MetadataInputs(tmp_path / "m.csv"))
+    with connect() as connection:
+        measure(connection, open_results(write_results(tmp_path / "out", *calls)), options)
+        groups = figures_by(connection, LABELS, "queue", cluster="agent")
+        found = chances_against_the_rest(connection, LABELS, groups, "queue", ["angry_share"], "agent")
+
+    def estimated(chosen) -> Estimates:
+        """The angry share of some calls, added up by agent."""
+        by_agent: dict[str, list[float]] = {}
+        for _, _, agent, p in chosen:
+            by_agent.setdefault(agent, []).append(p)
+        over, n = (np.array([f(v) for v in by_agent.values()], float)[:, None] for f in (sum, len))
+        return estimate(Units(10 * over, 10 * n, n), [Scale.logit], are_recordings=False)
+
+    for queue in groups:
+        own, rest = (estimated([d for d in drawn if (d[1] == queue) is inside]) for inside in (True, False))
+        expected = p_values(lambda level, a=own, b=rest: difference_limits(a, b, level), 1)[0]
+        assert found[queue, "angry_share"] == pytest.approx(expected, rel=1e-3)
 
 
 HOT, COOL = [(0, 20, {"angry": 0.9})], [(0, 20, {"angry": 0.02})]
