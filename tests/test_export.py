@@ -117,7 +117,7 @@ def test_xlsx_is_read_by_openpyxl_and_holds_no_formula(results, tmp_path):
     paths = [row[calls[0].index("path")] for row in calls[1:]]
     assert paths == ["billing/my call.wav", "=evil()&<b>.wav", "broken.wav"]
     assert all(cell.data_type != "f" for sheet in book for row in sheet.iter_rows() for cell in row)
-    assert calls[1][calls[0].index("angry_share")] == pytest.approx((4 * 0.9 + 4 * 0.3) / 8)
+    assert calls[1][calls[0].index("angry_share")] == pytest.approx((4 * 0.9 + 4 * 0.4) / 8)
     assert book["segments"].max_row == 1 + 3
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ser_batch.emotion.batches import (
-    BEAT,
-    Beat,
+    FLUSH,
+    Flush,
     PendingSegment,
     SegmentBatch,
     SegmentBatches,
@@ -71,14 +71,14 @@ class BatchScorer(ABC):
         """Return the segments of one channel, each with what it is normalised by."""
 
     def score(
-        self, stream: Iterable[PendingSegment | Beat], batch_size: int
-    ) -> Iterator[ScoredBatch | Beat]:
+        self, stream: Iterable[PendingSegment | Flush], batch_size: int
+    ) -> Iterator[ScoredBatch | Flush]:
         """Score a stream of segments; on CUDA, batches are pinned."""
         cuda = self.device.type == "cuda"
         batches = SegmentBatches(stream, batch_size)
         for batch in DataLoader(batches, batch_size=None, pin_memory=cuda):
-            if batch is BEAT:
-                yield BEAT
+            if batch is FLUSH:
+                yield FLUSH
                 continue
             errors: dict[Any, Exception] = {}
             scores = self.scores(batch, errors)

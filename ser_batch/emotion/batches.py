@@ -1,6 +1,5 @@
 """Segments on their way to a model, packed into batches across recordings."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,17 +19,13 @@ the C library finds a place for each new one where an old one was, and memory do
 grow with the number of batches."""
 
 
-MAX_WAIT_S = 15.0
-"""No segment waits longer than this for others of its length."""
+class Flush(Enum):
+    """A mark in a stream of segments: nothing more comes for now."""
+
+    FLUSH = "flush"
 
 
-class Beat(Enum):
-    """A mark in a stream of segments, about once a second: time passes."""
-
-    BEAT = "beat"
-
-
-BEAT: Final = Beat.BEAT
+FLUSH: Final = Flush.FLUSH
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +70,24 @@ class SegmentBatch:
 class SegmentBatches(IterableDataset):
     """A stream of segments as batches of similar lengths.
 
-    They are packed once there are enough of them, once the first has waited for
-    `MAX_WAIT_S`, and at the end. `BEAT` is handed on.
+    At `FLUSH`, whatever waits is packed at once, and `FLUSH` is handed on.
     """
 
     def __init__(
-        self,
-        stream: Iterable[PendingSegment | Beat],
-        batch_size: int,
-        clock: Callable[[], float] = time.monotonic,
+        self, stream: Iterable[PendingSegment | Flush], batch_size: int
     ) -> None:
-        self._stream, self._batch_size, self._clock = stream, batch_size, clock
+        self._stream, self._batch_size = stream, batch_size
 
-    def __iter__(self) -> Iterator[SegmentBatch | Beat]:
+    def __iter__(self) -> Iterator[SegmentBatch | Flush]:
         pool: list[PendingSegment] = []
-        since = 0.0
         for item in self._stream:
             if isinstance(item, PendingSegment):
-                since = since if pool else self._clock()
                 pool.append(item)
-            is_full = len(pool) == POOL
-            if is_full or (pool and self._clock() - since >= MAX_WAIT_S):
+            if item is FLUSH or len(pool) == POOL:
                 yield from self._packed(pool)
                 pool = []
-            if item is BEAT:
-                yield BEAT
+            if item is FLUSH:
+                yield FLUSH
         yield from self._packed(pool)
 
     def _packed(self, pool: list[PendingSegment]) -> Iterator[SegmentBatch]:

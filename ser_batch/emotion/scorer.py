@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from ser_batch.emotion.batches import Beat, PendingSegment
+from ser_batch.emotion.batches import Flush, PendingSegment
 from ser_batch.emotion.calibration import Answers
 from ser_batch.emotion.profile import Profile
 
@@ -62,11 +62,11 @@ class Scorer(Protocol):
         ...
 
     def score(
-        self, stream: Iterable[PendingSegment | Beat], batch_size: int
-    ) -> Iterator[ScoredBatch | Beat]:
+        self, stream: Iterable[PendingSegment | Flush], batch_size: int
+    ) -> Iterator[ScoredBatch | Flush]:
         """Score a stream of segments, batch by batch, in any order.
 
-        Each `BEAT` is handed on, so that the caller may look after other things.
+        `FLUSH` comes out once everything before it has.
         """
         ...
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from ser_batch.emotion.analysis import Analysis, Assembly
-from ser_batch.emotion.batches import BEAT, Beat, PendingSegment
+from ser_batch.emotion.batches import FLUSH, Flush, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch, Scorer
 from ser_batch.engine.engine import TICK, Tick
 from ser_batch.engine.machine import divided_cores
@@ -48,12 +48,12 @@ class _Desk:
 
     def segments(
         self, outcomes: Iterable[Outcome | Tick]
-    ) -> Iterator[PendingSegment | Beat]:
+    ) -> Iterator[PendingSegment | Flush]:
         """Yield the segments of decoded recordings; whatever has none is finished."""
         for outcome in outcomes:
             match outcome:
                 case Tick():
-                    yield BEAT
+                    yield FLUSH
                 case Decoded():
                     yield from self._begin(outcome)
                 case Failed():
