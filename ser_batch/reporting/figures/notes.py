@@ -33,8 +33,8 @@ def cluster_notes(
     if cluster is not None:
         values = count_of(connection, cluster)
         note = (
-            f"intervals go by {cluster} ({values:,}), since calls of one resemble each "
-            "other"
+            f"intervals go by {cluster} ({values:,}), since calls of the same {cluster} "
+            "resemble each other"
         )
         if values < MIN_UNITS:
             note += f"; fewer than {MIN_UNITS} give none (--cluster none: by calls)"

@@ -121,10 +121,10 @@ def heading(report: Report) -> str:
 
 def legend_of_groups(report: Report) -> str:
     """What the intervals and the bold figures of a table of groups mean."""
-    units = "calls"
-    if report.cluster is not None and report.by != report.cluster:
-        units = f"values of {report.cluster}, by which intervals go,"
-    return (
-        f"95 % intervals, if there are {MIN_UNITS} {units} or more; bold: unlike all other "
-        "groups together, beyond chance"
+    by_cluster = report.cluster is not None and report.by != report.cluster
+    intervals = (
+        f"95 % intervals by {report.cluster}, from {MIN_UNITS} of them on"
+        if by_cluster
+        else f"95 % intervals, from {MIN_UNITS} calls on"
     )
+    return f"{intervals}; bold: unlike all other groups together, beyond chance"
