@@ -533,6 +533,16 @@ def test_calls_of_no_known_start_lie_in_no_period_and_are_named(tmp_path):
     assert report_of(directory, undated=True, **march).total.recordings == 3
 
 
+def test_against_a_period_without_calls_nothing_is_said_to_have_changed(tmp_path):
+    directory = write_results(tmp_path / "out", call("a.wav", scored=[(0, 10, {"angry": 0.1})]))
+    report = report_of(directory, compare="2020-01-01..2020-01-02")
+    with make_report(open_results(directory), Options(undated=True, compare="2020-01-01..2020-01-02")) as opened:
+        written = write_html(opened, str(tmp_path / "page.html")).read_text("utf-8").split("<main>")[1]
+    for text in (text_of(page(report)), to_markdown(report), written.split("<script")[0]):
+        assert "nothing to compare with" in text
+        assert "hanged" not in text
+
+
 def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
     """And a week with the same weekdays of the week before, until the same hour."""
     since, until = datetime(2026, 3, 10), datetime(2026, 3, 10, 9)

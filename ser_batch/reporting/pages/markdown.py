@@ -48,7 +48,8 @@ def _lines(report: Report) -> list[str]:
     lines += (
         ["", *(f"> {escaped(note)}" for note in report.notes)] if report.notes else []
     )
-    if report.comparison and report.comparison.change:
+    changed = changes(report)
+    if report.comparison and changed:
         rows = [
             [
                 row.name,
@@ -57,7 +58,7 @@ def _lines(report: Report) -> list[str]:
                 f"**{row.change}**" if row.is_clear else row.change,
                 row.interval,
             ]
-            for row in changes(report)
+            for row in changed
         ]
         lines += [
             "",

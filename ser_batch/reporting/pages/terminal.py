@@ -78,7 +78,8 @@ def _portfolio(report: Report) -> Iterator[Text]:
 
 def _comparison(report: Report) -> Table | None:
     comparison = report.comparison
-    if comparison is None or not comparison.change:
+    rows = changes(report)
+    if comparison is None or not rows:
         return None
     table = _table(
         f"What changed, against {comparison.against} ({counted(comparison.recordings, 'recording')})"
@@ -87,7 +88,7 @@ def _comparison(report: Report) -> Table | None:
     for name in ("now", "then", "change"):
         table.add_column(name, justify="right")
     table.add_column("95 %")
-    for row in changes(report):
+    for row in rows:
         table.add_row(
             row.name,
             row.now,
