@@ -14,8 +14,7 @@ import pandas as pd
 
 from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.overview import make_report
-from ser_batch.reporting.figures.periods import find_zone, parse_time
-from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.selection import options_of
 from ser_batch.reporting.pages.records import call_rows, to_dict
 from ser_batch.results.manifest import read_manifest
 from ser_batch.results.results import Results
@@ -42,7 +41,8 @@ class MeasuredResults(Results):
                 is not known; else such recordings lie in no period.
             timezone: by whose clock; by default this machine's.
         """
-        with make_report(self, _options(since, until, undated, timezone)) as o:
+        options = options_of(MetadataInputs(), since, until, timezone, undated=undated)
+        with make_report(self, options) as o:
             batches = call_rows(o.connection, self.labels, o.metadata)
             return pd.DataFrame([row for batch in batches for row in batch])
 
@@ -73,7 +73,15 @@ class MeasuredResults(Results):
         Raises:
             UsageError: there is no such column.
         """
-        options = _options(since, until, undated, timezone, by=by, cluster=cluster)
+        options = options_of(
+            MetadataInputs(),
+            since,
+            until,
+            timezone,
+            undated=undated,
+            by=by,
+            cluster=cluster,
+        )
         with make_report(self, options) as opened:
             report = opened.report
             groups = report.groups if by is not None else {None: report.total}
@@ -132,34 +140,15 @@ def report(
         ResultsError: the directory holds no results, or they are damaged.
         UsageError: an argument cannot be used.
     """
-    options = _options(
+    options = options_of(
+        MetadataInputs(csv=None if metadata is None else Path(metadata)),
         since,
         until,
-        undated,
         timezone,
-        metadata=metadata,
+        undated=undated,
         by=by,
         compare=compare,
         cluster=cluster,
     )
     with make_report(open_results(directory), options) as opened:
         return to_dict(opened.report)
-
-
-def _options(
-    since: str | datetime | None,
-    until: str | datetime | None,
-    undated: bool,
-    timezone: str | None,
-    metadata: str | os.PathLike[str] | None = None,
-    **others: Any,
-) -> Options:
-    zone = find_zone(timezone)
-    csv = None if metadata is None else Path(metadata)
-    return Options(
-        inputs=MetadataInputs(csv=csv, zone=zone),
-        since=parse_time(since, zone=zone) if isinstance(since, str) else since,
-        until=parse_time(until, True, zone=zone) if isinstance(until, str) else until,
-        undated=undated,
-        **others,
-    )

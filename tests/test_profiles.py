@@ -27,6 +27,7 @@ from ser_batch.results.manifest import read_manifest
 from ser_batch.results.profiles import read_results_profile
 from ser_batch.sources.local import LocalSource
 from ser_batch.speech.decoded import Task
+from ser_batch.speech.waveforms import LocalWaveforms
 from tests.bundle_fixture import write_profiled_bundle
 from tests.conftest import ser, settle, tables, write_call
 from tests.equality import differences
@@ -341,3 +342,33 @@ def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
         distress.append(np.mean([row["p_angry"] + row["p_fearful"] + row["p_disgust"] for row in rows]))
     assert profile_of(tmp_path / "angry-out") != profile_of(tmp_path / "mixed-out")
     assert abs(distress[0] - distress[1]) <= 0.1, distress
+
+
+@pytest.mark.parametrize("stage", ["read", "profile"])
+def test_a_recording_that_breaks_while_the_profile_is_drawn_is_left_out_of_it(
+    many, tmp_path, profiled_bundle, monkeypatch, stage
+):
+    scorer = load_scorer(str(profiled_bundle), "cpu")
+    found = LocalSource().find([str(many)]).recordings
+    of_one = found[0].recording_id
+    right, read, reads = scorer.profile_of, LocalWaveforms.read, []
+
+    def breaks(speech):
+        if any(of_one in recordings for recordings in speech.values()):
+            raise ZeroDivisionError("gone")
+        return right(speech)
+
+    def lost(self, recording_id, *args):
+        reads.append(recording_id)
+        if recording_id == of_one and reads.count(of_one) <= 2:  # both of its segments
+            raise FileNotFoundError("gone")
+        return read(self, recording_id, *args)
+
+    if stage == "profile":
+        monkeypatch.setattr(scorer, "profile_of", breaks)
+    else:
+        monkeypatch.setattr(LocalWaveforms, "read", lost)
+    progress = run([str(many)], tmp_path / "out", config(profiled_bundle), threading.Event(), scorer=scorer)
+    assert (progress.done, progress.failed) == (len(found), 0)
+    assert of_one not in profile_of(tmp_path / "out").sample
+    assert len(profile_of(tmp_path / "out").sample) == len(found) - 1

@@ -71,17 +71,12 @@ def command(
     """Writes results for Praat, audformat, spreadsheets, players, databases; or as results without file names."""
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.export.exporting import export_results
-    from ser_batch.reporting.figures.periods import find_zone, parse_time
-    from ser_batch.reporting.figures.selection import Options
+    from ser_batch.reporting.figures.selection import options_of
     from ser_batch.results.results import open_results
 
-    zone = find_zone(timezone)
-    options = Options(
-        inputs=MetadataInputs(metadata, name_pattern, sidecars, zone),
-        since=parse_time(since, zone=zone) if since is not None else None,
-        until=parse_time(until, end=True, zone=zone) if until is not None else None,
-        undated=undated is Undated.include,
-    )
+    inputs = MetadataInputs(metadata, name_pattern, sidecars)
+    include = undated is Undated.include
+    options = options_of(inputs, since, until, timezone, undated=include)
     found = export_results(open_results(directory), to.value, out, options, hash_paths)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)

@@ -49,16 +49,16 @@ Timezone = Annotated[
     str | None,
     typer.Option(
         metavar="ZONE",
-        help="By whose clock days and hours are counted: Europe/Berlin. By default "
-        "this machine's.",
+        help="Time zone of days and hours, such as Europe/Berlin. By default this "
+        "machine's.",
         rich_help_panel=_KNOWN,
     ),
 ]
 UndatedCalls = Annotated[
     Undated,
     typer.Option(
-        help="Calls that began nobody knows when: leave them out of periods and trends, "
-        "or include them by the time of the file's last change.",
+        help="Calls whose start is unknown: exclude them from periods and trends, or "
+        "include them by the time of the file's last change.",
         rich_help_panel=_KNOWN,
     ),
 ]

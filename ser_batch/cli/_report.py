@@ -70,8 +70,8 @@ def command(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Calls with the same value resemble each other, and intervals allow for it; "
-            "`none` for no column. By default the agent, where the metadata say who it was.",
+            help="Intervals treat calls with the same value as one unit; `none`: every "
+            "call on its own. By default the agent, if the metadata name one.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -129,19 +129,18 @@ def command(
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report
-    from ser_batch.reporting.figures.periods import find_zone, parse_time
-    from ser_batch.reporting.figures.selection import Options
+    from ser_batch.reporting.figures.selection import options_of
     from ser_batch.reporting.figures.thresholds import crossed_thresholds
     from ser_batch.results.results import open_results
 
     if role not in ("customer", "agent"):
         message = f"--role {role}: is neither customer nor agent"
         raise UsageError(message, option="--role")
-    zone = find_zone(timezone)
-    options = Options(
-        inputs=MetadataInputs(metadata, name_pattern, sidecars, zone),
-        since=parse_time(since, zone=zone) if since is not None else None,
-        until=parse_time(until, end=True, zone=zone) if until is not None else None,
+    options = options_of(
+        MetadataInputs(metadata, name_pattern, sidecars),
+        since,
+        until,
+        timezone,
         undated=undated is Undated.include,
         by=by,
         cluster=cluster,

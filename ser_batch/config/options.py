@@ -141,8 +141,7 @@ class RunConfig:
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     batch_size: int | None = None
-    """Segments scored together; None: 16 on a CPU, where larger batches only move more
-    memory, 64 on a GPU."""
+    """Segments scored together; None: 16 on a CPU, 64 on a GPU."""
     workers: int | None = None
     """Decoding processes; None: as the machine has cores."""
     deadline_s: float = 1800.0

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from ser_batch.emotion.devices import DeviceMemoryError
 from ser_batch.emotion.profile import Profile
 from ser_batch.emotion.scorer import Scorer, Waveform
 from ser_batch.engine.engine import Engine, Tick
@@ -10,6 +11,7 @@ from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Source
 from ser_batch.speech.decoded import Decoded, Job, Outcome, Task
 
+Speech = dict[str, dict[str, list[Waveform]]]
 SAMPLE_RECORDINGS = 100
 SAMPLE_BYTES = 256_000_000
 """No more recordings are drawn once they have so many bytes: their waveforms wait on
@@ -43,7 +45,13 @@ def draw_profile(
             outcomes.append(outcome)
     if stop.is_set():
         return None, outcomes
-    return scorer.profile_of(speech_of(outcomes, job, scorer.sample_rate)), outcomes
+    speech = speech_of(outcomes, job, scorer.sample_rate)
+    try:
+        return scorer.profile_of(speech), outcomes
+    except DeviceMemoryError:
+        raise
+    except Exception:
+        return scorer.profile_of(_usable(speech, scorer)), outcomes
 
 
 def without(tasks: Sequence[Task], outcomes: Iterable[Outcome]) -> list[Task]:
@@ -66,25 +74,46 @@ def sample_of(tasks: Sequence[Task], source: Source) -> list[Task]:
     return sample
 
 
-def speech_of(
-    outcomes: Iterable[Outcome], job: Job, sample_rate: int
-) -> dict[str, dict[str, list[Waveform]]]:
-    """Return waveforms of some segments, by role (empty for everyone) and recording."""
+def speech_of(outcomes: Iterable[Outcome], job: Job, sample_rate: int) -> Speech:
+    """Return waveforms of some segments, by role (empty for everyone) and recording.
+
+    A recording whose waveforms cannot be read is left out: it fails when it is scored.
+    """
     decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
     # In one order, whichever process was quicker: sums then are the same to the bit.
     decoded.sort(key=lambda outcome: outcome.recording.recording_id)
     n_segments = 2 if len(decoded) < FEW_RECORDINGS else 1
-    speech: dict[str, dict[str, list[Waveform]]] = {}
+    speech: Speech = {}
     for outcome in decoded:
         recording_id = outcome.recording.recording_id
         for number, channel in enumerate(outcome.channels):
             for interval in _spread(channel.segments, n_segments):
                 start = sample_index(interval.start_s, sample_rate)
                 n = sample_index(interval.end_s, sample_rate) - start
-                waveform = job.waveforms.read(recording_id, number, start, n)
+                try:
+                    waveform = job.waveforms.read(recording_id, number, start, n)
+                except Exception:
+                    continue
                 own = speech.setdefault(channel.role or "", {})
                 own.setdefault(recording_id, []).append(waveform)
     return speech
+
+
+def _usable(speech: Speech, scorer: Scorer) -> Speech:
+    """Return the speech without the recordings that the model breaks on."""
+
+    def works(role: str, recording_id: str, waveforms: list[Waveform]) -> bool:
+        try:
+            scorer.profile_of({role: {recording_id: waveforms}})
+        except Exception:
+            return False
+        return True
+
+    kept = {
+        role: {name: own for name, own in recordings.items() if works(role, name, own)}
+        for role, recordings in speech.items()
+    }
+    return {role: recordings for role, recordings in kept.items() if recordings}
 
 
 def _spread(segments: Sequence[Interval], n: int) -> list[Interval]:

@@ -171,15 +171,13 @@ def _select(
     found = results.read("recordings", columns).to_pandas()
     is_copy = found.pop("status") == "duplicate"
     found = found[~is_copy].reset_index(drop=True)
-    metadata = gather_metadata(
-        found, options.inputs, results.metadata, taken - {"started_at"}
-    )
+    kept = results.metadata
+    metadata = gather_metadata(found, options.inputs, kept, taken - {"started_at"})
     if is_copy.any():
         metadata.notes.append(
             f"{counted(is_copy.sum(), 'file')} not counted: the same content as another "
             "recording"
         )
-    kept = results.metadata
     if options.inputs.zone and kept is not None and "started_at" in kept:
         metadata.notes.append(
             "starts that `ser analyze` was given are by the clock of the machine that "

@@ -1,9 +1,11 @@
 """What a report is about: which calls, whose emotions, against what."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from ser_batch.metadata.gathering import MetadataInputs
+from ser_batch.reporting.figures.periods import find_zone, parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,29 @@ class Options:
     cluster: str | None = None
     """A column whose values are the units of intervals; `none` for single recordings."""
     compare: str | None = None
-    """Another results directory, a period `FROM..TO`, or `previous`: the period of the same length before."""
+    """Another results directory, a period `FROM..TO`, or `previous`: the same hours so many
+    whole days earlier."""
     role: str = "customer"
     """Whose emotions, where roles were named: customer, or agent."""
     top: int = 20
+
+
+def options_of(
+    inputs: MetadataInputs,
+    since: str | datetime | None,
+    until: str | datetime | None,
+    timezone: str | None,
+    **others: Any,
+) -> Options:
+    """Return options with times as people write them, read by the clock of one zone.
+
+    Raises:
+        UsageError: there is no such zone, or a text is not a time.
+    """
+    zone = find_zone(timezone)
+    return Options(
+        inputs=replace(inputs, zone=zone),
+        since=parse_time(since, zone=zone) if isinstance(since, str) else since,
+        until=parse_time(until, True, zone=zone) if isinstance(until, str) else until,
+        **others,
+    )
