@@ -1,25 +1,20 @@
-"""What the tests share: paths, synthetic speech with known truth, a tiny bundle, a results reader."""
+"""Fixtures for all tests: a synthetic call, small bundles, small corpora."""
 
-import os
 import shutil
-import subprocess
-import sys
-import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from ser_batch.audio.opening import open_audio
-from tests.bundle_fixture import write_profiled_bundle, write_tiny_bundle
-from tests.corpora_fixture import write_corpora
-from tests.tables import read_table
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples" / "calls"
-DATA = ROOT.parent / "shared" / "data"
+from ser_batch.engine.this_process import ThisProcess
+from ser_batch.speech.loading import load_vad
+from tests.support.bundles import write_profiled_bundle, write_tiny_bundle
+from tests.support.corpora import write_corpora
+from tests.support.paths import DATA, EXAMPLES
+from tests.support.recordings import settle
 
 torch.set_num_threads(1)
 
@@ -47,8 +42,19 @@ def call() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    """What waits for plain readers waits for nobody, except where they are tested."""
+    """Commit without the pause for plain readers, except where they are tested."""
     monkeypatch.setattr("ser_batch.results.generations.AHEAD_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _decoding_here(request, monkeypatch):
+    """Decode in this process; tests marked `processes` decode in processes of a run."""
+    if "processes" not in request.keywords:
+        monkeypatch.setattr("ser_batch.pipeline._processes", lambda *_: ThisProcess())
+        monkeypatch.setattr("ser_batch.engine.this_process.load_vad", _load_vad)
+
+
+_load_vad = cache(load_vad)
 
 
 @pytest.fixture(scope="session")
@@ -75,40 +81,3 @@ def calls(tmp_path) -> Path:
     folder = tmp_path / "calls"
     shutil.copytree(EXAMPLES, folder)
     return settle(folder)
-
-
-def settle(folder: Path) -> Path:
-    """Dates everything under a folder a minute back."""
-    then = time.time() - 60
-    for path in [folder, *folder.rglob("*")]:
-        if path.exists() and not path.is_symlink():
-            os.utime(path, (then, then))
-    return folder
-
-
-def write_call(path: Path, waveform: np.ndarray, subtype: str = "PCM_16") -> Path:
-    """Writes (channels, samples) at 8 kHz, dated a minute back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(os.fsencode(path), waveform.T, 8000, format="WAV", subtype=subtype)
-    os.utime(path, (time.time() - 60,) * 2)
-    return path
-
-
-def ser(*args: object, **kwargs: object) -> subprocess.CompletedProcess:
-    """Runs the command as a user does, in a process of its own."""
-    command = [sys.executable, "-m", "ser_batch", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=240, **kwargs)  # type: ignore[call-overload]
-
-
-def tables(directory: Path) -> dict[str, list[dict]]:
-    """All rows, but for the time of analysis, in an order of their own; floats to three digits."""
-    result = {}
-    for name in ("recordings", "speech", "segments"):
-        rows = read_table(directory, name).to_pylist()
-        for row in rows:
-            row.pop("analyzed_at", None)
-            for key, value in row.items():
-                if isinstance(value, float):
-                    row[key] = round(value, 3)
-        result[name] = sorted(rows, key=lambda row: str([row["recording_id"], row.get("start_s"), row.get("channel")]))
-    return result

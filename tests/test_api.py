@@ -10,8 +10,9 @@ import soundfile
 
 import ser_batch
 from ser_batch.errors import AudioError, FailureKind, UsageError
-from tests.conftest import EXAMPLES, ROOT, write_call
-from tests.results_fixture import call, write_results
+from tests.support.paths import EXAMPLES, ROOT
+from tests.support.recordings import write_call
+from tests.support.results import call, write_results
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,13 @@ def model(tiny_bundle):
 
 @pytest.fixture
 def results(tmp_path):
-    calls = [call(f"a/{i}.wav", [(0, 5)], [(6, 12)], [(6, 12, {"angry": 0.6})]) for i in range(6)]
-    return write_results(tmp_path / "out", *calls, call("b/broken.wav", error="not audio"))
+    calls = [
+        call(f"a/{i}.wav", [(0, 5)], [(6, 12)], [(6, 12, {"angry": 0.6})])
+        for i in range(6)
+    ]
+    return write_results(
+        tmp_path / "out", *calls, call("b/broken.wav", error="not audio")
+    )
 
 
 def test_what_the_package_exposes_is_what_it_says_it_exposes():
@@ -35,7 +41,13 @@ def test_what_the_package_exposes_is_what_it_says_it_exposes():
 
 def test_importing_the_package_is_quick_because_it_imports_no_library():
     code = "import sys, ser_batch; print(sorted({'torch', 'numpy', 'pandas', 'duckdb'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
     assert said.stdout.strip() == "[]"
 
 
@@ -54,7 +66,9 @@ def test_a_waveform_at_another_rate_is_resampled(model):
     seconds = np.arange(0, 2, 1 / 48_000)
     wave = (0.2 * np.sin(2 * np.pi * 220 * seconds)).astype(np.float32)
     low = (0.2 * np.sin(2 * np.pi * 220 * np.arange(0, 2, 1 / 8000))).astype(np.float32)
-    assert model.predict_proba(wave, 48_000) == pytest.approx(model.predict_proba(low, 8000), abs=0.01)
+    assert model.predict_proba(wave, 48_000) == pytest.approx(
+        model.predict_proba(low, 8000), abs=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +82,9 @@ def test_a_waveform_at_another_rate_is_resampled(model):
         (np.zeros(8000), 0, "sample rate of 0 Hz"),
     ],
 )
-def test_a_waveform_that_is_none_is_refused_with_the_reason(model, waveform, rate, reason):
+def test_a_waveform_that_is_none_is_refused_with_the_reason(
+    model, waveform, rate, reason
+):
     with pytest.raises(UsageError, match=reason):
         model.predict_proba(waveform, rate)
 
@@ -81,21 +97,34 @@ def test_speech_that_is_longer_than_the_model_knows_is_warned_of(model):
 def test_clips_become_a_row_each_and_one_that_is_unreadable_is_named(model, tmp_path):
     clips = [EXAMPLES / "billing" / "1001.wav", EXAMPLES / "delivery" / "2001.ogg"]
     table = model.predict(clips)
-    assert list(table.columns) == ["path", "label", "confidence", *(f"p_{label}" for label in model.labels)]
+    assert list(table.columns) == [
+        "path",
+        "label",
+        "confidence",
+        *(f"p_{label}" for label in model.labels),
+    ]
     assert table.path.tolist() == [str(clip) for clip in clips]
-    assert table.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(np.ones(2), abs=1e-5)
+    assert table.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(
+        np.ones(2), abs=1e-5
+    )
     assert len(model.predict([])) == 0
     (tmp_path / "text.wav").write_text("not audio at all")
     with pytest.raises(AudioError) as caught:
         model.predict([tmp_path / "text.wav"])
-    assert (caught.value.path, caught.value.kind) == (str(tmp_path / "text.wav"), FailureKind.NOT_AUDIO)
+    assert (caught.value.path, caught.value.kind) == (
+        str(tmp_path / "text.wav"),
+        FailureKind.NOT_AUDIO,
+    )
 
 
 def test_one_call_is_analysed_in_this_process_as_a_run_would(model, tiny_bundle):
     path = EXAMPLES / "billing" / "1001.wav"
     one = model.analyze(path, roles=["agent", "customer"])
     config = ser_batch.Config.from_dict(
-        {"score": {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}, "run": {"device": "cpu"}}
+        {
+            "score": {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]},
+            "run": {"device": "cpu"},
+        }
     )
     [run] = ser_batch.analyze([path], config)
     assert set(one.segments.role) == {"customer"}
@@ -116,7 +145,10 @@ def test_a_recording_that_cannot_be_analysed_is_an_error_with_its_path(model, tm
     (tmp_path / "empty.wav").touch()
     with pytest.raises(AudioError, match="0 bytes") as caught:
         model.analyze(tmp_path / "empty.wav")
-    assert (caught.value.path, caught.value.kind) == (str(tmp_path / "empty.wav"), FailureKind.EMPTY)
+    assert (caught.value.path, caught.value.kind) == (
+        str(tmp_path / "empty.wav"),
+        FailureKind.EMPTY,
+    )
     with pytest.raises(UsageError, match="holds 5 recordings"):
         model.analyze(EXAMPLES)
 
@@ -130,14 +162,19 @@ def test_results_are_tables_of_one_instant(results):
 
 
 def test_calls_and_measures_are_those_of_a_report(results):
-    opened, report = ser_batch.open_results(results), ser_batch.report(results, by="folder")
+    opened, report = (
+        ser_batch.open_results(results),
+        ser_batch.report(results, by="folder"),
+    )
     calls = opened.calls()
     assert len(calls) == 7
     assert calls.set_index("path").angry_share["a/0.wav"] == pytest.approx(0.6)
     measures = opened.measures().set_index("measure")
     for name, figure in report["total"].items():
         value = measures.value[name]
-        assert (pd.isna(value) and figure["value"] is None) or value == figure["value"], name
+        assert (pd.isna(value) and figure["value"] is None) or value == figure[
+            "value"
+        ], name
     by_folder = opened.measures(by="folder")
     assert set(by_folder.group) == {"a", "b"}
     assert len(opened.calls(since="1d")) == 0
@@ -159,5 +196,11 @@ def test_a_script_without_a_guard_may_analyse_one_call(tmp_path, tiny_bundle):
     code = f"import ser_batch; print(len(ser_batch.load({str(tiny_bundle)!r}).analyze('x.wav').segments))"
     (tmp_path / "script.py").write_text(code)
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
-    said = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert said.stdout.strip() == "0", said.stderr

@@ -40,7 +40,9 @@ def test_an_interval_without_length_or_before_the_start_is_refused(start, end):
 def test_a_union_is_ordered_disjoint_and_covers_the_same_time(pairs):
     result = union(segments(pairs))
     assert all(a.end_s < b.start_s for a, b in pairwise(result))
-    assert covered((round(s.start_s * 1000), round(s.end_s * 1000)) for s in result) == covered(pairs)
+    assert covered(
+        (round(s.start_s * 1000), round(s.end_s * 1000)) for s in result
+    ) == covered(pairs)
     assert total_s(segments(pairs)) == pytest.approx(len(covered(pairs)) / 1000)
 
 
@@ -48,4 +50,6 @@ def test_a_union_is_ordered_disjoint_and_covers_the_same_time(pairs):
 def test_overlap_is_the_time_that_two_or_more_tracks_share(tracks):
     times = [t for pairs in tracks for t in covered(pairs)]
     shared = {t for t in times if times.count(t) >= 2}
-    assert overlap_s([segments(pairs) for pairs in tracks]) == pytest.approx(len(shared) / 1000)
+    assert overlap_s([segments(pairs) for pairs in tracks]) == pytest.approx(
+        len(shared) / 1000
+    )

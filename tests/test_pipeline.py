@@ -1,14 +1,7 @@
 """The whole way from recordings to rows: what it gives, and that nothing on the way changes it."""
 
-import importlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,36 +10,17 @@ import torch
 import ser_batch
 from ser_batch.config.options import Config
 from ser_batch.emotion.features import feature_sums
-from ser_batch.emotion.loading import load_scorer
-from ser_batch.engine.this_process import ThisProcess
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.intervals import total_s
-from ser_batch.pipeline import run
-from ser_batch.sources.local import LocalSource
-from ser_batch.speech.waveforms import LocalWaveforms
-from tests.conftest import ROOT, ser, settle, tables, write_call
-from tests.tables import read_table
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+from tests.support.commands import ser
+from tests.support.recordings import write_call
+from tests.support.runs import analyzed, config
+from tests.support.tables import read_table, tables
 
 
-def dynamic(name: str):
-    """What `module.function` of the package is."""
-    module, _, function = name.rpartition(".")
-    return getattr(importlib.import_module(f"ser_batch.{module}"), function)
-
-
-def config(bundle: Path, **groups: dict) -> Config:
-    return Config.from_dict({"score": {"bundle": str(bundle)}, "run": {"device": "cpu"}}).updated(groups)
-
-
-def analyzed(inputs, out: Path, settings: Config):
-    progress = run([str(given) for given in inputs], out, settings, threading.Event())
-    assert progress.pending == 0
-    return progress
-
-
-def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(calls, tmp_path, tiny_bundle):
+def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(
+    calls, tmp_path, tiny_bundle
+):
     progress = analyzed([calls], tmp_path / "out", config(tiny_bundle))
     rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
     assert (progress.found, progress.done, progress.failed) == (5, 4, 1)
@@ -57,23 +31,37 @@ def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(call
     assert rows["billing/1003-broken.wav"]["status"] == "failed"
     assert "unrecognised audio format" in rows["billing/1003-broken.wav"]["error"]
     silent = rows["billing/1002-silent.wav"]
-    assert (silent["status"], silent["segments"], silent["silence_s"]) == ("done", 0, silent["duration_s"])
+    assert (silent["status"], silent["segments"], silent["silence_s"]) == (
+        "done",
+        0,
+        silent["duration_s"],
+    )
     call = rows["billing/1001.wav"]
-    assert (call["codec"], call["sample_rate_hz"], call["channels"]) == ("wav/ulaw", 8000, 2)
+    assert (call["codec"], call["sample_rate_hz"], call["channels"]) == (
+        "wav/ulaw",
+        8000,
+        2,
+    )
     segments = read_table(tmp_path / "out", "segments").to_pandas()
     own = segments[segments.path == "billing/1001.wav"]
     assert len(own) == call["segments"] > 3
     assert set(own.channel) == {0, 1}
     probabilities = segments.filter(regex="^p_").to_numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(probabilities.max(axis=1), segments.confidence, atol=1e-6)
+    np.testing.assert_allclose(
+        probabilities.max(axis=1), segments.confidence, atol=1e-6
+    )
     assert own.segment.tolist() == list(range(len(own)))
     assert (own.end_s <= call["duration_s"]).all()
     assert own.label.isna().equals(own.confidence < np.float32(0.15))
 
 
-def test_segments_lie_within_the_speech_of_their_own_channel(calls, tmp_path, tiny_bundle):
-    analyzed([calls], tmp_path / "out", config(tiny_bundle, segments={"max_pause_s": 0.0}))
+def test_segments_lie_within_the_speech_of_their_own_channel(
+    calls, tmp_path, tiny_bundle
+):
+    analyzed(
+        [calls], tmp_path / "out", config(tiny_bundle, segments={"max_pause_s": 0.0})
+    )
     rows = tables(tmp_path / "out")
     for segment in rows["segments"]:
         assert any(
@@ -99,7 +87,9 @@ def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle,
     assert sum(s.duration_s for s in customer.speech) > 1
 
 
-def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_path, tiny_bundle, call):
+def test_the_next_night_only_new_and_changed_recordings_are_analysed(
+    calls, tmp_path, tiny_bundle, call
+):
     out, settings = tmp_path / "out", config(tiny_bundle)
     analyzed([calls], out, settings)
     before = tables(out)
@@ -120,32 +110,52 @@ def test_the_next_night_only_new_and_changed_recordings_are_analysed(calls, tmp_
     ]
 
 
-def test_a_recording_that_is_out_of_reach_keeps_its_rows(calls, tmp_path, tiny_bundle, call):
+def test_a_recording_that_is_out_of_reach_keeps_its_rows(
+    calls, tmp_path, tiny_bundle, call
+):
     (calls / "link.wav").symlink_to(write_call(tmp_path / "elsewhere.wav", call[::-1]))
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     before = tables(tmp_path / "out")
     (tmp_path / "elsewhere.wav").unlink()
-    ser("analyze", calls, calls / "link.wav", calls / "link.wav", "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    ser(
+        "analyze",
+        calls,
+        calls / "link.wav",
+        calls / "link.wav",
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+    )
     assert tables(tmp_path / "out") == before
 
 
-def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(calls, tmp_path, tiny_bundle, call):
+def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(
+    calls, tmp_path, tiny_bundle, call
+):
     out, settings = tmp_path / "out", config(tiny_bundle)
     analyzed([calls], out, settings)
-    assert analyzed([calls], out, config(tiny_bundle, run={"retry_failed": True})).failed == 1
+    assert (
+        analyzed([calls], out, config(tiny_bundle, run={"retry_failed": True})).failed
+        == 1
+    )
     write_call(calls / "billing" / "1003-broken.wav", call)
     mended = analyzed([calls], out, settings)
     assert (mended.done, mended.failed) == (1, 0)
     assert all(row["status"] == "done" for row in tables(out)["recordings"])
 
 
-def test_another_configuration_on_the_same_results_is_refused(calls, tmp_path, tiny_bundle):
+def test_another_configuration_on_the_same_results_is_refused(
+    calls, tmp_path, tiny_bundle
+):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
     with pytest.raises(ResultsError, match="Choose a new --out"):
         analyzed([calls], tmp_path / "out", config(tiny_bundle, vad={"onset": 0.6}))
 
 
-def test_with_roles_only_the_customer_is_scored_and_both_are_timed(calls, tmp_path, tiny_bundle):
+def test_with_roles_only_the_customer_is_scored_and_both_are_timed(
+    calls, tmp_path, tiny_bundle
+):
     roles = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}
     analyzed([calls / "billing"], tmp_path / "one", config(tiny_bundle, score=roles))
     rows = tables(tmp_path / "one")
@@ -155,17 +165,32 @@ def test_with_roles_only_the_customer_is_scored_and_both_are_timed(calls, tmp_pa
     call = next(row for row in rows["recordings"] if row["path"] == "1001.wav")
     assert call["agent_talk_s"] > 5
     assert call["customer_talk_s"] > 5
-    assert call["channel_talk_s"] == pytest.approx([call["agent_talk_s"], call["customer_talk_s"]], abs=1e-3)
+    assert call["channel_talk_s"] == pytest.approx(
+        [call["agent_talk_s"], call["customer_talk_s"]], abs=1e-3
+    )
     spoken = call["agent_talk_s"] + call["customer_talk_s"] - call["overtalk_s"]
     assert call["silence_s"] == pytest.approx(call["duration_s"] - spoken, abs=0.01)
 
-    analyzed([calls / "billing"], tmp_path / "both", config(tiny_bundle, score={**roles, "score_agents": True}))
-    assert {row["role"] for row in tables(tmp_path / "both")["segments"]} == {"agent", "customer"}
+    analyzed(
+        [calls / "billing"],
+        tmp_path / "both",
+        config(tiny_bundle, score={**roles, "score_agents": True}),
+    )
+    assert {row["role"] for row in tables(tmp_path / "both")["segments"]} == {
+        "agent",
+        "customer",
+    }
 
 
-def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(calls, tmp_path, tiny_bundle):
+def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
+    calls, tmp_path, tiny_bundle
+):
     score = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}
-    analyzed([calls / "delivery" / "2002.wav"], tmp_path / "out", config(tiny_bundle, score=score))
+    analyzed(
+        [calls / "delivery" / "2002.wav"],
+        tmp_path / "out",
+        config(tiny_bundle, score=score),
+    )
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
         "channels: 1, roles: 2; it is not known who speaks where, so nothing is scored"
@@ -174,12 +199,17 @@ def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
     assert not rows["segments"]
 
 
-def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(tmp_path, tiny_bundle, call):
+def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(
+    tmp_path, tiny_bundle, call
+):
     leaky = call.copy()
     leaky[1] += 0.02 * call[0]  # 34 dB below
     write_call(tmp_path / "in" / "x.wav", leaky, "FLOAT")
     write_call(tmp_path / "clean" / "x.wav", call, "FLOAT")
-    [heard], [clean] = (list(ser_batch.analyze([tmp_path / name], config(tiny_bundle))) for name in ("in", "clean"))
+    [heard], [clean] = (
+        list(ser_batch.analyze([tmp_path / name], config(tiny_bundle)))
+        for name in ("in", "clean")
+    )
     [deaf] = ser_batch.analyze([tmp_path / "in"], Config.from_dict(
         {"score": {"bundle": str(tiny_bundle)}, "vad": {"crosstalk": False}}
     ))  # fmt: skip
@@ -189,7 +219,9 @@ def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(tmp_path, tiny
 
 
 @pytest.mark.parametrize("roles", [[], ["customer"], ["agent"], ["agent", "customer"]])
-def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_path, tiny_bundle, call, roles):
+def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(
+    tmp_path, tiny_bundle, call, roles
+):
     write_call(tmp_path / "in" / "x.wav", np.stack([call.sum(axis=0)] * 2))
     score = {"bundle": str(tiny_bundle), "roles": roles}
     analyzed([tmp_path / "in"], tmp_path / "out", config(tiny_bundle, score=score))
@@ -202,123 +234,61 @@ def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(tmp_pa
     assert bool(rows["segments"]) == ("agent" not in roles)
 
 
-@pytest.mark.parametrize("stage", ["read", "with_context", "network", "score"])
-def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
-    calls, tmp_path, tiny_bundle, monkeypatch, stage
-):
-    settings = config(tiny_bundle)
-    scorer = load_scorer(str(tiny_bundle), "cpu")
-    found = LocalSource().find([str(calls / "billing")]).recordings
-    [of_one] = [recording.recording_id for recording in found if recording.path == "1001.wav"]
-    if stage == "read":
-        read = LocalWaveforms.read
-
-        def lost(self, recording_id, *args):
-            if recording_id == of_one:
-                raise FileNotFoundError("gone")
-            return read(self, recording_id, *args)
-
-        monkeypatch.setattr(LocalWaveforms, "read", lost)
-    elif stage == "with_context":
-        ready = scorer.with_context
-
-        def broken(segments, role):
-            if segments[0].key[0] == of_one:
-                raise ZeroDivisionError("gone")
-            return ready(segments, role)
-
-        monkeypatch.setattr(scorer, "with_context", broken)
-    elif stage == "network":
-        right = scorer._scores
-
-        def breaks(batch):
-            if any(recording_id == of_one for recording_id, _ in batch.keys):
-                raise ZeroDivisionError("gone")
-            return right(batch)
-
-        monkeypatch.setattr(scorer, "_scores", breaks)
-    else:
-        score = scorer.score
-
-        def nonsense(stream, batch_size):
-            for scored in score(stream, batch_size):
-                for row, (recording_id, _) in enumerate(getattr(scored, "keys", [])):
-                    if recording_id == of_one:
-                        scored.probabilities[row] = np.nan
-                yield scored
-
-        monkeypatch.setattr(scorer, "score", nonsense)
-    for _ in range(2):  # the next run tries again
-        progress = run([str(calls / "billing"), str(calls / "delivery")], tmp_path / "out", settings,
-                       threading.Event(), scorer=scorer)  # fmt: skip
-        rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
-        assert progress.pending == 0
-        assert rows["1001.wav"]["status"] == "failed"
-        assert rows["1001.wav"]["error_kind"] == "unexpected"
-        assert rows["2001.ogg"]["status"] == "done"
-
-
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "speech.decoding.open_audio",
-        "speech.decoding._read_through",
-        "speech.decoding._channel",
-        "results.analysed._timing",
-    ],
-)
-def test_whatever_goes_wrong_before_or_after_fails_that_recording_alone(
-    calls, tmp_path, tiny_bundle, monkeypatch, stage
-):
-    right, begun = dynamic(stage), []
-
-    def broken(*args, **kwargs):
-        begun.append(args)
-        if len(begun) == 1:
-            raise ZeroDivisionError("gone")
-        return right(*args, **kwargs)
-
-    monkeypatch.setattr(f"ser_batch.{stage}", broken)
-    progress = run([str(calls / "delivery")], tmp_path / "out", config(tiny_bundle),
-                   threading.Event(), engine=ThisProcess())  # fmt: skip
-    assert (progress.done, progress.failed, progress.pending) == (1, 1, 0)
-    rows = {row["status"]: row for row in tables(tmp_path / "out")["recordings"]}
-    assert rows["failed"]["error_kind"] == "unexpected"
-    assert "ZeroDivisionError" in rows["failed"]["error_detail"]
-    # The next run tries again.
-    progress = run([str(calls / "delivery")], tmp_path / "out", config(tiny_bundle), threading.Event())
-    assert (progress.done, progress.skipped) == (1, 1)
-
-
 def test_why_nothing_has_a_label_is_said_of_each_recording(tmp_path, tiny_bundle, call):
     rng = np.random.default_rng(0)
     quiet = (1e-4 * rng.standard_normal((2, 40_000))).astype(np.float32)
     write_call(tmp_path / "in" / "nobody.wav", quiet)
     write_call(
         tmp_path / "in" / "agent.wav",
-        np.stack([call[0], quiet[0][: call.shape[1]].repeat(call.shape[1] // 40_000 + 1)[: call.shape[1]]]),
+        np.stack(
+            [
+                call[0],
+                quiet[0][: call.shape[1]].repeat(call.shape[1] // 40_000 + 1)[
+                    : call.shape[1]
+                ],
+            ]
+        ),
     )
     write_call(tmp_path / "in" / "mono.wav", call[:1])
     write_call(tmp_path / "in" / "both.wav", call)
-    score = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"], "abstain_below": 0.0}
+    score = {
+        "bundle": str(tiny_bundle),
+        "roles": ["agent", "customer"],
+        "abstain_below": 0.0,
+    }
     analyzed([tmp_path / "in"], tmp_path / "out", config(tiny_bundle, score=score))
-    said = {row["path"]: row["not_scored"] for row in tables(tmp_path / "out")["recordings"]}
+    said = {
+        row["path"]: row["not_scored"] for row in tables(tmp_path / "out")["recordings"]
+    }
     assert said == {
         "nobody.wav": "no_speech", "agent.wav": "customer_silent", "mono.wav": "speakers_unknown", "both.wav": None,
     }  # fmt: skip
     unsure = score | {"abstain_below": 1.0}
-    analyzed([tmp_path / "in" / "both.wav"], tmp_path / "unsure", config(tiny_bundle, score=unsure))
-    assert [row["not_scored"] for row in tables(tmp_path / "unsure")["recordings"]] == ["abstained"]
+    analyzed(
+        [tmp_path / "in" / "both.wav"],
+        tmp_path / "unsure",
+        config(tiny_bundle, score=unsure),
+    )
+    assert [row["not_scored"] for row in tables(tmp_path / "unsure")["recordings"]] == [
+        "abstained"
+    ]
 
 
 def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
-    analyzed([calls / "billing"], tmp_path / "out", config(tiny_bundle, audio={"mix": True}))
+    analyzed(
+        [calls / "billing"], tmp_path / "out", config(tiny_bundle, audio={"mix": True})
+    )
     rows = tables(tmp_path / "out")
     assert {row["channel"] for row in rows["speech"]} == {0}
-    assert next(r for r in rows["recordings"] if r["path"] == "1001.wav")["overtalk_s"] == 0
+    assert (
+        next(r for r in rows["recordings"] if r["path"] == "1001.wav")["overtalk_s"]
+        == 0
+    )
 
 
-def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_path, tiny_bundle, call):
+def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(
+    tmp_path, tiny_bundle, call
+):
     from ser_batch.emotion.bundles import load_bundle
     from ser_batch.intervals import sample_index
 
@@ -328,35 +298,59 @@ def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(tmp_pa
     features, network = bundle.modules()
 
     def samples_of(scored) -> np.ndarray:
-        start, end = (sample_index(t, 8000) for t in (scored.interval.start_s, scored.interval.end_s))
+        start, end = (
+            sample_index(t, 8000)
+            for t in (scored.interval.start_s, scored.interval.end_s)
+        )
         return call[scored.channel, start:end]
 
     for scored in analysis.segments:
         own = torch.from_numpy(samples_of(scored).copy())
-        together = [other for other in analysis.segments if other.channel == scored.channel]
+        together = [
+            other for other in analysis.segments if other.channel == scored.channel
+        ]
         spoken = [samples_of(other) for other in together]
         ends = np.cumsum([len(part) for part in spoken])
-        first = [part[: max(0, 5 * 8000 - end + len(part))] for part, end in zip(spoken, ends, strict=True)]
+        first = [
+            part[: max(0, 5 * 8000 - end + len(part))]
+            for part, end in zip(spoken, ends, strict=True)
+        ]
         context = torch.zeros(1, 1 + 2 * bundle.features.n_static)
         with torch.inference_mode():
             for other, part in zip(together, first, strict=True):
                 if len(part) and other is not scored:
                     context += feature_sums(
-                        *features.static(torch.from_numpy(part.copy())[None], torch.tensor([len(part)]))
+                        *features.static(
+                            torch.from_numpy(part.copy())[None],
+                            torch.tensor([len(part)]),
+                        )
                     )
             logits = network(*features(own[None], torch.tensor([len(own)]), context))
         alone = bundle.calibration.probabilities(logits)[0]
-        np.testing.assert_allclose(list(scored.probabilities.values()), alone, atol=1e-4)
-        assert scored.level_dbfs == pytest.approx(float(10 * own.var(unbiased=False).log10()), abs=0.01)
-    assert sum(len(samples_of(s)) for s in analysis.segments if s.channel == 0) > 5 * 8000  # some speech lies behind it
+        np.testing.assert_allclose(
+            list(scored.probabilities.values()), alone, atol=1e-4
+        )
+        assert scored.level_dbfs == pytest.approx(
+            float(10 * own.var(unbiased=False).log10()), abs=0.01
+        )
+    assert (
+        sum(len(samples_of(s)) for s in analysis.segments if s.channel == 0) > 5 * 8000
+    )  # some speech lies behind it
 
 
-def test_the_record_of_a_run_says_what_was_used_and_adds_up(calls, tmp_path, tiny_bundle):
+def test_the_record_of_a_run_says_what_was_used_and_adds_up(
+    calls, tmp_path, tiny_bundle
+):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     counts = record["counts"]
     assert (
-        counts["found"] == counts["done"] + counts["failed"] + counts["skipped"] + counts["growing"] + counts["pending"]
+        counts["found"]
+        == counts["done"]
+        + counts["failed"]
+        + counts["skipped"]
+        + counts["growing"]
+        + counts["pending"]
     )
     assert record["model"]["id"].startswith("tiny@")
     assert Config.from_dict(record["config"]).hash() == record["config_hash"]
@@ -374,94 +368,13 @@ def test_nothing_temporary_is_left(calls, tmp_path, tiny_bundle):
     assert names == {"manifest.json", "run.json", "part-000001-000002.parquet"}
 
 
-def test_a_signal_to_the_whole_group_fails_no_recording(tmp_path, tiny_bundle, call):
-    calls, out = tmp_path / "calls", tmp_path / "out"
-    for i in range(30):
-        write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 6))
-    command = [sys.executable, "-m", "ser_batch", "analyze", calls, "--bundle", tiny_bundle, "--quiet", "--out", out]
-    with subprocess.Popen(list(map(str, command)), start_new_session=True) as process:
-        while process.poll() is None and not any((out / ".work").glob("*/*.f32")):
-            threading.Event().wait(0.002)
-        os.killpg(process.pid, signal.SIGTERM)
-    assert process.returncode == 130
-    assert all(row["status"] == "done" for row in tables(out)["recordings"])
-    assert ser(*command[3:]).returncode == 0
-    assert len(tables(out)["recordings"]) == 30
-
-
-def test_a_process_that_is_ended_from_outside_costs_nothing(tmp_path, tiny_bundle, call):
-    import psutil
-
-    calls, out, shot = tmp_path / "calls", tmp_path / "out", []
-    for i in range(8):
-        write_call(calls / f"{i}.wav", np.roll(call, 8000 * i, axis=1))
-
-    def shoot(progress) -> None:
-        if not shot:
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):  # it may have ended by itself
-                    if "spawn_main" in " ".join(child.cmdline()):
-                        child.kill()
-                        shot.append(child.pid)
-
-    progress = run([str(calls)], out, config(tiny_bundle), threading.Event(), shoot)
-    assert shot
-    assert (progress.done, progress.failed) == (8, 0)
-    assert len(tables(out)["recordings"]) == 8
-
-
-def test_what_a_run_leaves_alone_because_it_failed_before_is_said(calls, tmp_path, tiny_bundle):
+def test_what_a_run_leaves_alone_because_it_failed_before_is_said(
+    calls, tmp_path, tiny_bundle
+):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
     assert analyzed([calls], tmp_path / "out", config(tiny_bundle)).failed_before == 1
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert "5 already there (1 failed then: --retry-failed tries again)" in said.stdout
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal closed"])
-def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(tmp_path, tiny_bundle, call, number):
-    calls, out = tmp_path / "calls", tmp_path / "out"
-    for i in range(30):
-        write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 4))
-    command = [sys.executable, "-m", "ser_batch", "analyze", calls, "--bundle", tiny_bundle, "--out", out]
-    command = list(map(str, command))
-    # As in a terminal, also where whoever runs the tests ignores SIGHUP.
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **heeding)
-    while process.poll() is None and not any((out / ".work").glob("*/*.f32")):
-        threading.Event().wait(0.01)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again" in said
-    first = len(read_table(out, "recordings"))
-    assert first < 30
-    second = subprocess.run(command, capture_output=True, text=True)
-    assert second.returncode == 0
-    assert f"{first} already there" in second.stdout or first == 0
-    assert len(read_table(out, "recordings")) == 30
-
-
-def test_a_file_that_is_still_being_written_gets_no_row_yet(tmp_path, tiny_bundle, call):
-    path = write_call(tmp_path / "calls" / "x.wav", call)
-    done = threading.Event()
-
-    def recorder():
-        with path.open("ab") as file:
-            while not done.wait(0.05):
-                file.write(bytes(320))
-                file.flush()
-
-    thread = threading.Thread(target=recorder)
-    thread.start()
-    try:
-        progress = analyzed([path], tmp_path / "out", config(tiny_bundle))
-    finally:
-        done.set()
-        thread.join()
-    assert progress.growing == 1
-    assert len(read_table(tmp_path / "out", "recordings")) == 0
-    settle(tmp_path / "calls")
-    assert analyzed([path], tmp_path / "out", config(tiny_bundle)).done == 1
 
 
 def test_the_api_yields_recordings_and_writes_nothing(calls, tiny_bundle):
@@ -473,20 +386,28 @@ def test_the_api_yields_recordings_and_writes_nothing(calls, tiny_bundle):
     assert sorted(calls.rglob("*")) == before
 
 
-def test_a_missing_input_or_device_is_refused_before_anything_is_done(calls, tmp_path, tiny_bundle):
+def test_a_missing_input_or_device_is_refused_before_anything_is_done(
+    calls, tmp_path, tiny_bundle
+):
     with pytest.raises(UsageError, match="no such file"):
         analyzed([tmp_path / "none"], tmp_path / "out", config(tiny_bundle))
     with pytest.raises(UsageError, match="cuda:99"):
-        analyzed([calls], tmp_path / "out", config(tiny_bundle, run={"device": "cuda:99"}))
+        analyzed(
+            [calls], tmp_path / "out", config(tiny_bundle, run={"device": "cuda:99"})
+        )
     with pytest.raises(UsageError, match="choose auto, cpu"):
         analyzed([calls], tmp_path / "out", config(tiny_bundle, run={"device": "gpu"}))
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no CUDA device here"
+)
 def test_mixed_precision_on_cuda_gives_what_the_cpu_gives(calls, tmp_path, tiny_bundle):
     for device in ("cpu", "cuda"):
-        analyzed([calls], tmp_path / device, config(tiny_bundle, run={"device": device}))
+        analyzed(
+            [calls], tmp_path / device, config(tiny_bundle, run={"device": device})
+        )
     cpu, cuda = (tables(tmp_path / device)["segments"] for device in ("cpu", "cuda"))
     for a, b in zip(cpu, cuda, strict=True):
         for key in a:

@@ -85,7 +85,9 @@ def _by_agent(mean: float, agents_differ: float, calls: int = 10) -> Callable:
     def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         level = rng.beta(mean * agents_differ, (1 - mean) * agents_differ, n)
         by = rng.lognormal(4.0, 0.8, (n, calls))
-        share = rng.beta(level[:, None] * 6 + 1e-9, (1 - level[:, None]) * 6 + 1e-9, (n, calls))
+        share = rng.beta(
+            level[:, None] * 6 + 1e-9, (1 - level[:, None]) * 6 + 1e-9, (n, calls)
+        )
         return (share * by).sum(1), by.sum(1)
 
     return draw
@@ -128,7 +130,9 @@ def _coverage(name: str, n: int, replicates: int) -> tuple[float, float]:
     low, high = found.limits()
     known = np.isfinite(low)
     holds = (low <= truth) & (truth <= high)
-    return float(holds[known].mean()), float(np.median((high - low)[known]) / abs(truth))
+    return float(holds[known].mean()), float(
+        np.median((high - low)[known]) / abs(truth)
+    )
 
 
 def _false_alarms(n: int, replicates: int) -> tuple[float, float]:
@@ -138,7 +142,10 @@ def _false_alarms(n: int, replicates: int) -> tuple[float, float]:
     scales = [MEASURES[name][0] for name in names]
     single = any_clear = by_holm = 0
     for _ in range(replicates):
-        now, then = (estimate(_units([MEASURES[name][1](rng, n) for name in names]), scales) for _ in range(2))
+        now, then = (
+            estimate(_units([MEASURES[name][1](rng, n) for name in names]), scales)
+            for _ in range(2)
+        )
 
         def limits(level: np.ndarray, now=now, then=then):  # type: ignore[no-untyped-def]
             return difference_limits(now, then, level)
@@ -147,7 +154,11 @@ def _false_alarms(n: int, replicates: int) -> tuple[float, float]:
         single += int((p < 0.05).sum())
         any_clear += bool((p < 0.05).any())
         by_holm += bool(beyond_chance(dict(zip(names, p, strict=True))))
-    return single / replicates / len(names), any_clear / replicates, by_holm / replicates
+    return (
+        single / replicates / len(names),
+        any_clear / replicates,
+        by_holm / replicates,
+    )
 
 
 def main() -> None:
@@ -162,7 +173,9 @@ def main() -> None:
         print(f"{name:<32}" + "".join(f"{f'{c:.1%} ({w:.2f})':>18}" for c, w in cells))
     print(f"\n{'comparisons without a difference':<32}{heads}")
     alarms = [_false_alarms(n, replicates // 20) for n in SIZES]
-    for i, name in enumerate(("of its rows, look clear", "have such a row", "have one by Holm")):
+    for i, name in enumerate(
+        ("of its rows, look clear", "have such a row", "have one by Holm")
+    ):
         print(f"{name:<32}" + "".join(f"{a[i]:>18.1%}" for a in alarms))
 
 

@@ -25,9 +25,13 @@ BAR_RATIO, BAR_GIB = 1.2, 2.0
 def make_recording(path: Path, hours: float, source: Path, channels: int = 2) -> None:
     """The source again and again, written block by block."""
     with soundfile.SoundFile(source) as file:
-        call = file.read(dtype="int16", always_2d=True)[:, np.arange(channels) % file.channels]
+        call = file.read(dtype="int16", always_2d=True)[
+            :, np.arange(channels) % file.channels
+        ]
         rate = file.samplerate
-    call = np.stack([np.roll(column, 4000 * i) for i, column in enumerate(call.T)], axis=1)  # no two channels alike
+    call = np.stack(
+        [np.roll(column, 4000 * i) for i, column in enumerate(call.T)], axis=1
+    )  # no two channels alike
     left = round(hours * 3600 * rate)
     with soundfile.SoundFile(path, "w", rate, channels, "ULAW", format="WAV") as out:
         while left:
@@ -44,7 +48,9 @@ def make_tiny(folder: Path, number: int, source: Path) -> None:
     for i in range(number):
         path = folder / f"{i // 1000:03}" / f"{i:06}.wav"
         path.parent.mkdir(exist_ok=True)
-        if i % 30_000 == 0:  # a file system allows so many names for one file, and not many more
+        if (
+            i % 30_000 == 0
+        ):  # a file system allows so many names for one file, and not many more
             soundfile.write(path, speech, 8000, subtype="ULAW")
             os.utime(path, (time.time() - 60,) * 2)
             source = path
@@ -65,7 +71,18 @@ def tree_pss(process: psutil.Process) -> int:
 
 def peak_pss(recording: Path, out: Path, bundle: str) -> tuple[int, float]:
     """Peak bytes and seconds of one analysis."""
-    command = [sys.executable, "-m", "ser_batch", "analyze", recording, "--out", out, "--bundle", bundle, "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "ser_batch",
+        "analyze",
+        recording,
+        "--out",
+        out,
+        "--bundle",
+        bundle,
+        "--quiet",
+    ]
     start = time.monotonic()
     process = psutil.Popen(list(map(str, command)), cwd=ROOT)
     peak = 0
@@ -81,13 +98,25 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--bundle", default="telephone")
-    parser.add_argument("--call", type=Path, default=ROOT / "examples" / "calls" / "billing" / "1001.wav")
+    parser.add_argument(
+        "--call",
+        type=Path,
+        default=ROOT / "examples" / "calls" / "billing" / "1001.wav",
+    )
     options = parser.parse_args()
     cases: dict[str, Callable[[Path], None]] = {
-        "1 h of stereo": lambda folder: make_recording(folder / "x.wav", 1.0, options.call),
-        f"{options.hours:g} h of stereo": lambda folder: make_recording(folder / "x.wav", options.hours, options.call),
-        "1 h of 8 channels": lambda folder: make_recording(folder / "x.wav", 1.0, options.call, 8),
-        f"{options.files:,} files of 0.5 s": lambda folder: make_tiny(folder, options.files, options.call),
+        "1 h of stereo": lambda folder: make_recording(
+            folder / "x.wav", 1.0, options.call
+        ),
+        f"{options.hours:g} h of stereo": lambda folder: make_recording(
+            folder / "x.wav", options.hours, options.call
+        ),
+        "1 h of 8 channels": lambda folder: make_recording(
+            folder / "x.wav", 1.0, options.call, 8
+        ),
+        f"{options.files:,} files of 0.5 s": lambda folder: make_tiny(
+            folder, options.files, options.call
+        ),
     }
     first = 0
     for name, make in cases.items():
@@ -96,7 +125,10 @@ def main() -> None:
             make(Path(work) / "in")
             peak, wall = peak_pss(Path(work) / "in", Path(work) / "out", options.bundle)
         first = first or peak
-        print(f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, ratio {peak / first:.2f}", flush=True)
+        print(
+            f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, ratio {peak / first:.2f}",
+            flush=True,
+        )
     print(f"bars: ratio {BAR_RATIO} for hours, {BAR_GIB:.0f} GiB for all")
 
 

@@ -52,7 +52,10 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
     schemas = table_schemas(LABELS)
     ids = np.array([f"{number:08x}{i:08x}" for i in range(CALLS)])
     paths = np.array([f"queue{i % 7}/{number}-{i}.wav" for i in range(CALLS)])
-    pauses, lengths = rng.exponential(4, (CALLS, SEGMENTS)) + 0.5, rng.uniform(0.8, 6, (CALLS, SEGMENTS))
+    pauses, lengths = (
+        rng.exponential(4, (CALLS, SEGMENTS)) + 0.5,
+        rng.uniform(0.8, 6, (CALLS, SEGMENTS)),
+    )
     end = np.cumsum(pauses + lengths, axis=1)
     start = end - lengths
     duration = end[:, -1] + 5
@@ -74,7 +77,9 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
     }  # fmt: skip
     # The agent speaks in the customer's pauses, now and then beyond them.
     agent_start = np.concatenate([np.zeros((CALLS, 1)), end[:, :-1]], axis=1) + 0.2
-    agent_end = np.maximum(start - 0.2 + rng.exponential(0.2, start.shape), agent_start + 0.1)
+    agent_end = np.maximum(
+        start - 0.2 + rng.exponential(0.2, start.shape), agent_start + 0.1
+    )
     both_start = np.stack([agent_start, start], -1).reshape(CALLS, -1)
     both_end = np.stack([agent_end, end], -1).reshape(CALLS, -1)
     speech = {
@@ -94,34 +99,59 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
         "silence_s": duration * 0.1, "overtalk_s": duration * 0.02, "segments": np.full(CALLS, SEGMENTS, np.int32),
     }  # fmt: skip
     tables = {}
-    for name, values in (("recordings", recordings), ("speech", speech), ("segments", segments)):
+    for name, values in (
+        ("recordings", recordings),
+        ("speech", speech),
+        ("segments", segments),
+    ):
         length = len(values["recording_id"])
-        columns = [values.get(field.name, pa.nulls(length, field.type)) for field in schemas[name]]
-        table = pa.table([pa.array(c) if not isinstance(c, pa.Array) else c for c in columns], schemas[name].names)
+        columns = [
+            values.get(field.name, pa.nulls(length, field.type))
+            for field in schemas[name]
+        ]
+        table = pa.table(
+            [pa.array(c) if not isinstance(c, pa.Array) else c for c in columns],
+            schemas[name].names,
+        )
         tables[name] = table.cast(schemas[name])
     return tables
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the results are made; an empty folder, kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where the results are made; an empty folder, kept"
+    )
     parser.add_argument("--hot", type=float, default=0.1)
-    parser.add_argument("--segments", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument(
+        "--segments", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000]
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         rng, made = np.random.default_rng(0), 0
         identity = Identity("m@1", "c", LABELS)
-        print(f"{'segments':>12} {'recordings':>11} {'report':>8} {'reference':>10} {'ratio':>6} {'peak memory':>12}")
+        print(
+            f"{'segments':>12} {'recordings':>11} {'report':>8} {'reference':>10} {'ratio':>6} {'peak memory':>12}"
+        )
         for count in sorted(options.segments):
             parts = -(-count // (CALLS * SEGMENTS))
             with open_writer(folder, identity) as writer:
                 new = range(made + 1, parts + 1)
-                writer.parts.replace(set(), (made_part(number, options.hot, rng) for number in new))
+                writer.parts.replace(
+                    set(), (made_part(number, options.hot, rng) for number in new)
+                )
             made = parts
 
             def run(code: str) -> list[float]:
-                done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", code, folder],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
                 return [float(value) for value in done.stdout.split()]
 
             (reference,), (took, gib, recordings) = run(REFERENCE), run(CHILD)

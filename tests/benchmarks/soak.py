@@ -29,9 +29,9 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.attacks.fuzz import damaged, seeds
 from tests.benchmarks.memory import make_recording, tree_pss
-from tests.fuzz import damaged, seeds
-from tests.test_audio import FFMPEG, MONO_ONLY, SOUNDFILE, encode
+from tests.support.recordings import FFMPEG, MONO_ONLY, SOUNDFILE, encode
 
 ROOT = Path(__file__).parents[2]
 EVERY_S = 5.0
@@ -61,11 +61,16 @@ class Sample:
 
 def originals(folder: Path) -> tuple[list[Path], list[Path]]:
     """The usual recordings, good and bad, and the rare ones: long, wide, endless."""
-    rng, call = random.Random(0), soundfile.read(ROOT / "examples/calls/billing/1001.wav", dtype="float32")[0].T
+    rng, call = (
+        random.Random(0),
+        soundfile.read(ROOT / "examples/calls/billing/1001.wav", dtype="float32")[0].T,
+    )
     usual, rare = [], []
     for name in (*SOUNDFILE, *FFMPEG):
         for repeats in (1, 4, 12):
-            waveform = np.tile(np.roll(call, rng.randrange(call.shape[1]), axis=1), repeats)
+            waveform = np.tile(
+                np.roll(call, rng.randrange(call.shape[1]), axis=1), repeats
+            )
             waveform = waveform[:1] if name in MONO_ONLY else waveform
             made = encode(folder / name, waveform)
             usual.append(made.rename(folder / f"good-{repeats}-{name}"))
@@ -75,15 +80,23 @@ def originals(folder: Path) -> tuple[list[Path], list[Path]]:
         path = folder / f"bad-{number}-{name}"
         path.write_bytes(damaged(whole[name], list(whole.values()), rng))
         usual.append(path)
-    for name, content in (("empty", b""), ("text", b"no call\n" * 50), ("zeros", bytes(4000))):
+    for name, content in (
+        ("empty", b""),
+        ("text", b"no call\n" * 50),
+        ("zeros", bytes(4000)),
+    ):
         usual.append(folder / f"{name}.wav")
         usual[-1].write_bytes(content)
     soundfile.write(folder / "tiny.wav", call[:, :1].T, 8000)
     soundfile.write(folder / "eight.wav", np.tile(call, (4, 4)).T, 8000)
     make_recording(folder / "hour.wav", 1.0, ROOT / "examples/calls/billing/1001.wav")
-    make_recording(folder / "day.wav", 24.0, ROOT / "examples/calls/billing/1002-silent.wav")
+    make_recording(
+        folder / "day.wav", 24.0, ROOT / "examples/calls/billing/1002-silent.wav"
+    )
     usual += [folder / "tiny.wav"] * 40
-    rare += [folder / "eight.wav"] * 6 + [folder / "hour.wav"] * 2 + [folder / "day.wav"]
+    rare += (
+        [folder / "eight.wav"] * 6 + [folder / "hour.wav"] * 2 + [folder / "day.wav"]
+    )
     return usual, rare
 
 
@@ -137,7 +150,9 @@ def shoot(process: psutil.Process) -> int:
 
 
 def show(samples: list[Sample]) -> None:
-    print("  minutes    rows       PSS, MiB      main, MiB   files  procs  shm     .work")
+    print(
+        "  minutes    rows       PSS, MiB      main, MiB   files  procs  shm     .work"
+    )
     for window in np.array_split(np.arange(len(samples)), min(WINDOWS, len(samples))):
         part = [samples[i] for i in window]
 
@@ -180,7 +195,9 @@ def growth(samples: list[Sample]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--bundle", default="telephone")
     parser.add_argument("--workers", type=int, default=2)
@@ -188,7 +205,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        made, out, log, errors = (folder / name for name in ("made", "out", "log", "errors"))
+        made, out, log, errors = (
+            folder / name for name in ("made", "out", "log", "errors")
+        )
         made.mkdir()
         calls, shm = disk(folder / "calls", made), shared_memory()
         command = [
@@ -203,10 +222,20 @@ def main() -> None:
             options.bundle,
             "--quiet",
         ]
-        command += ["--workers", options.workers, "--log-file", log, "--set", f"run.deadline_s={DEADLINE_S}"]
+        command += [
+            "--workers",
+            options.workers,
+            "--log-file",
+            log,
+            "--set",
+            f"run.deadline_s={DEADLINE_S}",
+        ]
         with errors.open("w") as stream:
             process = psutil.Popen(
-                list(map(str, command)), cwd=ROOT, stderr=stream, env={**os.environ, "TMPDIR": temporary}
+                list(map(str, command)),
+                cwd=ROOT,
+                stderr=stream,
+                env={**os.environ, "TMPDIR": temporary},
             )
             samples, children, kills = watched(process, out, options.minutes, shm)
             asked = time.monotonic()
@@ -219,25 +248,42 @@ def main() -> None:
                 writer = csv.writer(file)
                 writer.writerow([column.name for column in fields(Sample)])
                 writer.writerows(map(astuple, samples))
-        reasons = [json.loads(line).get("error", "") for line in log.read_text().splitlines()]
+        reasons = [
+            json.loads(line).get("error", "") for line in log.read_text().splitlines()
+        ]
         ended, crashed = (
-            sum(words in reason for reason in reasons) for words in ("longer than", "crashed its process")
+            sum(words in reason for reason in reasons)
+            for words in ("longer than", "crashed its process")
         )
         print(json.loads((out / "run.json").read_text())["counts"])
-        print(f"{ended} outlasted their deadline, {crashed} crashed their process, {kills} processes were killed")
+        print(
+            f"{ended} outlasted their deadline, {crashed} crashed their process, {kills} processes were killed"
+        )
         print(f"SIGTERM: left after {time.monotonic() - asked:.1f} s with {code}")
         time.sleep(2)
         left = {
             "processes": [child for child in children if child.is_running()],
             "shared memory": shared_memory() - shm,
-            "temporary files": {p.name for p in folder.iterdir()} - {"made", "calls", "out", "log", "errors"},
+            "temporary files": {p.name for p in folder.iterdir()}
+            - {"made", "calls", "out", "log", "errors"},
             "waveforms": list(out.glob(".work/*")),
-            "tracebacks": [line for line in errors.read_text().splitlines() if "Traceback" in line],
+            "tracebacks": [
+                line for line in errors.read_text().splitlines() if "Traceback" in line
+            ],
         }
         print(f"left behind: { {name: len(found) for name, found in left.items()} }")
-        verified = subprocess.run([sys.executable, "-m", "ser_batch", "verify", out], cwd=ROOT)
-        print(f"PSS, last third against first: {growth(samples):.2f} (bar: {BAR_GROWTH})")
-        sys.exit(any(left.values()) or verified.returncode or growth(samples) > BAR_GROWTH or code not in (0, 3, 130))
+        verified = subprocess.run(
+            [sys.executable, "-m", "ser_batch", "verify", out], cwd=ROOT
+        )
+        print(
+            f"PSS, last third against first: {growth(samples):.2f} (bar: {BAR_GROWTH})"
+        )
+        sys.exit(
+            any(left.values())
+            or verified.returncode
+            or growth(samples) > BAR_GROWTH
+            or code not in (0, 3, 130)
+        )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def make_calls(folder: Path, hours: float, source: Path) -> int:
         rate = file.samplerate
     n = round(hours * 3600 / CALL_S)
     for i in range(n):
-        rolled = np.roll(np.tile(call, (-(-CALL_S * rate // len(call)), 1)), i * 4321, axis=0)[: CALL_S * rate]
+        rolled = np.roll(
+            np.tile(call, (-(-CALL_S * rate // len(call)), 1)), i * 4321, axis=0
+        )[: CALL_S * rate]
         path = folder / f"{i:03}.wav"
         soundfile.write(path, rolled, rate, subtype="ULAW")
         os.utime(path, (time.time() - 60,) * 2)
@@ -77,7 +79,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--bundle", default="telephone")
-    parser.add_argument("--call", type=Path, default=ROOT / "examples" / "calls" / "billing" / "1001.wav")
+    parser.add_argument(
+        "--call",
+        type=Path,
+        default=ROOT / "examples" / "calls" / "billing" / "1001.wav",
+    )
     options = parser.parse_args()
 
     start = cpu_s()
@@ -101,11 +107,15 @@ def main() -> None:
         from ser_batch.config.options import Config
         from ser_batch.pipeline import run
 
-        config = Config().updated({"score": {"bundle": options.bundle}, "run": {"device": "cpu"}})
+        config = Config().updated(
+            {"score": {"bundle": options.bundle}, "run": {"device": "cpu"}}
+        )
         start, start_children, wall = cpu_s(), children_cpu_s(), time.monotonic()
         progress = run([str(calls)], Path(work) / "out", config, threading.Event())
         wall = time.monotonic() - wall
-        workers = max(1, len(os.sched_getaffinity(0)) - max(1, len(os.sched_getaffinity(0)) // 2))
+        workers = max(
+            1, len(os.sched_getaffinity(0)) - max(1, len(os.sched_getaffinity(0)) // 2)
+        )
         whole = cpu_s() - start - workers * worker_imports
         in_workers = children_cpu_s() - start_children - workers * worker_imports
         again = cpu_s()
@@ -114,15 +124,25 @@ def main() -> None:
 
     assert progress.done == n
     audio_h = progress.audio_s / 3600
-    alone = (alone + again) / 2  # before and after: what else the machine does weighs on both
+    alone = (
+        alone + again
+    ) / 2  # before and after: what else the machine does weighs on both
     print(f"{n} stereo calls, {audio_h:.2f} h, {progress.segments} segments scored")
-    print(f"imports, left out         {imports:8.1f} s of CPU, and {worker_imports:.1f} s in each of {workers} workers")
+    print(
+        f"imports, left out         {imports:8.1f} s of CPU, and {worker_imports:.1f} s in each of {workers} workers"
+    )
     print(f"decoding alone            {(decoding + decode_again) / 2:8.1f} s of CPU")
     print(f"Silero VAD alone          {(detecting + detect_again) / 2:8.1f} s of CPU")
     print(f"ser analyze, all of it    {whole:8.1f} s of CPU, {wall:.1f} s on the clock")
-    print(f"  decoding processes      {in_workers:8.1f} s (decode, hash, resample, VAD, segments, write waveforms)")
-    print(f"  scoring process         {whole - in_workers:8.1f} s (read waveforms, MFCC, network, rows, Parquet)")
-    print(f"speed                     {progress.audio_s / wall:8.0f} x real time of stereo calls")
+    print(
+        f"  decoding processes      {in_workers:8.1f} s (decode, hash, resample, VAD, segments, write waveforms)"
+    )
+    print(
+        f"  scoring process         {whole - in_workers:8.1f} s (read waveforms, MFCC, network, rows, Parquet)"
+    )
+    print(
+        f"speed                     {progress.audio_s / wall:8.0f} x real time of stereo calls"
+    )
     print(f"ratio                     {whole / alone:8.2f}   (bar: 3.0)")
 
 

@@ -34,12 +34,16 @@ def made_up(root: Path) -> str:
                     / f"03-01-{emotion:02}-0{1 + take % 2}-0{1 + take // 3}-01-{actor:02}.wav"
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, rng.normal(0, 0.1, rng.integers(16_000, 32_000)), 8000)
+                soundfile.write(
+                    path, rng.normal(0, 0.1, rng.integers(16_000, 32_000)), 8000
+                )
     return f"ravdess={root}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", help="NAME=PATH; default: made-up clips")
     parser.add_argument("--recipe", default="speaker")
     parser.add_argument("--epochs", type=int, default=2)
@@ -68,10 +72,14 @@ def main() -> None:
         metrics = train_bundle(options, say)
     rows = next(iter(metrics["history"].values()))
     total = sum(row[kind] for row in rows for kind in KINDS)
-    print(f"{args.recipe} on {resolve_device(args.device)}, {torch.get_num_threads()} threads, {args.epochs} epochs")
+    print(
+        f"{args.recipe} on {resolve_device(args.device)}, {torch.get_num_threads()} threads, {args.epochs} epochs"
+    )
     for kind in KINDS:
         seconds = sum(row[kind] for row in rows)
-        print(f"  {kind.removesuffix('_s'):<10} {seconds:8.1f} s  {seconds / total:6.1%}")
+        print(
+            f"  {kind.removesuffix('_s'):<10} {seconds:8.1f} s  {seconds / total:6.1%}"
+        )
     training = sum(row[kind] for row in rows for kind in KINDS[:3])
     print(f"  {metrics['clips']['train'] * len(rows) / training:.0f} clips per second")
     if utilisation:

@@ -1,0 +1,387 @@
+"""The command line: what it says, how it ends, and that the README tells the truth."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from ser_batch.cli.app import app
+from tests.support.commands import ser, ser_process
+from tests.support.paths import ENVIRONMENT, EXAMPLES, ROOT
+from tests.support.tables import tables
+
+COMMANDS = (
+    "analyze",
+    "report",
+    "export",
+    "verify",
+    "compact",
+    "predict",
+    "train",
+    "evaluate",
+    "compare",
+    "corpus",
+    "models",
+    "doctor",
+)
+
+
+def test_help_names_every_command_and_imports_no_torch():
+    code = (
+        "import sys; sys.argv = ['ser', '--help']\n"
+        "from ser_batch.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'onnxruntime', 'librosa', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert all(command in said.stdout for command in COMMANDS)
+
+
+def test_a_report_imports_no_torch(calls, tmp_path, tiny_bundle):
+    ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    code = (
+        f"import sys; sys.argv = ['ser', 'report', {str(tmp_path / 'out')!r}]\n"
+        "from ser_batch.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert "billing/1001.wav" in said.stdout
+
+
+def test_a_run_ends_with_a_summary_and_with_what_to_type_next(
+    calls, tmp_path, tiny_bundle
+):
+    said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert said.returncode == 3
+    assert "5 recordings: 4 done, 1 failed" in said.stdout
+    assert "failed: billing/1003-broken.wav: unrecognised audio format" in said.stdout
+    assert f"Next: ser report {tmp_path}/out" in said.stdout
+    assert "for tests" in said.stdout  # the bundle's licence
+    assert "--roles agent,customer" in said.stdout
+    assert said.stderr == ""
+    again = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert again.returncode == 0
+    assert "5 already there" in again.stdout
+
+
+def test_metadata_given_to_a_run_are_kept_for_every_report(
+    calls, tmp_path, tiny_bundle
+):
+    options = (
+        "--bundle",
+        tiny_bundle,
+        "--quiet",
+        "--metadata",
+        EXAMPLES.parent / "calls.csv",
+        "--out",
+        tmp_path / "out",
+    )
+    assert ser("analyze", calls, *options).returncode == 3
+    report = json.loads(
+        ser("report", tmp_path / "out", "--by", "queue", "--format", "json").stdout
+    )
+    assert {
+        group["group"]: group["figures"]["recordings"]["value"]
+        for group in report["groups"]
+    } == {
+        "billing": 3,
+        "delivery": 2,
+    }
+    assert report["first"] == "2026-11-02T09:14:00"
+    assert (
+        ser(
+            "analyze",
+            calls,
+            *options[:4],
+            tmp_path / "none.csv",
+            "--out",
+            tmp_path / "new",
+        ).returncode
+        == 2
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):
+    said = ser(
+        "analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--quiet"
+    )
+    assert (said.stdout, said.returncode) == ("", 3)
+    assert said.stderr.startswith(
+        "failed: billing/1003-broken.wav: unrecognised audio format"
+    )
+
+
+def test_a_dry_run_lists_and_writes_nothing(calls, tmp_path, tiny_bundle):
+    said = ser(
+        "analyze",
+        calls,
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+    )
+    assert said.returncode == 0
+    assert len(said.stdout.splitlines()) == 5
+    assert "5 of 5 recordings would be analysed" in said.stderr
+    assert not (tmp_path / "out").exists()
+    ser(
+        "analyze", calls / "billing", "--bundle", tiny_bundle, "--out", tmp_path / "out"
+    )
+    (calls / "billing" / "1001.wav").touch()
+    said = ser(
+        "analyze",
+        calls / "billing",
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+    )
+    assert said.stdout.splitlines() == [str(calls / "billing" / "1001.wav")]
+
+
+def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(
+    calls, tmp_path, tiny_bundle
+):
+    path = tmp_path / "ser.toml"
+    path.write_text(
+        "[score]\nroles = ['customer', 'agent']\n[segments]\nmax_s = 4\n[vad]\nonset = 0.4\n"
+    )
+    arguments = [
+        "--config",
+        path,
+        "--roles",
+        "agent,customer",
+        "--set",
+        "vad.onset=0.45",
+        "--bundle",
+        tiny_bundle,
+    ]
+    ser("analyze", calls, *arguments, "--out", tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "run.json").read_text())["config"]
+    assert config["score"]["roles"] == ["agent", "customer"]
+    assert config["segments"]["max_s"] == 4.0
+    assert config["vad"]["onset"] == 0.45
+    assert all(
+        row["end_s"] - row["start_s"] <= 4
+        for row in tables(tmp_path / "out")["segments"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "nowhere", "--out", "x"], "nowhere: there is no such file"),
+        (["analyze", EXAMPLES, "--out", "x", "--bundle", "none"], "no bundle 'none'"),
+        (
+            ["analyze", EXAMPLES, "--out", "x", "--set", "vad"],
+            "write GROUP.OPTION=VALUE",
+        ),
+        (
+            ["analyze", EXAMPLES, "--out", "x", "--set", "vad.onst=1"],
+            "unknown option vad.onst",
+        ),
+        (["analyze", EXAMPLES, "--out", "x", "--roles", "boss"], "agent and customer"),
+        (["analyze", EXAMPLES, "--out", "x", "--vad", "pyannote"], "pyannote model"),
+        (
+            ["analyze", EXAMPLES, "--out", "x", "--mix", "--roles", "agent,customer"],
+            "choose one",
+        ),
+        (["analyze", EXAMPLES, "--out", "x", "--device", "cuda:9"], "CUDA devices"),
+        (["analyze", EXAMPLES], "Missing option"),
+        (["report", "nowhere"], "holds no results"),
+        (["models", "none"], "no bundle 'none'"),
+        (["train", "ravdes=x", "--out", "y"], "NAME of ravdess"),
+        (
+            ["train", "ravdess=nowhere", "--out", "y"],
+            "nowhere: there is no such folder or zip archive",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_usage_ends_with_2_and_says_what_to_do(
+    tmp_path, arguments, message, tiny_bundle
+):
+    said = ser_process(*arguments, cwd=tmp_path, env=ENVIRONMENT)
+    assert said.returncode == 2
+    assert message in " ".join(re.sub("[│╭╰─╮╯]", " ", said.stderr).split())
+    assert "Traceback" not in said.stderr
+
+
+def test_predict_names_the_emotion_of_clips_and_fails_for_what_is_none(
+    calls, tiny_bundle
+):
+    clips = [calls / "delivery" / "2002.wav", calls / "billing" / "1003-broken.wav"]
+    said = ser("predict", *clips, "--bundle", tiny_bundle, "--json")
+    assert said.returncode == 3
+    [line] = said.stdout.splitlines()
+    prediction = json.loads(line)
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert prediction["label"] in {*prediction["probabilities"], None}
+    assert "1003-broken.wav: unrecognised audio format" in said.stderr
+    assert "2002.wav" in ser("predict", clips[0], "--bundle", tiny_bundle).stdout
+
+
+def test_models_lists_the_shipped_bundles_and_shows_a_card():
+    assert "telephone" in ser("models").stdout
+    card = ser("models", "telephone").stdout
+    assert "Out of scope" in card
+    assert "CC BY-NC-SA" in card
+
+
+def test_doctor_finds_a_sound_installation_sound():
+    said = ser("doctor", "--json")
+    checks = json.loads(said.stdout)
+    assert [check["name"] for check in checks if not check["ok"]] == []
+    assert said.returncode == 0
+    assert len(checks) >= 8
+
+
+def test_doctor_says_what_to_do_about_a_pair_that_does_not_fit(monkeypatch):
+    import ser_batch.cli.installation as installation
+
+    real = installation.version
+    monkeypatch.setattr(
+        installation,
+        "version",
+        lambda name: "2.15.0" if name == "torch" else real(name),
+    )
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 2
+    wrong = {
+        check["name"]: check for check in json.loads(result.stdout) if not check["ok"]
+    }
+    assert "torch 2.15.0 with torchaudio" in wrong["torch and torchaudio"]["found"]
+    assert "torch==2.11" in wrong["torch and torchaudio"]["advice"]
+    assert "torch 2.15.0, needs" in wrong["packages"]["found"]
+
+
+def test_on_a_terminal_progress_is_a_line_that_goes_away(calls, tmp_path, tiny_bundle):
+    leader, follower = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "ser_batch",
+        "analyze",
+        calls,
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+    ]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=follower, text=True
+    ) as process:
+        os.close(follower)
+        said = b""
+        while True:
+            try:
+                chunk = os.read(leader, 4096)
+            except OSError:
+                break
+            if not chunk:
+                break
+            said += chunk
+        summary = process.communicate()[0]
+    os.close(leader)
+    text = said.decode(errors="replace")
+    assert "looking for recordings" in text
+    assert "x real time" in text
+    assert "5 recordings: 4 done, 1 failed" in summary
+
+
+def test_every_option_is_in_the_readme_or_the_example_configuration():
+    documented = (ROOT / "README.md").read_text() + (
+        ROOT / "examples" / "ser.toml"
+    ).read_text()
+    help_ = ser_process(
+        "analyze", "--help", env={**os.environ, "COLUMNS": "200"}
+    ).stdout
+    for option in set(re.findall(r"--([a-z][a-z-]+)", help_)) - {"help"}:
+        assert (
+            f"--{option}" in documented
+            or f"{option.replace('-', '_')} = " in documented
+        ), option
+
+
+def test_the_readme_shows_commands_that_there_are():
+    text = (ROOT / "README.md").read_text()
+    for command in re.findall(r"^ *(?:\$ )?ser ([a-z]+)", text, re.MULTILINE):
+        assert command in COMMANDS
+
+
+def test_the_commands_that_the_documents_show_have_the_options_that_they_show():
+    help_of = {
+        name: ser_process(name, "--help", env={**os.environ, "COLUMNS": "200"}).stdout
+        for name in COMMANDS
+    }
+    # `ser profile calls/` is `ser profile make calls/`.
+    help_of["profile"] = ser_process(
+        "profile", "make", "--help", env={**os.environ, "COLUMNS": "200"}
+    ).stdout
+    shown = 0
+    for path in [
+        ROOT / "README.md",
+        ROOT / "SECURITY.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]:
+        for line in re.findall(
+            r"^    .*\bser [a-z].*$|`ser [a-z][^`]*`", path.read_text(), re.MULTILINE
+        ):
+            for command, rest in re.findall(r"\bser ([a-z]+)([^;`|]*)", line):
+                for option in re.findall(r"--([a-z][a-z-]+)", rest):
+                    shown += 1
+                    assert f"--{option}" in help_of[command], f"{path.name}: {line}"
+    assert shown > 30
+
+
+def test_the_example_scripts_run_on_the_example_calls(tmp_path):
+    def run(script: str, *arguments: object) -> str:
+        command = [sys.executable, ROOT / "examples" / script, *arguments]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    moments = run("moments_of_anger.py", EXAMPLES)
+    assert "billing/1003-broken.wav: failed" in moments
+    assert re.search(r"billing/1001.wav: \d+ segments", moments)
+    assert re.search(
+        r"customer +8\.\d", run("one_call.py", EXAMPLES / "billing" / "1001.wav")
+    )
+    ser("analyze", EXAMPLES, "--roles", "agent,customer", "--out", tmp_path / "results")
+    assert "delivery" in run("queues.py", tmp_path / "results", "folder")
+
+
+def test_the_example_queries_answer_from_the_results(tmp_path):
+    ser("analyze", EXAMPLES, "--out", tmp_path / "results")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code = (
+        "import duckdb, pathlib, sys\n"
+        "for query in pathlib.Path(sys.argv[1]).read_text().split(';'):\n    print(duckdb.sql(query))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, ROOT / "examples" / "queries.sql"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("billing") >= 3
+    assert "1003-broken.wav" in said.stdout
+
+
+def test_the_readme_is_finished():
+    assert "@@" not in (ROOT / "README.md").read_text()

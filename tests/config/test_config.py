@@ -1,0 +1,77 @@
+"""Options: one round trip, clear refusals, and a hash of what alters rows."""
+
+import tomllib
+
+import pytest
+
+from ser_batch.config.options import Config
+from ser_batch.errors import ConfigError
+from tests.support.paths import ROOT
+
+
+def test_a_configuration_survives_the_way_to_a_dict_and_back():
+    config = Config.from_dict(
+        {
+            "score": {"roles": ["agent", "customer"]},
+            "vad": {"onset": 0.7},
+            "run": {"workers": 3},
+        }
+    )
+    assert Config.from_dict(config.to_dict()) == config
+
+
+def test_the_example_file_names_every_option_with_its_default():
+    text = (ROOT / "examples" / "ser.toml").read_text(encoding="utf-8")
+    assert Config.from_dict(tomllib.loads(text)) == Config()
+    for group, options in Config().to_dict().items():
+        assert f"[{group}]" in text
+        assert all(f"{option} = " in text for option in options)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vda": {}}, "unknown option vda"),
+        ({"vad": {"onst": 1}}, "unknown option vad.onst; there are .*onset"),
+        ({"vad": {"onset": "high"}}, "vad.onset: expected float, got str"),
+        ({"vad": {"onset": 1.5}}, "0 < offset <= onset < 1"),
+        ({"vad": 3}, "vad: expected table, got int"),
+        ({"vad": {"engine": "webrtc"}}, "silero or pyannote"),
+        ({"vad": {"engine": "pyannote"}}, "path or name of a pyannote model"),
+        ({"segments": {"min_s": 5.0}}, "max_s must be between twice min_s"),
+        ({"score": {"roles": ["boss"]}}, "agent and customer"),
+        ({"score": {"roles": "agent"}}, "score.roles: expected list, got str"),
+        (
+            {"audio": {"mix": True}, "score": {"roles": ["agent", "customer"]}},
+            "choose one",
+        ),
+        ({"run": {"batch_size": 0}}, "1 to 4096"),
+        ({"run": {"workers": 10**14}}, "1 to 256"),
+        ({"run": {"batch_size": True}}, "run.batch_size: expected int"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_reason(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(values)
+
+
+def test_a_broken_file_is_named_in_the_error(tmp_path):
+    path = tmp_path / "ser.toml"
+    path.write_text("[vad\n")
+    with pytest.raises(ConfigError, match="ser.toml: not valid TOML"):
+        Config.from_toml(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Config.from_toml(tmp_path / "none.toml")
+
+
+def test_the_hash_changes_with_what_alters_rows_and_with_nothing_else():
+    base = Config()
+    assert (
+        base.updated({"run": {"workers": 7, "batch_size": 1, "device": "cpu"}}).hash()
+        == base.hash()
+    )
+    assert base.updated({"score": {"bundle": "elsewhere"}}).hash() == base.hash()
+    assert base.updated({"vad": {"onset": 0.6}}).hash() != base.hash()
+    assert (
+        base.updated({"score": {"roles": ["agent", "customer"]}}).hash() != base.hash()
+    )

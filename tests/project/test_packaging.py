@@ -1,0 +1,106 @@
+"""The wheel: all that the command needs is inside, and works where the source is not."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import EXAMPLES, ROOT
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            folder,
+            ROOT,
+        ],
+        check=True,
+    )
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_bundles_and_no_recording(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ser_batch/models/telephone/model.safetensors" in names
+    assert "ser_batch/py.typed" in names
+    assert not [
+        name for name in names if name.endswith((".wav", ".flac", ".ogg", ".pt"))
+    ]
+    assert not [name for name in names if name.startswith(("tests/", "examples/"))]
+
+
+def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported(
+    wheel, tmp_path
+):
+    site = tmp_path / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        site,
+        wheel,
+    ]
+    subprocess.run(pip, check=True)
+    # -I and -S leave out this folder and the editable install; the heavy dependencies are shared.
+    shared = [path for path in sys.path if path.endswith("site-packages")]
+    code = (
+        f"import sys; sys.path[:0] = [{str(site)!r}]; sys.path += {shared!r}\n"
+        "import ser_batch; assert ser_batch.__file__.startswith(sys.path[0]), ser_batch.__file__\n"
+        "from ser_batch.cli.app import main\n"
+        "if __name__ == '__main__': main()\n"
+    )
+    script = tmp_path / "ser.py"
+    script.write_text(code)
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            script,
+            "analyze",
+            EXAMPLES / "billing" / "1001.wav",
+            "--out",
+            tmp_path / "out",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "1 recording: 1 done" in said.stdout
+    report = subprocess.run(
+        [sys.executable, "-I", "-S", script, "report", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert "1 recording: 1 done" in report.stdout
+
+
+def test_no_file_of_the_project_is_large():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+    )
+    if tracked.returncode:
+        pytest.skip("this is no git checkout")
+    for name in tracked.stdout.splitlines():
+        path = ROOT / name
+        limit = 20_000_000 if name.startswith("models/") else 2_000_000
+        assert not path.is_file() or path.stat().st_size < limit, name

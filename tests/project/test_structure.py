@@ -1,0 +1,39 @@
+"""What the reader of the code may rely on."""
+
+import importlib
+import inspect
+import pkgutil
+
+import ser_batch
+
+
+def modules():
+    return [
+        importlib.import_module(info.name)
+        for info in pkgutil.walk_packages(ser_batch.__path__, "ser_batch.")
+        if info.name != "ser_batch.__main__"
+    ]
+
+
+def test_no_public_function_shares_its_name_with_a_module():
+    found = modules()
+    names = {module.__name__.rpartition(".")[2] for module in found}
+    for module in found:
+        for name, value in inspect.getmembers(module, inspect.isfunction):
+            if value.__module__ == module.__name__ and not name.startswith("_"):
+                assert name not in names, f"{module.__name__}.{name}"
+
+
+def test_every_public_function_class_and_module_says_what_it_gives():
+    for module in modules():
+        assert module.__doc__, module.__name__
+        for name, value in inspect.getmembers(
+            module, lambda v: inspect.isfunction(v) or inspect.isclass(v)
+        ):
+            if value.__module__ == module.__name__ and not name.startswith("_"):
+                assert value.__doc__, f"{module.__name__}.{name}"
+
+
+def test_the_names_of_the_api_are_there():
+    for name in ser_batch.__all__:
+        assert getattr(ser_batch, name) is not None

@@ -1,0 +1,319 @@
+"""Comparisons of periods, directories and groups, and what stands out in them."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from ser_batch.errors import UsageError
+from ser_batch.metadata.gathering import MetadataInputs
+from ser_batch.reporting.figures.calls import measure
+from ser_batch.reporting.figures.database import connect
+from ser_batch.reporting.figures.estimates import (
+    Estimates,
+    Scale,
+    Units,
+    difference_limits,
+    estimate,
+    p_values,
+)
+from ser_batch.reporting.figures.groups import chances_against_the_rest, figures_by
+from ser_batch.reporting.figures.overview import make_report
+from ser_batch.reporting.figures.periods import find_zone, parse_time
+from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.pages.html import write_html
+from ser_batch.reporting.pages.markdown import to_markdown
+from ser_batch.reporting.pages.terminal import page
+from ser_batch.results.manifest import Identity
+from ser_batch.results.results import open_results
+from tests.support.commands import ser
+from tests.support.reports import report_of, text_of
+from tests.support.results import LABELS, call, write_results
+
+
+def test_a_period_takes_its_calls_alone(results):
+    report = report_of(
+        results,
+        since=parse_time("2026-03-03"),
+        until=parse_time("2026-03-03", end=True),
+    )
+    assert report.total.recordings == 2
+    assert list(report.days) == ["2026-03-03"]
+    nothing = report_of(results, since=parse_time("2027-01-01"))
+    assert nothing.total.recordings == 0
+    assert "no recording lies in this period" in nothing.notes
+    with pytest.raises(UsageError, match="is not before"):
+        report_of(results, since=datetime(2026, 3, 2), until=datetime(2026, 3, 1))
+
+
+def test_periods_and_directories_are_compared_with_the_size_of_the_difference(tmp_path):
+    rng = np.random.default_rng(2)
+
+    def week(name: str, mean: float, day: int):
+        levels = np.clip(rng.normal(mean, 0.05, 40), 0, 1)
+        return [
+            call(f"{name}{i}.wav", scored=[(0, 10, {"angry": p})], day=day)
+            for i, p in enumerate(levels)
+        ]
+
+    now, then = week("now", 0.5, 7), week("then", 0.3, 0)
+    both = write_results(tmp_path / "both", *now, *then)
+    earlier = write_results(tmp_path / "then", *then)
+    later = write_results(tmp_path / "now", *now)
+    for directory, options in (
+        (later, {"compare": str(earlier)}),
+        (
+            both,
+            {
+                "since": datetime(2026, 3, 9),
+                "until": datetime(2026, 3, 16),
+                "compare": "previous",
+            },
+        ),
+        (both, {"since": datetime(2026, 3, 9), "compare": "2026-03-01..2026-03-05"}),
+    ):
+        comparison = report_of(directory, **options).comparison
+        assert comparison.recordings == 40
+        change = comparison.change["angry_share"]
+        assert change.value == pytest.approx(0.2, abs=0.04)
+        assert 0 < change.low < change.value < change.high
+    same = report_of(later, compare=str(later)).comparison.change["angry_share"]
+    assert same.value == 0
+    assert same.low < 0 < same.high
+
+
+def test_only_changes_beyond_chance_are_clear_however_many_rows_there_are(tmp_path):
+    rng = np.random.default_rng(3)
+
+    def night(name: str, mean: float):
+        levels = np.clip(rng.normal(mean, 0.1, 30), 0, 1)
+        return write_results(
+            tmp_path / name,
+            *(
+                call(f"{i}.wav", scored=[(0, 10, {"angry": p})])
+                for i, p in enumerate(levels)
+            ),
+        )
+
+    calm, calm_again, angry = night("a", 0.3), night("b", 0.3), night("c", 0.6)
+    assert report_of(calm, compare=str(calm_again)).comparison.clear == frozenset()
+    clear = report_of(angry, compare=str(calm)).comparison.clear
+    assert {"angry_share", "distress_share"} <= clear
+    assert (
+        "+"
+        in text_of(page(report_of(angry, compare=str(calm))))
+        .split("angry share")[1]
+        .split("pp")[0]
+    )
+
+
+def test_a_group_stands_out_only_where_it_differs_from_all_others_beyond_chance(
+    tmp_path,
+):
+    rng = np.random.default_rng(4)
+    calls = [
+        call(f"{queue}/{i}.wav", scored=[(0, 10, {"angry": float(p)})])
+        for queue, mean in (("a", 0.3), ("b", 0.3), ("c", 0.3), ("d", 0.7))
+        for i, p in enumerate(np.clip(rng.normal(mean, 0.1, 20), 0, 1))
+    ]
+    report = report_of(write_results(tmp_path / "out", *calls), by="folder")
+    assert ("d", "angry_share") in report.standing_out
+    assert not {("a", "silence_share"), ("b", "silence_share")} & report.standing_out
+
+
+def test_intervals_go_by_the_agent_where_the_metadata_name_one(tmp_path):
+    """The calls of each agent are alike, so that ten times as many say no more."""
+    rng = np.random.default_rng(5)
+    calls, rows = [], ["path,agent"]
+    for agent, p in enumerate(rng.beta(2, 6, 6)):
+        for i in range(10):
+            calls.append(
+                call(f"{agent}-{i}.wav", scored=[(0, 10, {"angry": float(p)})])
+            )
+            rows.append(f"{agent}-{i}.wav,agent {agent}")
+    directory = write_results(tmp_path / "out", *calls)
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    inputs = MetadataInputs(tmp_path / "m.csv")
+    clustered, single = (
+        report_of(directory, inputs=inputs),
+        report_of(directory, inputs=inputs, cluster="none"),
+    )
+    assert (clustered.cluster, single.cluster) == ("agent", None)
+    wide, narrow = clustered.total["angry_share"], single.total["angry_share"]
+    assert wide.value == narrow.value
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert any("intervals go by agent (6)" in note for note in clustered.notes)
+    # Within one agent, calls are what there is.
+    assert (
+        report_of(directory, inputs=inputs, by="agent")
+        .groups["agent 0"]["failed_share"]
+        .high
+        is not None
+    )
+    with pytest.raises(UsageError, match="--cluster team: there is no such column"):
+        report_of(directory, cluster="team")
+
+
+def test_results_of_two_models_are_not_compared(tmp_path):
+    ours = write_results(tmp_path / "a", call("a.wav"))
+    theirs = write_results(
+        tmp_path / "b", call("a.wav"), identity=Identity("other@2", "c", LABELS)
+    )
+    with pytest.raises(
+        UsageError, match="a difference would be one of models, not of calls"
+    ):
+        report_of(ours, compare=str(theirs))
+
+
+def test_calls_of_no_known_start_lie_in_no_period_and_are_named(tmp_path):
+    calls = [
+        call(f"{i}.wav", scored=[(0, 10, {"angry": 0.1})], day=i) for i in range(3)
+    ]
+    directory = write_results(tmp_path / "out", *calls)
+    (tmp_path / "m.csv").write_text("path,started_at\n0.wav,2026-03-02T10:00\n")
+    inputs = MetadataInputs(tmp_path / "m.csv")
+    whole = report_of(directory, undated=False, inputs=inputs)
+    assert whole.total.recordings == 3
+    assert list(whole.days) == ["2026-03-02"]
+    assert any(
+        "no started_at is known of 2 of 3 recordings: no day or hour counts them"
+        in note
+        for note in whole.notes
+    )
+    march = {"inputs": inputs, "since": datetime(2026, 3, 1)}
+    dated = report_of(directory, undated=False, **march)
+    assert dated.total.recordings == 1
+    assert any(
+        "when 2 recordings (1.wav, 2.wav) began: left out of the period" in note
+        for note in dated.notes
+    )
+    assert report_of(directory, undated=True, **march).total.recordings == 3
+
+
+def test_against_a_period_without_calls_nothing_is_said_to_have_changed(tmp_path):
+    directory = write_results(
+        tmp_path / "out", call("a.wav", scored=[(0, 10, {"angry": 0.1})])
+    )
+    report = report_of(directory, compare="2020-01-01..2020-01-02")
+    with make_report(
+        open_results(directory), Options(undated=True, compare="2020-01-01..2020-01-02")
+    ) as opened:
+        written = (
+            write_html(opened, str(tmp_path / "page.html"))
+            .read_text("utf-8")
+            .split("<main>")[1]
+        )
+    for text in (
+        text_of(page(report)),
+        to_markdown(report),
+        written.split("<script")[0],
+    ):
+        assert "nothing to compare with" in text
+        assert "hanged" not in text
+
+
+def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
+    """And a week with the same weekdays of the week before, until the same hour."""
+    since, until = datetime(2026, 3, 10), datetime(2026, 3, 10, 9)
+    calls, rows = [], ["path,started_at"]
+    for hour in range(48):
+        calls.append(call(f"{hour}.wav", scored=[(0, 10, {"angry": 0.1})]))
+        rows.append(
+            f"{hour}.wav,{datetime(2026, 3, 9) + timedelta(hours=hour):%Y-%m-%dT%H:%M}"
+        )
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    directory = write_results(tmp_path / "out", *calls)
+    options = {"inputs": MetadataInputs(tmp_path / "m.csv"), "compare": "previous"}
+    today = report_of(directory, since=since, until=until, **options)
+    assert (today.total.recordings, today.comparison.recordings) == (9, 9)
+    assert today.comparison.against == "2026-03-09 00:00 to 2026-03-09 09:00"
+    week = report_of(directory, since=datetime(2026, 3, 3), until=until, **options)
+    assert week.comparison.against == "2026-02-23 00:00 to 2026-03-02 09:00"
+
+
+def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
+    calls = [call(name, scored=[(0, 10, {})]) for name in ("a.wav", "b.wav", "c.wav")]
+    directory = write_results(tmp_path / "out", *calls)
+    # A quarter to midnight in UTC, written as such and in seconds since 1970; the third is wall-clock time anyway.
+    (tmp_path / "m.csv").write_text(
+        "path,started_at\na.wav,2026-03-02T23:45:00Z\nb.wav,1772495100\nc.wav,2026-03-02T23:45\n"
+    )
+    by_zone = {}
+    for name in ("UTC", "Europe/Berlin"):
+        report = report_of(
+            directory, inputs=MetadataInputs(tmp_path / "m.csv", zone=find_zone(name))
+        )
+        by_zone[name] = {day: group.recordings for day, group in report.days.items()}
+        assert report.timezone == name
+    assert by_zone == {
+        "UTC": {"2026-03-02": 3},
+        "Europe/Berlin": {"2026-03-02": 1, "2026-03-03": 2},
+    }
+    done = ser("report", directory, "--timezone", "Mars/Olympus")
+    assert (done.returncode, "there is no such time zone" in done.stderr) == (2, True)
+
+
+def test_fewer_agents_than_five_give_no_interval_and_a_note_says_so(tmp_path):
+    """However many calls they have, and however the column is spelt."""
+    rng = np.random.default_rng(6)
+    calls = [
+        call(f"{i}.wav", scored=[(0, 10, {"angry": float(p)})])
+        for i, p in enumerate(rng.beta(2, 6, 40))
+    ]
+    rows = ["path,Agent", *(f"{i}.wav,agent {i % 4}" for i in range(40))]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    report = report_of(
+        write_results(tmp_path / "out", *calls),
+        inputs=MetadataInputs(tmp_path / "m.csv"),
+    )
+    assert (report.cluster, report.total["angry_share"].low) == ("Agent", None)
+    assert any(
+        "intervals go by Agent (4)" in note and "fewer than 5 give none" in note
+        for note in report.notes
+    )
+
+
+def test_what_an_agent_does_in_all_other_groups_is_one_unit_of_the_rest(tmp_path):
+    rng = np.random.default_rng(7)
+    drawn = [
+        (f"{i}.wav", f"queue {i % 3}", f"agent {i % 7}", float(p))
+        for i, p in enumerate(rng.beta(2, 6, 60))
+    ]
+    calls = [call(name, scored=[(0, 10, {"angry": p})]) for name, _, _, p in drawn]
+    rows = [
+        "path,queue,agent",
+        *(f"{name},{queue},{agent}" for name, queue, agent, _ in drawn),
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    options = Options(inputs=MetadataInputs(tmp_path / "m.csv"))
+    with connect() as connection:
+        measure(
+            connection, open_results(write_results(tmp_path / "out", *calls)), options
+        )
+        groups = figures_by(connection, LABELS, "queue", cluster="agent")
+        found = chances_against_the_rest(
+            connection, LABELS, groups, "queue", ["angry_share"], "agent"
+        )
+
+    def estimated(chosen) -> Estimates:
+        """The angry share of some calls, added up by agent."""
+        by_agent: dict[str, list[float]] = {}
+        for _, _, agent, p in chosen:
+            by_agent.setdefault(agent, []).append(p)
+        over, n = (
+            np.array([f(v) for v in by_agent.values()], float)[:, None]
+            for f in (sum, len)
+        )
+        return estimate(
+            Units(10 * over, 10 * n, n), [Scale.logit], are_recordings=False
+        )
+
+    for queue in groups:
+        own, rest = (
+            estimated([d for d in drawn if (d[1] == queue) is inside])
+            for inside in (True, False)
+        )
+        expected = p_values(
+            lambda level, a=own, b=rest: difference_limits(a, b, level), 1
+        )[0]
+        assert found[queue, "angry_share"] == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,77 @@
+"""What a share may truly be, once the model's errors on unheard corpora are allowed for."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser_batch.reporting.figures.model_error import true_share
+from ser_batch.reporting.figures.overview import make_report
+from ser_batch.results.results import open_results
+from tests.support.results import call, write_results
+
+MILD = {"angry": [0.2, 0.1, 0.5, 0.2], "neutral": [0.7, 0.1, 0.1, 0.1]}
+DEAF = {"angry": [0.7, 0.1, 0.1, 0.1], "neutral": [0.7, 0.1, 0.1, 0.1]}
+
+
+def shares(tmp_path, answers) -> tuple[dict, list[str]]:
+    """The true shares, and the notes, of one call of which 30 % sounds angry."""
+    scored = [(0.0, 10.0, {"angry": 0.3})]
+    out = write_results(
+        tmp_path / "out", call("a.wav", customer=[(0, 10)], scored=scored)
+    )
+    record = {"model": {"id": "m@1", "answers": answers}}
+    (out / "run.json").write_text(json.dumps(record))
+    with make_report(open_results(out)) as opened:
+        return opened.report.true_shares, opened.report.notes
+
+
+@given(st.floats(0, 1), st.floats(0.5, 1), st.floats(0, 0.4))
+def test_the_true_share_of_a_known_mixture_is_found(truly, where, elsewhere):
+    answers = {"x": {"angry": [1 - where, where], "calm": [1 - elsewhere, elsewhere]}}
+    stated = truly * where + (1 - truly) * elsewhere
+    found = true_share(stated, {"angry"}, answers, ("calm", "angry"))
+    assert found == pytest.approx((truly, truly), abs=1e-6)
+
+
+def test_a_report_gives_the_range_over_corpora_and_says_so(tmp_path):
+    bold = {"angry": [0.1, 0.0, 0.9, 0.0], "neutral": [0.9, 0.0, 0.1, 0.0]}
+    found, notes = shares(tmp_path, {"mild": MILD, "bold": bold})
+    # m = t a + (1 - t) b: (0.3 - 0.1) / 0.4 and (0.3 - 0.1) / 0.8
+    assert found["angry_share"] == pytest.approx((0.25, 0.5))
+    assert any("angry 25% to 50%" in note for note in notes)
+
+
+def test_where_a_corpus_cannot_tell_anything_may_be_true_and_the_report_says_so(
+    tmp_path,
+):
+    found, notes = shares(tmp_path, {"mild": MILD, "deaf": DEAF})
+    assert found["angry_share"] == (0, 1)
+    assert any(
+        "true share of" in note and "angry" in note and "open" in note for note in notes
+    )
+
+
+def test_a_corpus_without_the_label_says_nothing_of_it(tmp_path):
+    found, _ = shares(tmp_path, {"mild": MILD, "calm": {"neutral": MILD["neutral"]}})
+    assert found["angry_share"] == pytest.approx((0.5, 0.5))
+    assert "happy_share" not in found
+
+
+@pytest.mark.parametrize(
+    "answers", [{}, None, [1], {"x": 1}, {"x": {"angry": "no"}}, {"x": {"angry": [1]}}]
+)
+def test_a_record_that_tells_nothing_costs_the_report_nothing(tmp_path, answers):
+    found, notes = shares(tmp_path, answers)
+    assert found == {}
+    assert not any("true share" in note for note in notes)
+
+
+def test_a_share_that_no_corpus_can_account_for_has_no_range():
+    answers = {"x": {"angry": [0.5, 0.5], "calm": [0.7, 0.3]}}
+    assert true_share(0.1, {"angry"}, answers, ("calm", "angry")) is None
+    assert true_share(0.6, {"angry"}, answers, ("calm", "angry")) is None
+    assert true_share(0.3, {"angry"}, answers, ("calm", "angry")) == pytest.approx(
+        (0, 0)
+    )

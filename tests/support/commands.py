@@ -1,0 +1,59 @@
+"""Run `ser` as a user does: in this process, or in one of its own."""
+
+import io
+import subprocess
+import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from subprocess import CompletedProcess
+from unittest.mock import patch
+
+from ser_batch.cli.app import main
+
+
+def ser(*args: object) -> CompletedProcess[str]:
+    """Run a command in this process, and return its exit code and what it printed.
+
+    Starting an interpreter with torch takes longer than most commands do. What depends
+    on signals, real streams or the environment needs `ser_process`.
+    """
+    command = ["ser", *map(str, args)]
+    out, errors = _stream(), _stream()
+    code: object = 0
+    with (
+        patch.object(sys, "argv", command),
+        warnings.catch_warnings(),
+        redirect_stdout(out),
+        redirect_stderr(errors),
+    ):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+    assert isinstance(code, int)
+    return CompletedProcess(command, code, _text(out), _text(errors))
+
+
+def ser_process(*args: object, **kwargs: object) -> CompletedProcess[str]:
+    """Run a command in a process of its own; keywords are those of `subprocess.run`."""
+    command = [sys.executable, "-m", "ser_batch", *map(str, args)]
+    return subprocess.run(  # type: ignore[call-overload]
+        command,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=240,
+        **kwargs,
+    )
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode("utf-8", "surrogateescape")

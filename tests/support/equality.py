@@ -1,0 +1,68 @@
+"""What it means that two results directories hold the same rows."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from ser_batch.results.schemas import TABLES
+from tests.support.tables import read_table
+
+KEYS = {
+    "recordings": ("recording_id",),
+    "speech": ("recording_id", "channel", "start_s"),
+    "segments": ("recording_id", "segment"),
+}
+TOLERANCE = 1e-4
+CLEAR = 2e-4
+"""Labels may differ where the two best probabilities, or the best one and the threshold, are closer than this."""
+
+
+def differences(
+    one: Path,
+    other: Path,
+    only: Collection[str] | None = None,
+    abstain_below: float = 0,
+) -> Iterator[str]:
+    """What differs between the rows of two directories: all columns but `analyzed_at`, floats beyond 1e-4, labels where
+    they are clear. `only` names the recordings that count."""
+    for table in TABLES:
+        a, b = (_ordered(directory, table, only) for directory in (one, other))
+        if list(a) != list(b):
+            yield f"{table}: {sorted(a.keys() - b.keys())} are missing, {sorted(b.keys() - a.keys())} are new"
+            continue
+        for key, row in a.items():
+            for column, value in row.items():
+                same = _same(value, b[key][column])
+                if not same and not (
+                    column == "label" and _unclear(row, abstain_below)
+                ):
+                    yield f"{table} {key}: {column} is {value!r} and {b[key][column]!r}"
+
+
+def _ordered(
+    directory: Path, table: str, only: Collection[str] | None
+) -> dict[tuple, dict[str, Any]]:
+    rows = (
+        read_table(directory, table)
+        .drop_columns(["analyzed_at"] if table == "recordings" else [])
+        .to_pylist()
+    )
+    rows = [row for row in rows if only is None or row["recording_id"] in only]
+    keyed = {tuple(row[name] for name in KEYS[table]): row for row in rows}
+    assert len(keyed) == len(rows), f"{table}: a row is there twice"
+    return dict(sorted(keyed.items()))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= TOLERANCE or (a != a and b != b)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+
+
+def _unclear(segment: dict[str, Any], abstain_below: float) -> bool:
+    second, best = sorted(
+        value for name, value in segment.items() if name.startswith("p_")
+    )[-2:]
+    return best - second <= CLEAR or abs(best - abstain_below) <= TOLERANCE

@@ -1,0 +1,194 @@
+"""Disks and processes that fail at an instant of one's choice: what tests of atomic commit are made of."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Crash(BaseException):
+    """The process is gone: nothing that it would still do is done."""
+
+
+class Fault(StrEnum):
+    """What goes wrong at an operation of the file system."""
+
+    kill = "the process is killed before it"
+    torn_write = "the process is killed half way through a write"
+    full = "the disk is full from here on"
+    short_write = "half of a write, and then the disk is full"
+    io_error = "an I/O error, once"
+
+
+class FileSystem:
+    """Counts the writing operations that Python asks for, and makes the one with number `at` go wrong.
+
+    Operations are each open for writing, write, flush, fsync, rename, unlink, link, and each folder made or removed.
+    """
+
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        at: int | None = None,
+        fault: Fault | None = None,
+    ) -> None:
+        self.at, self.fault, self.dead = at, fault, False
+        self.log: list[str] = []
+        """The name of each operation so far."""
+        real_open, real_os_open = Path.open, os.open
+        for owner, name in (
+            (os, "fsync"), (os, "replace"), (os, "link"), (os, "symlink"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree"),
+            (shutil, "copy2"),
+        ):  # fmt: skip
+            patch.setattr(owner, name, self._watched(name, getattr(owner, name)))
+
+        def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if mode.startswith("r"):
+                return real_open(path, mode, *args, **kwargs)
+            assert "b" in mode, "a text file would be written past the watch"
+            # Unbuffered, so that each write reaches the disk on its own.
+            return _WatchedFile(
+                self, self.operation("open", lambda: real_open(path, mode, 0))
+            )
+
+        def os_opened(*args: Any, **kwargs: Any) -> int:
+            return self.operation("open", lambda: real_os_open(*args, **kwargs))
+
+        patch.setattr(Path, "open", opened)
+        patch.setattr(os, "open", os_opened)
+
+    def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self.operation(name, lambda: function(*args, **kwargs))
+
+        return call
+
+    def operation(
+        self, name: str, do: Callable[[], Any], half: Callable[[], Any] | None = None
+    ) -> Any:
+        """Does it, or lets it go wrong; a write comes with what half of it would do."""
+        if self.dead:
+            raise Crash
+        self.log.append(name)
+        seen = len(self.log)
+        now, full = seen == self.at, self.fault in (Fault.full, Fault.short_write)
+        if now and half and self.fault in (Fault.torn_write, Fault.short_write):
+            half()
+        if now and self.fault in (Fault.kill, Fault.torn_write):
+            self.dead = True
+            raise Crash
+        if full and self.at is not None and (now or (half and seen > self.at)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if now and self.fault is Fault.io_error:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return do()
+
+
+def instants(log: Sequence[str], fault: Fault) -> list[int]:
+    """The operations worth failing at: of many writes in a row the first, the last and one between; where a fault is
+    one of writing, only those."""
+    chosen = []
+    for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1]):
+        numbers = [number for number, _ in group]
+        if name == "write":
+            chosen += sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
+        elif fault not in (Fault.torn_write, Fault.short_write):
+            chosen += numbers
+    return chosen
+
+
+class _WatchedFile:
+    """An open file whose writes are operations."""
+
+    def __init__(self, system: FileSystem, raw: Any) -> None:
+        self._system, self._raw = system, raw
+
+    def write(self, data: Any) -> int:
+        data = bytes(data)
+        half = data[: len(data) // 2]
+        self._system.operation(
+            "write", lambda: self._raw.write(data), lambda: self._raw.write(half)
+        )
+        return len(data)
+
+    def flush(self) -> None:
+        self._system.operation("flush", self._raw.flush)
+
+    def __enter__(self) -> "_WatchedFile":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._raw.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+class Disk:
+    """What of a folder has surely reached the disk: contents when a file was synced, names when its folder was.
+
+    `after_a_power_cut` writes just that elsewhere: whatever was not synced is gone.
+    """
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.contents: dict[int, bytes] = {}
+        self.names: dict[int, dict[str, int | str]] = {}
+        """By folder, the inodes of its entries; of a link, where it leads."""
+        self.folders: set[int] = set()
+        for path in [root, *root.rglob("*")]:
+            if not path.is_symlink():
+                self._sync(path)
+        real_fsync, real_open = os.fsync, Path.open
+
+        def fsync(descriptor: int) -> None:
+            real_fsync(descriptor)
+            self._sync(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+        def opened(path: Path, *args: Any, **kwargs: Any) -> Any:
+            file = real_open(path, *args, **kwargs)
+            if file.writable():
+                self.contents.pop(
+                    os.fstat(file.fileno()).st_ino, None
+                )  # the number of a file that is gone
+            return file
+
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(Path, "open", opened)
+
+    def _sync(self, path: Path) -> None:
+        inode = path.stat().st_ino
+        if path.is_dir():
+            self.folders.add(inode)
+            entries = list(os.scandir(path))
+            self.names[inode] = {
+                entry.name: os.readlink(entry) if entry.is_symlink() else entry.inode()
+                for entry in entries
+            }
+            self.folders |= {
+                entry.inode()
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False)
+            }
+        else:
+            self.contents[inode] = path.read_bytes()
+
+    def after_a_power_cut(self, target: Path) -> Path:
+        waiting = [(self.root.stat().st_ino, target)]
+        while waiting:
+            inode, folder = waiting.pop()
+            folder.mkdir()
+            for name, child in self.names.get(inode, {}).items():
+                if isinstance(child, str):
+                    (folder / name).symlink_to(child)
+                elif child in self.folders:
+                    waiting.append((child, folder / name))
+                else:
+                    (folder / name).write_bytes(self.contents.get(child, b""))
+        return target

@@ -1,0 +1,111 @@
+"""Figures equal their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ser_batch.training.evaluation.metrics import (
+    Predictions,
+    accuracy_by_coverage,
+    answered,
+    calibration_error,
+    confusion,
+    evaluation_figures,
+    macro_f1,
+    recalls,
+    reliability,
+    speaker_intervals,
+    uar,
+)
+
+
+def test_an_answer_that_is_right_too_counts_as_the_true_one():
+    right = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
+    assert answered(np.array([0, 0, 2]), right, np.array([1, 2, 1])).tolist() == [
+        0,
+        2,
+        1,
+    ]
+
+
+def test_figures_equal_their_definitions_on_a_hand_made_table():
+    truth, predicted = np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 2, 0])
+    matrix = confusion(truth, predicted, 4)
+    assert matrix.tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert recalls(matrix)[:3].tolist() == [0.75, 0.5, 0]
+    assert np.isnan(recalls(matrix)[3])
+    assert uar(matrix) == pytest.approx((0.75 + 0.5) / 3)
+    assert macro_f1(matrix) == pytest.approx((6 / 8 + 2 / 4 + 0) / 3)
+
+
+def test_a_perfect_forecaster_has_no_calibration_error_and_a_boaster_has():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], 50_000)
+    truth = np.array([rng.choice(3, p=row) for row in p])
+    hit = p.argmax(axis=1) == truth
+    assert calibration_error(hit, p.max(axis=1)) < 0.01
+    for row in reliability(hit, p.max(axis=1)):
+        assert row["accuracy"] == pytest.approx(row["confidence"], abs=0.05)
+    assert calibration_error(
+        np.arange(1000) % 2 == 0, np.full(1000, 0.95)
+    ) == pytest.approx(0.45, abs=0.01)
+
+
+def test_the_surest_answers_come_first_when_abstaining():
+    hit = np.array([True, False, True, False])
+    assert accuracy_by_coverage(
+        hit, np.array([0.9, 0.2, 0.8, 0.1]), (0.25, 0.5, 1.0)
+    ) == {
+        "0.25": 1.0,
+        "0.5": 1.0,
+        "1": 0.5,
+    }
+
+
+def test_intervals_hold_the_mean_and_widen_with_the_difference_between_speakers():
+    def speakers(*hits: int) -> np.ndarray:
+        return np.array([[[n, 20 - n], [20 - n, n]] for n in hits])
+
+    alike, unlike = (
+        speaker_intervals(speakers(*[14] * 12)),
+        speaker_intervals(speakers(*[8, 20] * 6)),
+    )
+    assert alike["uar"] == pytest.approx([0.7, 0.7])
+    low, high = unlike["uar"]
+    assert low < 0.7 < high
+    # Twelve speakers with a deviation of 0.3: 95 % lie within 1.96 * 0.3 / sqrt(12).
+    assert high - low == pytest.approx(2 * 1.96 * 0.3 / 12**0.5, rel=0.15)
+    assert speaker_intervals(speakers(14)) == {}
+
+
+def predictions(run: str, seed: int, n: int = 60) -> Predictions:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(3, size=n)
+    right = np.eye(3, dtype=bool)[truth]
+    p = rng.dirichlet([1, 1, 1], n)
+    return Predictions(
+        run, truth, right, p, [f"s{i % 4}" for i in range(n)], p.max(axis=1) > 0.5
+    )
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_figures_of_several_runs_are_means_with_a_deviation_and_pooled_matrices(seed):
+    runs = [predictions("a", seed), predictions("b", seed + 1)]
+    both, each = (
+        evaluation_figures(runs, "xyz"),
+        [evaluation_figures([run], "xyz") for run in runs],
+    )
+    assert both["uar"] == pytest.approx(np.mean([m["uar"] for m in each]))
+    assert both["uar_sd"] == pytest.approx(np.std([m["uar"] for m in each], ddof=1))
+    assert (
+        both["confusion"]
+        == (np.array(each[0]["confusion"]) + np.array(each[1]["confusion"])).tolist()
+    )
+    assert both["clips"] == 120
+    assert sum(row["clips"] for row in both["reliability"]) == 120
+    assert both["accuracy_by_coverage"]["1"] == pytest.approx(both["accuracy"])
+    assert "uar_sd" not in each[0]
+    low, high = both["intervals_95"]["uar"]
+    assert 0 <= low <= high <= 1
