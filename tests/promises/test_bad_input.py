@@ -48,6 +48,7 @@ def rows_of(folder: Path, out: Path, settings: Config) -> dict[str, dict]:
     return rows
 
 
+@pytest.mark.processes
 def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(
     tmp_path, settings, call
 ):

@@ -126,7 +126,7 @@ def test_runs_killed_at_random_instants_end_with_the_rows_of_an_undisturbed_one(
         sys.executable,
         ROOT / "tests" / "attacks" / "kill.py",
         "--kills",
-        10,
+        6,
         "--seed",
         5,
         "--bundle",
@@ -138,7 +138,7 @@ def test_runs_killed_at_random_instants_end_with_the_rows_of_an_undisturbed_one(
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 kills" in done.stdout
+    assert "6 kills" in done.stdout
     assert not (tmp_path / "finds").exists()
 
 

@@ -42,6 +42,7 @@ def analysed(folder: Path, out: Path, bundle: Path) -> dict[str, dict]:
     return rows
 
 
+@pytest.mark.processes
 def test_damaged_recordings_of_every_format_go_through_a_batch(tmp_path, tiny_bundle):
     # A few of the many that `python tests/attacks/fuzz.py` tries.
     (tmp_path / "seeds").mkdir()
@@ -277,6 +278,7 @@ def test_ten_kilobytes_that_claim_ten_hours_are_no_ten_hours(tmp_path, tiny_bund
         assert "breaks off" in row["notes"], row["path"]
 
 
+@pytest.mark.processes
 def test_silence_that_packs_well_is_analysed_block_by_block(tmp_path, tiny_bundle):
     # Six minutes of stereo at 384 kHz: 1.1 GB of float32 in a fraction of a megabyte.
     path = tmp_path / "in" / "bomb.flac"

@@ -97,6 +97,8 @@ def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
     order,
     stops,
 ):
+    vad = SileroVad()
+
     class AnyOrder:
         """Decodes here, in any order, with pauses that end a batch early."""
 
@@ -106,7 +108,7 @@ def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
             for task in order.sample(list(tasks), len(tasks)):
                 if stop.is_set():
                     return
-                yield decode(task, job, SileroVad())
+                yield decode(task, job, vad)
                 if order.random() < 0.3:
                     yield TICK
 
@@ -119,6 +121,7 @@ def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
     shutil.rmtree(out)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("seed", range(4))
 def test_neither_processes_nor_their_timing_change_a_row(
     tmp_path, recordings, undisturbed, tiny_bundle, seed

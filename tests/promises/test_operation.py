@@ -123,6 +123,7 @@ def test_the_record_of_a_run_tells_its_counts_and_its_memory(
     assert 50e6 < record["peak_memory_bytes"] < 16e9
 
 
+@pytest.mark.processes
 def test_strict_stops_at_the_first_failure_and_the_next_run_goes_on(
     calls, tmp_path, tiny_bundle
 ):
