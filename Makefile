@@ -11,13 +11,15 @@ demo: .venv/installed
 	$(BIN)/ser report results --by queue
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/cog --check docs/*.md
 
 docs: .venv/installed-dev
 	$(BIN)/cog -r docs/*.md

@@ -1,6 +1,6 @@
-"""The parts of the documentation that are made from the project itself.
+"""The parts of the documentation that are generated from the code.
 
-`cog -r docs/*.md README.md` writes them anew; the tests check that they are up to date.
+`make docs` writes them; `make lint` checks that they are up to date.
 """
 
 import os
@@ -19,18 +19,20 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def house() -> str:
-    """Return the floors of the package as the import rules name them."""
+def layers() -> str:
+    """Return the layers of the package, from the import rules."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    floors = rules["contracts"][0]["layers"]
     edge = "─" * WIDTH
-    rooms = [floor.replace(" : ", "    ").center(WIDTH) for floor in floors]
-    rows = f"\n├{edge}┤\n".join(f"│{room}│" for room in rooms)
+    packages = [
+        layer.replace(" : ", "    ").center(WIDTH)
+        for layer in rules["contracts"][0]["layers"]
+    ]
+    rows = f"\n├{edge}┤\n".join(f"│{row}│" for row in packages)
     return f"```text\n┌{edge}┐\n{rows}\n└{edge}┘\n```"
 
 
 def measures() -> str:
-    """Return the table of every measure of a report, with its formula."""
+    """Return a table of all measures of a report, with their formulas."""
     rows = [
         "| measure | what it is | unit | sum of | divided by the sum of |",
         "| --- | --- | --- | --- | --- |",
@@ -43,7 +45,7 @@ def measures() -> str:
 
 
 def help_of_all_commands() -> str:
-    """Return what `--help` says of each command."""
+    """Return the `--help` of each command."""
     return "\n\n".join(f"## ser {name}\n\n{_help(name)}" for name in COMMANDS)
 
 
