@@ -41,7 +41,8 @@ def command(
     roles: Annotated[
         str | None,
         typer.Option(
-            help="Role on each channel, as in agent,customer: only the customer is scored.",
+            help="Role on each channel, as in agent,customer: only the customer is "
+            "scored.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -72,8 +73,8 @@ def command(
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="Assign no label below this confidence, for which neutral and calm are "
-            "added up. Default: the bundle's.",
+            help="Assign no label below this confidence, for which neutral and calm "
+            "are added up. Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -144,8 +145,8 @@ def command(
         bool | None,
         typer.Option(
             "--strict",
-            help="Stop at the first recording that fails; failures of earlier runs count "
-            "too.",
+            help="Stop at the first recording that fails; failures of earlier runs "
+            "count too.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -256,7 +257,7 @@ def _run(
         for note in notes:
             typer.echo(f"note: {note}", err=True)
     except OSError:
-        # The output is gone, but the run is complete: its exit code must still be right.
+        # The output is gone, but the run is complete, and its exit code still matters.
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if not progress.found:

@@ -18,7 +18,8 @@ def command(
     bundles: Annotated[
         list[str],
         typer.Argument(
-            help="Bundles by name or path, evaluations, or folders with several of them."
+            help="Bundles by name or path, evaluations, or folders with several of "
+            "them."
         ),
     ],
     condition: Annotated[str, typer.Option(help="Condition of the clips.")] = "clean",

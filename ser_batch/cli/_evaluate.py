@@ -17,8 +17,8 @@ def command(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="Condition of the clips: clean, g711, gsm, telephone, reverb or noise=XdB; "
-            "may be repeated. Default: clean."
+            help="Condition of the clips: clean, g711, gsm, telephone, reverb or "
+            "noise=XdB; may be repeated. Default: clean."
         ),
     ] = None,
     out: Annotated[
@@ -32,7 +32,8 @@ def command(
         typer.Option(
             "--map",
             metavar="LABEL=LABEL",
-            help="Map one label to another, or to nothing (LABEL=) to leave its clips out.",
+            help="Map one label to another, or to nothing (LABEL=) to leave its "
+            "clips out.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -48,8 +48,8 @@ def command(
     since: Annotated[
         str | None,
         typer.Option(
-            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d "
-            "(whole days, the last one today), 36h."
+            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
+            "yesterday, 7d (whole days, the last one today), 36h."
         ),
     ] = None,
     until: Annotated[
@@ -60,8 +60,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="KEY",
-            help="Replace file names by hashes with the key in this file, which is created "
-            "if missing.",
+            help="Replace file names by hashes with the key in this file, which is "
+            "created if missing.",
         ),
     ] = None,
     metadata: MetadataFile = None,

@@ -44,8 +44,8 @@ def verify_command(
     )
     if repair and not findings.sound:
         typer.echo(
-            f"set aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` again "
-            "to rebuild them"
+            f"set aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` "
+            "again to rebuild them"
         )
     elif not findings.sound:
         typer.echo(

@@ -21,9 +21,9 @@ class _MakeIsMeant(TyperGroup):
 app = typer.Typer(
     cls=_MakeIsMeant,
     no_args_is_help=True,
-    help="Make, show or refresh a profile: the normalisation statistics of a place, with "
-    "its telephone lines, language and voices. Needs no labels. ser analyze draws such "
-    "a profile automatically.",
+    help="Make, show or refresh a profile: the normalisation statistics of a place, "
+    "with its telephone lines, language and voices. Needs no labels. ser analyze "
+    "draws such a profile automatically.",
 )
 
 
@@ -149,9 +149,9 @@ def _print(profile: Any) -> None:
         Column("weight", justify="right"),
         Column("distance", justify="right"),
         title=f"profile {profile.profile_id} for {profile.model_id}",
-        caption="weight: the share of the normalisation statistics that comes from this "
-        "place; the rest comes from training. distance: between the mean spectrum and "
-        "that of training, in variances.",
+        caption="weight: the share of the normalisation statistics that comes from "
+        "this place; the rest comes from training. distance: between the mean "
+        "spectrum and that of training, in variances.",
     )
     for role, own in profile.roles.items():
         table.add_row(

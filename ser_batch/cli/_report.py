@@ -40,8 +40,8 @@ def command(
     since: Annotated[
         str | None,
         typer.Option(
-            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d "
-            "(whole days, the last one today), 36h.",
+            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
+            "yesterday, 7d (whole days, the last one today), 36h.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -64,7 +64,8 @@ def command(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Group by a metadata column, or by folder, day, week, weekday or hour.",
+            help="Group by a metadata column, or by folder, day, week, weekday or "
+            "hour.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -72,16 +73,17 @@ def command(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="For the 95 % intervals, treat calls with the same value of this metadata "
-            "column as one unit; `none`: each call separately. Default: the agent, if the "
-            "metadata name one.",
+            help="For the 95 % intervals, treat calls with the same value of this "
+            "metadata column as one unit; `none`: each call separately. Default: the "
+            "agent, if the metadata name one.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
-            help="Compare with another results directory, a period FROM..TO, or `previous`.",
+            help="Compare with another results directory, a period FROM..TO, or "
+            "`previous`.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -107,7 +109,8 @@ def command(
     html: Annotated[
         str | None,
         typer.Option(
-            help="Write an interactive HTML report: a file, or DIR/ for any number of calls.",
+            help="Write an interactive HTML report: a file, or DIR/ for any number "
+            "of calls.",
             rich_help_panel=_HOW,
         ),
     ] = None,

@@ -83,7 +83,8 @@ def command(
         typer.Option(
             "--map",
             metavar="LABEL=LABEL",
-            help="Map one label to another, or to nothing (LABEL=) to leave its clips out.",
+            help="Map one label to another, or to nothing (LABEL=) to leave its "
+            "clips out.",
         ),
     ] = None,
     init: Annotated[
@@ -94,8 +95,8 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Search learning rate, dropout, widths and augmentation first, in this "
-            "many trials.",
+            help="Search learning rate, dropout, widths and augmentation first, in "
+            "this many trials.",
         ),
     ] = None,
     epochs: Annotated[
@@ -112,8 +113,8 @@ def command(
         str | None,
         typer.Option(
             metavar="each|GROUPS",
-            help="Instead of making a bundle, hold out each corpus in turn and test on it; "
-            "or hold out groups: nemo+turev,emovo.",
+            help="Instead of making a bundle, hold out each corpus in turn and test "
+            "on it; or hold out groups: nemo+turev,emovo.",
         ),
     ] = None,
     tensorboard: Annotated[
@@ -193,8 +194,8 @@ def command(
     for option, value in (("--leave-corpus-out", leave_corpus_out), ("--steps", steps)):
         if value is not None:
             raise UsageError(
-                f"recipe {recipe} does not support {option}: only recipes that train on "
-                "many corpora do, such as places",
+                f"recipe {recipe} does not support {option}: only recipes that train "
+                "on many corpora do, such as places",
                 option=option,
             )
     if epochs is not None:
@@ -202,9 +203,9 @@ def command(
     say: Callable[[str], None] = (lambda text: None) if quiet else typer.echo
     if split is Split.RANDOM:
         typer.echo(
-            "warning: --split random puts clips of the same speaker on both sides of the "
-            "split. The figures will show how well voices are remembered, and nothing "
-            "about unseen speakers.",
+            "warning: --split random puts clips of the same speaker on both sides of "
+            "the split. The figures will show how well voices are remembered, and "
+            "nothing about unseen speakers.",
             err=True,
         )
     options = TrainOptions(

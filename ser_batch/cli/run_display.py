@@ -152,10 +152,11 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     _print_failures(progress, console)
     if progress.without_roles:
         say(
-            f"All channels were scored in {counted(progress.without_roles, 'recording')} "
-            "with several channels. If agents are on one of them, name the roles (--roles "
-            "agent,customer): inferring the emotions of employees is restricted by law in "
-            "many jurisdictions, and the timing measures benefit.",
+            "All channels were scored in "
+            f"{counted(progress.without_roles, 'recording')} with several channels. "
+            "If agents are on one of them, name the roles (--roles agent,customer): "
+            "inferring the emotions of employees is restricted by law in many "
+            "jurisdictions, and the timing measures benefit.",
             "yellow",
         )
     if progress.unscored:
@@ -167,8 +168,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         )
     if not progress.has_links and not progress.held:
         say(
-            "The results are on a file system without links: while a run commits, readers "
-            "other than ser may see rows twice or miss some.",
+            "The results are on a file system without links: while a run commits, "
+            "readers other than ser may see rows twice or miss some.",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")

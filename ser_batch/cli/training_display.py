@@ -114,7 +114,7 @@ def print_sound(
 
 
 def print_tests(metrics: Mapping[str, Any]) -> None:
-    """Print the test metrics by corpus and condition, and how training time was spent."""
+    """Print test metrics by corpus and condition, and how training time was spent."""
     console = Terminal()
     console.print(metrics["protocol"], highlight=False)
     print_figures(metrics["test"], console)
@@ -183,16 +183,19 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> N
         for condition, m in conditions.items():
             low, high = m["intervals_95"].get("uar", (None, None))
             table.add_row(
-                corpus, condition.replace(", context", "+context"), str(m["clips"]), f"{100 * m['uar']:.1f}",
+                corpus, condition.replace(", context", "+context"), str(m["clips"]),
+                f"{100 * m['uar']:.1f}",
                 "–" if low is None else f"{100 * low:.0f}-{100 * high:.0f}",
                 f"{100 * m['uar_sd']:.1f}" if "uar_sd" in m else "–",
-                f"{100 * m['accuracy']:.1f}", f"{100 * m['accuracy_by_coverage']['0.7']:.1f}",
+                f"{100 * m['accuracy']:.1f}",
+                f"{100 * m['accuracy_by_coverage']['0.7']:.1f}",
                 f"{100 * m['macro_f1']:.1f}", f"{m['ece']:.3f}",
             )  # fmt: skip
     console.print(table)
     console.print(
-        "UAR, accuracy and macro-F1 in %; 95 %: bootstrap over speakers; sd: of UAR over "
-        "folds and seeds; at 70 %: on the 70 % of clips that the model is most certain of",
+        "UAR, accuracy and macro-F1 in %; 95 %: bootstrap over speakers; sd: of UAR "
+        "over folds and seeds; at 70 %: on the 70 % of clips that the model is most "
+        "certain of",
         style="dim",
         highlight=False,
     )
@@ -239,10 +242,13 @@ def comparison_rows(
                         {
                             "bundle": name, "corpus": corpus, "heard": heard,
                             "split": values.get("split", "evaluation"),
-                            "clips": m["clips"], "uar": m["uar"], "uar_sd": m.get("uar_sd"),
-                            "uar_95": m.get("intervals_95", {}).get("uar"), "accuracy": m["accuracy"],
+                            "clips": m["clips"], "uar": m["uar"],
+                            "uar_sd": m.get("uar_sd"),
+                            "uar_95": m.get("intervals_95", {}).get("uar"),
+                            "accuracy": m["accuracy"],
                             "macro_f1": m["macro_f1"], "ece": m["ece"],
-                            "parameters": values.get("parameters"), "mflop_per_s": values.get("mflop_per_s"),
+                            "parameters": values.get("parameters"),
+                            "mflop_per_s": values.get("mflop_per_s"),
                         }
                     )  # fmt: skip
     return rows
@@ -265,8 +271,10 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     )
     cells = [
         (
-            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]), f"{100 * row['uar']:.1f}",
-            "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}", f"{100 * row['accuracy']:.1f}",
+            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]),
+            f"{100 * row['uar']:.1f}",
+            "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}",
+            f"{100 * row['accuracy']:.1f}",
             f"{row['macro_f1']:.3f}", f"{row['ece']:.3f}",
             "–" if row["parameters"] is None else f"{row['parameters']:,}",
         )

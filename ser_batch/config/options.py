@@ -43,9 +43,9 @@ class VadConfig:
     model: str | None = None
     """pyannote only: a local path, or the name of a model on the Hugging Face hub."""
     onset: float = 0.5
-    """Speech starts at a frame with at least this probability ..."""
+    """Speech starts at a frame with at least this probability."""
     offset: float = 0.35
-    """... and ends at a frame below this one."""
+    """Speech ends at a frame below this probability."""
     min_silence_s: float = 0.1
     """Shorter silence within speech is treated as speech."""
     min_speech_s: float = 0.25
@@ -90,7 +90,7 @@ class SegmentConfig:
     """How speech is divided into segments."""
 
     max_pause_s: float = 0.3
-    """Speech regions separated by at most this are scored together."""
+    """Speech regions at most this far apart are scored together."""
     min_s: float = 0.8
     """Shorter isolated speech is not scored, unless there is no other speech."""
     max_s: float = 6.0
@@ -116,8 +116,8 @@ class ScoreConfig:
     """The role on each channel: `agent` or `customer`."""
     score_agents: bool = False
     profile: str = "auto"
-    """The normalisation statistics: `auto` draws a profile from the recordings of the
-    first run, `bundle` uses the bundle's own, anything else is the path of a profile."""
+    """The normalisation statistics: `auto` draws a profile from the first run's
+    recordings, `bundle` uses the bundle's own, anything else is a profile's path."""
     abstain_below: float | None = None
     """Segments with lower confidence get no label; None: the bundle's threshold."""
 

@@ -68,7 +68,8 @@ def read_toml(cls: type[T], path: Path) -> T:
     """Read an instance of a dataclass from a TOML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or does not fit the dataclass.
+        ConfigError: the file cannot be read, is not TOML, or does not match the
+            dataclass.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -73,8 +73,8 @@ def text_of(value: Any) -> str | None:
 def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
     """Return a local time without a zone, or None if the value is not a time.
 
-    Times with a zone, and seconds (or milliseconds) since 1970, are converted to `zone`,
-    or to the time zone of this machine.
+    Times with a zone, and seconds (or milliseconds) since 1970, are converted to
+    `zone`, or to the time zone of this machine.
     """
     if isinstance(value, datetime):
         return value
@@ -99,5 +99,5 @@ def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
             moment = datetime.strptime(text, form) if form else None  # type: ignore[assignment]
     except (ValueError, OverflowError):
         return None
-    # pandas cannot represent earlier or later years with nanoseconds.
+    # These are the years that pandas can represent in nanoseconds.
     return moment if moment and 1678 <= moment.year <= 2261 else None

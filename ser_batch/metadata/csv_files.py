@@ -17,7 +17,7 @@ KEYS = ("recording_id", "path", "file", "filename", "file_name", "recording", "n
 def metadata_from_csv(
     recordings: pd.DataFrame, path: Path, notes: list[str]
 ) -> pd.DataFrame:
-    """Return the rows of a CSV that match a recording; append to the notes.
+    """Return the rows of a CSV that match a recording; append to `notes`.
 
     Raises:
         UsageError: the file cannot be read, or is not a CSV of this kind.
@@ -55,16 +55,16 @@ def metadata_from_csv(
         )
     if table.empty and len(recordings):
         notes.append(
-            f"{path.name}: no row matches a recording; its column {key} should contain "
-            f"paths as in the results, such as {printable(recordings.path.iloc[0])}, or "
-            "file names"
+            f"{path.name}: no row matches a recording; its column {key} should "
+            "contain paths as in the results, such as "
+            f"{printable(recordings.path.iloc[0])}, or file names"
         )
     twice = table.recording_id[table.recording_id.duplicated()].unique()
     if len(twice):
         paths = recordings.set_index("recording_id").path.reindex(twice).tolist()
         notes.append(
-            f"{path.name}: more than one row for {counted_examples(paths, 'recording')}; "
-            "using the first one"
+            f"{path.name}: more than one row for "
+            f"{counted_examples(paths, 'recording')}; using the first one"
         )
         table = table.drop_duplicates("recording_id")
     without = recordings.path[
@@ -118,7 +118,8 @@ def read_csv(path: Path, notes: list[str]) -> pd.DataFrame:
             continue
     else:
         raise UsageError(
-            f"{path}: not text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8"
+            f"{path}: not text in UTF-8, UTF-16 or Windows-1252; save it as CSV in "
+            "UTF-8"
         )
     if encoding == "cp1252":
         notes.append(

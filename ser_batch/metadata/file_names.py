@@ -8,9 +8,10 @@ from ser_batch.errors import UsageError
 from ser_batch.text import counted_examples
 
 NAME_PATTERNS = {
-    "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)-(?P<started_at>\d{8}-\d{6})"
-    r"-(?P<uniqueid>[\d.]*\d)",
-    "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)_(?P<started_at>\d{14})",
+    "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)"
+    r"-(?P<started_at>\d{8}-\d{6})-(?P<uniqueid>[\d.]*\d)",
+    "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)"
+    r"_(?P<started_at>\d{14})",
     "vicidial": r"(?P<started_at>\d{8}-\d{6})_(?P<caller>[^_/-]+)",
 }
 """Patterns for file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
@@ -26,8 +27,8 @@ def compile_pattern(given: str) -> re.Pattern[str]:
         pattern = re.compile(NAME_PATTERNS.get(given, given))
     except re.error as error:
         raise UsageError(
-            f"--name-pattern {given}: neither a regular expression ({error}) nor one of "
-            f"{', '.join(NAME_PATTERNS)}"
+            f"--name-pattern {given}: neither a regular expression ({error}) nor one "
+            f"of {', '.join(NAME_PATTERNS)}"
         ) from error
     if not pattern.groupindex:
         raise UsageError(
@@ -40,7 +41,7 @@ def compile_pattern(given: str) -> re.Pattern[str]:
 def metadata_from_names(
     recordings: pd.DataFrame, given: str, notes: list[str]
 ) -> pd.DataFrame:
-    """Return metadata from the paths of recordings, one row each; append to the notes."""
+    """Return metadata from the paths of recordings, one row each; append to `notes`."""
     pattern = compile_pattern(given)
     found = [pattern.search(path) for path in recordings.path]
     missed = [

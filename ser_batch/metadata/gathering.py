@@ -29,8 +29,8 @@ class MetadataInputs:
 
     csv: Path | None = None
     name_pattern: str | None = None
-    """A name in `NAME_PATTERNS`, or a regular expression with named groups; searched for
-    in the path."""
+    """A name in `NAME_PATTERNS`, or a regular expression with named groups, which is
+    searched for in the path."""
     sidecars: bool = False
     """Read `call.json` or `call.wav.json` next to `call.wav`."""
     zone: tzinfo | None = None
@@ -158,7 +158,7 @@ def _times_of(values: pd.Series, zone: tzinfo | None, notes: list[str]) -> pd.Se
     if len(wrong):
         notes.append(
             "started_at is not a time for "
-            f"{counted_examples([str(v) for v in wrong.unique()], 'value')}: use the form "
-            "2026-01-31T14:05:00; left out"
+            f"{counted_examples([str(v) for v in wrong.unique()], 'value')}: use the "
+            "form 2026-01-31T14:05:00; left out"
         )
     return times.astype("object").where(times.notna(), None)

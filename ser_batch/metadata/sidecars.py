@@ -12,7 +12,7 @@ from ser_batch.text import counted_examples, printable
 
 
 def metadata_from_sidecars(recordings: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Return metadata from sidecars, one row each; append to the notes.
+    """Return metadata from sidecars, one row each; append to `notes`.
 
     Nested objects become columns such as `caller_number`; lists are left out.
     """

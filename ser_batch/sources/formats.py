@@ -10,17 +10,18 @@ from pathlib import PurePath
 HEAD_BYTES = 16
 
 _MAGIC: tuple[tuple[int, bytes], ...] = (
-    (0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"),
-    (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (4, b"ftyp"), (0, b"#!AMR"), (0, b"\x1a\x45\xdf\xa3"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    (0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"),
+    (0, b"caff"), (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (4, b"ftyp"), (0, b"#!AMR"),
+    (0, b"\x1a\x45\xdf\xa3"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
 )  # fmt: skip
 """(offset, bytes) at the start of a container; the last two are Matroska/WebM and
 ASF/WMA."""
 
 CONTAINER_EXTENSIONS = frozenset(
     (
-        ".wav .wave .w64 .rf64 .aif .aiff .aifc .au .snd .caf .flac .mp3 .mp2 .ogg .oga .opus .spx "
-        ".m4a .m4b .mp4 .mov .aac .amr .awb .3gp .3gpp .wma .asf .webm .mka .mkv"
+        ".wav .wave .w64 .rf64 .aif .aiff .aifc .au .snd .caf .flac .mp3 .mp2 .ogg "
+        ".oga .opus .spx .m4a .m4b .mp4 .mov .aac .amr .awb .3gp .3gpp .wma .asf "
+        ".webm .mka .mkv"
     ).split()
 )
 
@@ -30,8 +31,8 @@ class RawFormat:
     """How to read a headerless stream.
 
     With a `subtype`, libsndfile's name of the sample format, soundfile reads the file.
-    Otherwise `demuxer` and `options` are passed to FFmpeg, and the codec determines rate
-    and channels. `sample_rate` (Hz) is the usual default of call recorders.
+    Otherwise `demuxer` and `options` are passed to FFmpeg, and the codec determines
+    rate and channels. `sample_rate` (Hz) is the usual default of call recorders.
     """
 
     subtype: str | None = None
@@ -70,9 +71,9 @@ def has_signature(head: bytes) -> bool:
 
 
 def raw_format(name: str, head: bytes) -> RawFormat | None:
-    """Return how to read a headerless file; None if content or extension tell otherwise.
+    """Return how to read a headerless file, or None if it is not one.
 
-    A known signature at the start of the content takes precedence over the extension.
+    A container's signature in the content takes precedence over the extension.
     """
     return (
         None

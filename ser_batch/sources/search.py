@@ -12,7 +12,8 @@ from ser_batch.sources.source import Found, Recording
 from ser_batch.text import printable
 
 _TEMPORARY_SUFFIXES = (
-    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak", "~"
+    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak",
+    "~",
 )  # fmt: skip
 
 
