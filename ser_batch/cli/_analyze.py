@@ -73,8 +73,8 @@ def command(
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="Assign no label below this confidence, for which neutral and calm "
-            "are added up. Default: the bundle's.",
+            help="Assign no label below this confidence (neutral and calm are added "
+            "up). Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -87,7 +87,8 @@ def command(
     vad: Annotated[
         str | None,
         typer.Option(
-            help="VAD: silero or pyannote. Default: silero.", rich_help_panel=_SPEECH
+            help="VAD engine: silero or pyannote. Default: silero.",
+            rich_help_panel=_SPEECH,
         ),
     ] = None,
     vad_model: Annotated[
@@ -118,7 +119,8 @@ def command(
     device: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu, cuda or cuda:N. Default: auto.", rich_help_panel=_RUN
+            help="Device: auto, cpu, cuda or cuda:N. Default: auto.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     batch_size: Annotated[
@@ -131,7 +133,7 @@ def command(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Number of decoding processes. Default: by the number of cores.",
+            help="Number of decoding processes. Default: based on the number of cores.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -173,8 +175,8 @@ def command(
     """Find speech in recordings and score its emotion, segment by segment.
 
     Run it again with the same --out, also after a crash, and only new and changed
-    recordings are analysed. Exit codes: 0 all done, 2 usage error, 3 some recordings
-    failed, 130 interrupted.
+    recordings are analysed. Exit codes: 0 all done, 2 usage error, 3 some
+    recordings failed, 130 interrupted.
     """
     from ser_batch.config.options import Config, parse_assignments
     from ser_batch.metadata.gathering import MetadataInputs

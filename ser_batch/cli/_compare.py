@@ -22,7 +22,7 @@ def command(
             "them."
         ),
     ],
-    condition: Annotated[str, typer.Option(help="Condition of the clips.")] = "clean",
+    condition: Annotated[str, typer.Option(help="Test condition.")] = "clean",
     format_: Annotated[
         Format, typer.Option("--format", help="Output format.")
     ] = Format.TABLE,

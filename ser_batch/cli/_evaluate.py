@@ -17,8 +17,8 @@ def command(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="Condition of the clips: clean, g711, gsm, telephone, reverb or "
-            "noise=XdB; may be repeated. Default: clean."
+            help="Test condition: clean, g711, gsm, telephone, reverb or noise=XdB; "
+            "may be repeated. Default: clean."
         ),
     ] = None,
     out: Annotated[
@@ -37,7 +37,9 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
 ) -> None:
     """Test a bundle on labelled corpora.
 

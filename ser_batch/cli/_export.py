@@ -49,7 +49,7 @@ def command(
         str | None,
         typer.Option(
             help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
-            "yesterday, 7d (whole days, the last one today), 36h."
+            "yesterday, 7d (whole days, including today), 36h."
         ),
     ] = None,
     until: Annotated[

@@ -25,8 +25,8 @@ def verify_command(
 ) -> None:
     """Check every part of the results.
 
-    Covers checksums, counts, one row per recording and valid segments. Exit codes:
-    0 everything is intact, or was repaired; 3 something is broken.
+    Covers checksums, counts, one row per recording, and valid segments.
+    Exit codes: 0 everything is intact, or was repaired; 3 something is broken.
     """
     from ser_batch.results import maintenance
     from ser_batch.results.live_parts import BROKEN_FOLDER
@@ -68,7 +68,7 @@ def path_command(
         str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
     ],
 ) -> None:
-    """Print a folder with the current rows of a table, kept for at least an hour.
+    """Print a folder with the current rows of a table, unchanged for at least an hour.
 
     Use it to read many files in one consistent state while runs commit.
     """
@@ -107,8 +107,8 @@ def forget_command(
 ) -> None:
     """Remove recordings from the results for good, with their copies and metadata.
 
-    The audio files are kept: delete them too, or the next `ser analyze` finds them
-    again.
+    The audio files are kept. Delete them too, or the next `ser analyze` will find
+    them again.
     """
     from ser_batch.errors import UsageError
     from ser_batch.results.results import Results, open_results

@@ -26,8 +26,8 @@ NamePattern = Annotated[
     str | None,
     typer.Option(
         "--name-pattern",
-        help="Read metadata from file names: a pattern with named groups, or "
-        "freepbx, 3cx, vicidial.",
+        help="Read metadata from file names: a regular expression with named "
+        "groups, or freepbx, 3cx or vicidial.",
         rich_help_panel=_KNOWN,
     ),
 ]

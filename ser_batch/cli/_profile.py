@@ -41,10 +41,11 @@ def make_command(
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(help="The bundle that it is for. Default: telephone."),
+        typer.Option(help="Bundle to make the profile for. Default: telephone."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")
+        str | None,
+        typer.Option(help="Device: auto, cpu, cuda or cuda:N. Default: auto."),
     ] = None,
 ) -> None:
     """Make a profile from a sample of recordings; the word `make` can be omitted.

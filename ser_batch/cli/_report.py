@@ -41,7 +41,7 @@ def command(
         str | None,
         typer.Option(
             help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
-            "yesterday, 7d (whole days, the last one today), 36h.",
+            "yesterday, 7d (whole days, including today), 36h.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def command(
             metavar="COLUMN",
             help="For the 95 % intervals, treat calls with the same value of this "
             "metadata column as one unit; `none`: each call separately. Default: the "
-            "agent, if the metadata name one.",
+            "agent, if the metadata include it.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -130,7 +130,7 @@ def command(
         typer.Option(
             metavar="'MEASURE > NUMBER'",
             help="Exit with code 4 if this is true; may be repeated. MEASURE.low and "
-            "MEASURE.high are the ends of its interval.",
+            "MEASURE.high are the bounds of its interval.",
         ),
     ] = None,
 ) -> None:

@@ -35,7 +35,7 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the new bundle, which is named after it."
+            "--out", "-o", help="Folder of the new bundle; its name is the bundle's."
         ),
     ] = None,
     recipe: Annotated[
@@ -120,7 +120,9 @@ def command(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write TensorBoard logs to this folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
     workers: Annotated[
         int, typer.Option(min=0, help="Number of augmentation processes.")
     ] = 1,

@@ -39,7 +39,7 @@ class Display:
         if self._live:
             self._live.start()
             self._live.update(
-                Text("finding recordings and loading the model ..."), refresh=True
+                Text("looking for recordings and loading the model ..."), refresh=True
             )
         return self
 
@@ -175,7 +175,7 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")
     if progress.interrupted and config.run.strict and progress.failed:
         say(
-            "Stopped at the first recording that failed; run without --strict to "
+            "Stopped at the first recording that failed (--strict); run without it to "
             "continue.",
             "yellow",
         )
