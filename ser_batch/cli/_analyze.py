@@ -94,7 +94,7 @@ def command(
     vad_model: Annotated[
         str | None,
         typer.Option(
-            help="The pyannote model: a local path, or a name on the Hugging Face hub.",
+            help="The pyannote model: a local path, or a name on the Hugging Face Hub.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,

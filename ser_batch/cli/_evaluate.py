@@ -69,7 +69,7 @@ def command(
         typer.echo(
             f"warning: {evaluation['bundle']} was trained on {len(seen)} of these "
             f"speakers ({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}): the "
-            "figures do not apply to unseen speakers",
+            "figures do not carry over to unseen speakers",
             err=True,
         )
     if out is not None:

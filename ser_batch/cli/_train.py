@@ -46,7 +46,9 @@ def command(
     ] = False,
     split: Annotated[
         Split,
-        typer.Option(help="By speaker, or clips at random, as in many publications."),
+        typer.Option(
+            help="Split by speaker, or by clip at random, as in many publications."
+        ),
     ] = Split.SPEAKERS,
     folds: Annotated[
         bool,

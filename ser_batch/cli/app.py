@@ -100,7 +100,7 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(
-            f"standard output cannot be written: {error.strerror}; free some space",
+            f"standard output cannot be written: {error.strerror}; free up disk space",
             ExitCode.USAGE,
         )
     except AccountingError as error:

@@ -156,14 +156,14 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
             f"{counted(progress.without_roles, 'recording')} with several channels. "
             "If agents are on one of them, name the roles (--roles agent,customer): "
             "inferring the emotions of employees is restricted by law in many "
-            "jurisdictions, and the timing measures benefit.",
+            "jurisdictions, and roles improve the timing measures.",
             "yellow",
         )
     if progress.unscored:
         say(
             f"Timed but not scored: {counted(progress.unscored, 'recording')} with "
-            "channels that do not match the roles, so that an agent might have been "
-            "scored. See the notes in the results for the reasons.",
+            "channels that do not match the roles, to avoid scoring an agent by "
+            "mistake. The notes in the results give the reasons.",
             "yellow",
         )
     if not progress.has_links and not progress.held:

@@ -1,4 +1,4 @@
-"""A rich console that survives the end of its reader."""
+"""A rich console for output whose reader may go away."""
 
 from rich.console import Console
 

@@ -41,7 +41,7 @@ class VadConfig:
 
     engine: Literal["silero", "pyannote"] = "silero"
     model: str | None = None
-    """pyannote only: a local path, or the name of a model on the Hugging Face hub."""
+    """pyannote only: a local path, or the name of a model on the Hugging Face Hub."""
     onset: float = 0.5
     """Speech starts at a frame with at least this probability."""
     offset: float = 0.35
@@ -73,7 +73,7 @@ class VadConfig:
         )
 
     def model_fingerprint(self) -> str | None:
-        """Return the hash of a local VAD model, or the name of one on the hub."""
+        """Return the hash of a local VAD model, or the name of one on the Hub."""
         if self.engine == "silero" or self.model is None:
             return None
         path = Path(self.model)
@@ -221,7 +221,7 @@ class Config:
         del values["run"]
         # Models are identified by content, not by path: a bundle has its model_id ...
         del values["score"]["bundle"]
-        # ... and a profile has a fingerprint of its own, stored along with this hash.
+        # ... and a profile has a fingerprint of its own.
         del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[

@@ -97,7 +97,7 @@ def read_csv(path: Path, notes: list[str]) -> pd.DataFrame:
     """Return the rows of a CSV as text, whatever its encoding and separator.
 
     Parsed by the standard library rather than by DuckDB, whose sniffer drops a header
-    shorter than its rows, and renames duplicated columns: here each is an error.
+    shorter than its rows, and renames duplicated columns: here both are errors.
 
     Raises:
         UsageError: the file cannot be read, or is not a CSV with a header.

@@ -61,7 +61,7 @@ class Metadata:
 
     @property
     def columns(self) -> list[str]:
-        """Names of all columns except `recording_id` and `started_at`."""
+        """Columns except `recording_id` and `started_at`, which every recording has."""
         return [
             name
             for name in self.table.columns

@@ -34,7 +34,7 @@ class Recording:
 
     @property
     def recording_id(self) -> str:
-        """The assigned id; until there is one, a hash of `path`."""
+        """The id assigned when first found; until then, a hash of `path`."""
         return self.assigned_id or _hash(self.path)
 
     def assigned(self, taken: Container[str]) -> "Recording":
