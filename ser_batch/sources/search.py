@@ -32,7 +32,7 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     for recording in _each(inputs, found):
         real = os.path.realpath(recording.file)
         if os.path.exists(real):
-            # Of several names of a file, keep the one without links, whatever the order.
+            # Of several names of a file, keep the one without links, in any order.
             chosen[real] = min(
                 chosen.get(real, recording),
                 recording,
