@@ -1,7 +1,7 @@
--- Questions to the results, for DuckDB. From the project's folder, after `make demo`:
+-- Queries for DuckDB. Run them from the project folder, after `make demo`:
 --     duckdb < examples/queries.sql
 
--- How each queue sounds: probabilities, weighted by speech time.
+-- The emotions of each queue: mean probabilities, weighted by speech time.
 SELECT
     queue,
     count(DISTINCT recording_id) AS calls,
@@ -14,13 +14,19 @@ GROUP BY queue
 ORDER BY angry DESC;
 
 -- Where to listen: the customer's ten angriest segments.
-SELECT path, role, round(start_s, 1) AS start_s, round(end_s, 1) AS end_s, label, round(p_angry, 2) AS angry
+SELECT
+    path,
+    role,
+    round(start_s, 1) AS start_s,
+    round(end_s, 1) AS end_s,
+    label,
+    round(p_angry, 2) AS angry
 FROM 'results/segments/*.parquet'
 WHERE role IS NULL OR role = 'customer'
 ORDER BY p_angry DESC
 LIMIT 10;
 
--- Who speaks how much, and how often both do.
+-- Talk, silence and overtalk of each call.
 SELECT
     path,
     round(duration_s, 1) AS duration_s,
@@ -32,5 +38,8 @@ FROM 'results/recordings/*.parquet'
 WHERE status = 'done'
 ORDER BY path;
 
--- What failed, and why.
-SELECT path, error FROM 'results/recordings/*.parquet' WHERE status = 'failed' ORDER BY path;
+-- Failed recordings, with the reason.
+SELECT path, error
+FROM 'results/recordings/*.parquet'
+WHERE status = 'failed'
+ORDER BY path;

@@ -1,6 +1,6 @@
 """Speech emotion analytics for call recordings.
 
-A model, one call, a results directory (see `ser_batch.api`, `ser_batch.measured`):
+Load a model, analyse a call, open results (see `ser_batch.api`, `ser_batch.measured`):
 
     import ser_batch
 
@@ -9,7 +9,7 @@ A model, one call, a results directory (see `ser_batch.api`, `ser_batch.measured
     model.analyze("call.wav", roles=["agent", "customer"]).segments
     ser_batch.open_results("results/").measures(by="queue")
 
-Folders of recordings, in processes (which import the main script):
+Analyse folders of recordings in worker processes (which import the main script):
 
     if __name__ == "__main__":
         for analysis in ser_batch.analyze(["calls/"], ser_batch.Config()):
@@ -74,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # torch is imported once something asks for it: `ser --help` has no use for it.
+    # Imports are lazy because `ser --help` does not need torch.
     if name in _MODULE_OF:
         return getattr(import_module(f"ser_batch.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,12 @@
-"""A model as a library: probabilities of waveforms and clips, one analysed call.
+"""Python API of a model: score waveforms and clips, analyse a single call.
 
     model = ser_batch.load("telephone")
     model.predict_proba(waveform, sample_rate)         # (labels,); a list: (n, labels)
-    model.predict(["a.wav", "b.wav"])                  # a row for each clip
+    model.predict(["a.wav", "b.wav"])                  # one row per clip
     call = model.analyze("call.wav", roles=["agent", "customer"])
-    call.segments, call.speech                         # a row for each
+    call.segments, call.speech                         # one row per segment, region
 
-Tables are pandas DataFrames with the columns of the results' Parquet tables.
+Tables are pandas DataFrames with the columns of the Parquet tables of the results.
 """
 
 import os
@@ -39,7 +39,7 @@ from ser_batch.speech.decoded import Failed, Job, Task
 from ser_batch.speech.waveforms import LocalWaveforms
 
 LONGEST_S = SegmentConfig().max_s
-"""Longer speech is not what a model has been trained on."""
+"""Length of the longest speech that a model is trained on, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,22 @@ class Call:
     path: str
     duration_s: float
     notes: list[str]
-    """What was wrong with the audio, if anything, and how it was taken."""
+    """Problems with the audio, if any, and how they were handled."""
     speech: pd.DataFrame
-    """One row for each speech region: channel, role, start_s, end_s."""
+    """One row per speech region: channel, role, start_s, end_s."""
     segments: pd.DataFrame
-    """One row for each scored segment: channel, role, start_s, end_s, label (None where
-    the model abstains), confidence, one `p_<label>` per label, level_dbfs."""
+    """One row per scored segment: channel, role, start_s, end_s, label (None where the
+    model abstains), confidence, one `p_<label>` per label, level_dbfs."""
 
 
 class Model:
-    """A bundle on a device; made by `load`.
+    """A bundle on a device; use `load` to create one.
 
     Attributes:
-        labels: in the order of the probabilities.
-        sample_rate: of the model, in Hz; waveforms at any rate are resampled to it.
-        model_id: name and fingerprint; two models with one id give the same figures.
-        licence: of the bundle.
+        labels: the labels, in the order of the probabilities.
+        sample_rate: the model's sample rate (Hz); waveforms are resampled to it.
+        model_id: name and fingerprint; models with the same id give the same results.
+        licence: the licence of the bundle.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -75,7 +75,7 @@ class Model:
     def predict_proba(
         self, waveform: np.ndarray | Sequence[np.ndarray], sample_rate: int
     ) -> Float32[np.ndarray, "*n labels"]:
-        """Return the probabilities of one utterance, or of several.
+        """Return the label probabilities of one or several utterances.
 
         >>> import numpy as np, ser_batch
         >>> model = ser_batch.load("telephone", device="cpu")
@@ -87,12 +87,12 @@ class Model:
 
         Args:
             waveform: one channel, shape (samples,), as floats with full scale at 1.0;
-                or a list of such.
-            sample_rate: of the waveform, in Hz.
+                or a list of such waveforms.
+            sample_rate: the sample rate of the waveform, in Hz.
 
         Raises:
-            UsageError: a waveform has another shape or type, is empty, or holds values
-                that are not finite.
+            UsageError: a waveform has the wrong shape or dtype, is empty, or contains
+                values that are not finite.
         """
         if isinstance(waveform, np.ndarray):
             return self._scorer.predict([self._prepared(waveform, sample_rate)])[0]
@@ -100,13 +100,13 @@ class Model:
         return self._scorer.predict(ready)
 
     def predict(self, paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
-        """Return a row for each clip, each scored as a whole: no VAD, no segments.
+        """Return one row per clip, each scored as a whole: no VAD, no segments.
 
         Columns: path, label (None where the model abstains), confidence, one
         `p_<label>` per label.
 
         Raises:
-            AudioError: a clip cannot be read; `path` says which.
+            AudioError: a clip cannot be read; `path` names it.
         """
         waveforms = []
         for path in paths:
@@ -142,13 +142,13 @@ class Model:
 
         Args:
             path: the recording.
-            roles: who speaks on each channel, `agent` or `customer`; only customers are
+            roles: the role on each channel, `agent` or `customer`; only customers are
                 scored.
-            config: all other options; its bundle and device are not used.
+            config: all other options; its bundle and device are ignored.
 
         Raises:
             AudioError: the recording cannot be analysed.
-            UsageError: there is no such file, or it is a folder.
+            UsageError: the file does not exist, or is a folder.
         """
         config = config or Config()
         if roles is not None:
@@ -175,11 +175,11 @@ class Model:
         found = source.find([path])
         if len(found.recordings) != 1:
             raise UsageError(
-                f"{path}: holds {len(found.recordings)} recordings; ser_batch.analyze "
-                "takes any number",
+                f"{path}: contains {len(found.recordings)} recordings; use "
+                "ser_batch.analyze for any number of them",
                 path=path,
             )
-        # Without a stamp, a file that is still growing is taken as it is.
+        # Without a stamp, a file that is still being written is analysed as it is.
         task = Task(found.recordings[0], None)
         with tempfile.TemporaryDirectory(prefix="ser-") as work:
             waveforms = LocalWaveforms(Path(work))
@@ -188,31 +188,31 @@ class Model:
             for finished in finished_recordings(outcomes, job, self._scorer):
                 if isinstance(finished, Analysis):
                     return finished
-        raise AssertionError("a recording ends as one analysis")
+        raise AssertionError("the recording produced no analysis")
 
     def _prepared(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Return a waveform at the model's rate, checked."""
+        """Check a waveform and resample it to the model's rate."""
         problem = None
         if waveform.ndim != 1:
             problem = (
-                f"a waveform of shape {waveform.shape}: give one channel, (samples,)"
+                f"waveform has shape {waveform.shape}: pass one channel, (samples,)"
             )
         elif not np.issubdtype(waveform.dtype, np.floating):
             problem = (
-                f"a waveform of {waveform.dtype}: give floats with full scale at 1.0"
+                f"waveform is {waveform.dtype}: pass floats with full scale at 1.0"
             )
         elif not len(waveform):
-            problem = "a waveform without samples"
+            problem = "waveform is empty"
         elif not np.isfinite(waveform).all():
-            problem = "a waveform with values that are not finite (NaN or infinite)"
+            problem = "waveform contains values that are not finite (NaN or infinite)"
         elif sample_rate <= 0:
-            problem = f"a sample rate of {sample_rate} Hz"
+            problem = f"sample rate is {sample_rate} Hz, but must be positive"
         if problem:
             raise UsageError(problem)
         if len(waveform) > LONGEST_S * sample_rate:
             warnings.warn(
-                f"{len(waveform) / sample_rate:.1f} s in one piece; the model knows "
-                f"utterances of up to {LONGEST_S:g} s: `analyze` cuts longer speech",
+                f"utterance of {len(waveform) / sample_rate:.1f} s; the model was "
+                f"trained on up to {LONGEST_S:g} s: `analyze` splits longer speech",
                 stacklevel=3,
             )
         waveform = np.ascontiguousarray(waveform, np.float32)
@@ -229,14 +229,14 @@ def load(
     """Load a model.
 
     Args:
-        bundle: the name of a shipped bundle, or the path of one.
+        bundle: the name of a shipped bundle, or the path of any bundle.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        profile: a file that `ser profile` made of the place that the recordings come
+        profile: a file written by `ser profile` for the place that the recordings come
             from; None for the bundle's own.
 
     Raises:
-        BundleError: there is no such bundle, or it is damaged.
-        UsageError: there is no such device here, or the profile is of another model.
+        BundleError: the bundle does not exist, or is damaged.
+        UsageError: the device is not available, or the profile is of another model.
     """
     own = None if profile is None else read_profile(Path(profile))
     return Model(load_scorer(bundle, device, own))

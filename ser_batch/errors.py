@@ -1,19 +1,19 @@
 """The exception tree, the kinds of failure, and the exit codes.
 
-    SerError                  every error that this package raises on purpose
+    SerError                  every error that this package raises deliberately
     ├── UsageError            an argument or an option is wrong                 exit 2
     │   ├── ConfigError       a configuration key or value is wrong
-    │   ├── BundleError       a model on disk is missing, damaged or does not fit
-    │   ├── ResultsError      a results directory cannot be used as asked
+    │   ├── BundleError       a bundle is missing, damaged or incompatible
+    │   ├── ResultsError      a results directory cannot be used as requested
     │   │   ├── DamagedPart       a live part cannot be read
-    │   │   └── ResultsChanged    a run has replaced what was being read: open it again
+    │   │   └── ResultsChanged    a run replaced what was being read: open it again
     │   └── CorpusError       a training corpus is not what its reader expects
     ├── AudioError            one recording cannot be analysed: a `failed` row  exit 3
-    │   └── UnreadableError   the file system does not give it; it may be sound
+    │   └── UnreadableError   the file system fails to read it; it may be intact
     └── AccountingError       the counts of a run do not add up: a bug          exit 1
 
-A message says what is wrong, where, and what to do about it. What a program needs is
-in attributes: `path` (the file or folder concerned), `option` (the option or key).
+A message states what is wrong, where, and how to fix it. Programs can read the
+attributes `path` (the file or folder concerned) and `option` (the option or key).
 """
 
 import os
@@ -21,7 +21,7 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """What the `ser` process tells its caller."""
+    """Exit codes of the `ser` process."""
 
     DONE = 0
     BUG = 1
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a recording failed, in one word; the column `error_kind` of the results."""
+    """One-word reason for a failure; the column `error_kind` of the results."""
 
     EMPTY = "empty"
     NOT_AUDIO = "not_audio"
@@ -48,11 +48,11 @@ class FailureKind(StrEnum):
 
 
 class SerError(Exception):
-    """The root of all errors that this package raises on purpose.
+    """Base class of all errors that this package raises deliberately.
 
     Attributes:
-        path: the file or folder concerned, if there is one.
-        option: the option of the command line or the configuration key concerned.
+        path: the file or folder concerned, if any.
+        option: the command-line option or configuration key concerned, if any.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class ConfigError(UsageError):
 
 
 class BundleError(UsageError):
-    """A bundle is missing, damaged, or does not fit this version."""
+    """A bundle is missing, damaged, or incompatible with this version."""
 
 
 class ResultsError(UsageError):
-    """A results directory is locked, of another model, or cannot be read or written."""
+    """A results directory is locked, of another model, unreadable or unwritable."""
 
 
 class CorpusError(UsageError):
@@ -91,9 +91,9 @@ class AudioError(SerError, OSError):
     """One recording cannot be analysed.
 
     Attributes:
-        kind: why, in one word.
-        detail: a library's own words, which may name files; None where there are none.
-            The message itself never names a file.
+        kind: the reason, in one word.
+        detail: a library's own message, if any, which may name files. The message of
+            the exception itself never names a file.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class AudioError(SerError, OSError):
 
 
 class UnreadableError(AudioError):
-    """The file system does not give a recording; its content may be sound."""
+    """The file system fails to read a recording; its content may be intact."""
 
     def __init__(self, message: str, detail: str | None = None) -> None:
         super().__init__(message, FailureKind.UNREADABLE, detail)

@@ -1,6 +1,6 @@
-"""Seconds, samples and intervals on the clock of one recording.
+"""Seconds, samples and intervals on the timeline of one recording.
 
-There is one rounding rule from seconds to samples, `sample_index`.
+`sample_index` is the only rounding rule from seconds to samples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 
 def sample_index(seconds: float, sample_rate: int) -> int:
-    """Return the sample nearest to a time in seconds at `sample_rate` Hz.
+    """Return the index of the sample nearest to a time, at `sample_rate` Hz.
 
-    Halves go up.
+    Halves are rounded up.
     """
     return int(seconds * sample_rate + 0.5)
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Interval:
-    """A half-open stretch of time [start_s, end_s) in seconds.
+    """A half-open interval [start_s, end_s), in seconds.
 
     Raises:
-        ValueError: the end does not come after the start, or the start is negative.
+        ValueError: the end is not after the start, or the start is negative.
     """
 
     start_s: float
@@ -30,19 +30,19 @@ class Interval:
         if not 0 <= self.start_s < self.end_s:
             raise ValueError(
                 "an interval needs 0 <= start < end, "
-                f"not [{self.start_s}, {self.end_s})"
+                f"got [{self.start_s}, {self.end_s})"
             )
 
     @property
     def duration_s(self) -> float:
-        """The length in seconds."""
+        """Duration in seconds."""
         return self.end_s - self.start_s
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the same time as ordered, disjoint intervals.
+    """Merge intervals into ordered, disjoint ones.
 
-    Those that touch become one.
+    Touching intervals are joined.
     """
     merged: list[Interval] = []
     for interval in sorted(intervals):
@@ -55,12 +55,12 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def total_s(intervals: Iterable[Interval]) -> float:
-    """Return the time covered by at least one of the intervals, in seconds."""
+    """Return the total time covered by at least one interval, in seconds."""
     return sum(interval.duration_s for interval in union(intervals))
 
 
 def overlap_s(tracks: Sequence[Iterable[Interval]]) -> float:
-    """Return the time covered by at least two of the tracks, in seconds."""
+    """Return the total time covered by at least two tracks, in seconds."""
     edges: list[tuple[float, int]] = []
     for track in tracks:
         for interval in union(track):

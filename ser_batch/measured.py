@@ -1,4 +1,4 @@
-"""Results as a library: tables, measures, reports.
+"""Python API of results: tables, measures and reports.
 
 results = ser_batch.open_results("results/")
 results.recordings(), results.speech(), results.segments()
@@ -21,7 +21,7 @@ from ser_batch.results.results import Results
 
 
 class MeasuredResults(Results):
-    """Results with the measures of a report; made by `open_results`."""
+    """Results with the measures of a report, as returned by `open_results`."""
 
     def calls(
         self,
@@ -31,15 +31,15 @@ class MeasuredResults(Results):
         undated: bool = False,
         timezone: str | None = None,
     ) -> pd.DataFrame:
-        """Return a row for each recording: facts, call metadata, and its measures.
+        """Return one row per recording: facts, call metadata and measures.
 
         Args:
-            since: the first moment: `7d`, `36h`, `yesterday`, `2026-01-31`,
+            since: start of the period: `7d`, `36h`, `yesterday`, `2026-01-31`,
                 `2026-01-31T14:00`.
-            until: the last; a day counts with all its hours.
-            undated: whether the time of the file's last change stands for a start that
-                is not known; else such recordings lie in no period.
-            timezone: by whose clock; by default this machine's.
+            until: end of the period; a day includes all its hours.
+            undated: whether the file's modification time replaces an unknown start;
+                otherwise such recordings belong to no period.
+            timezone: time zone of days and hours; this machine's by default.
         """
         options = options_of(MetadataInputs(), since, until, timezone, undated=undated)
         with make_report(self, options) as o:
@@ -56,22 +56,22 @@ class MeasuredResults(Results):
         timezone: str | None = None,
         cluster: str | None = None,
     ) -> pd.DataFrame:
-        """Return a row for each measure, or for each group and measure.
+        """Return one row per measure, or per group and measure.
 
         Columns: group (with `by`), measure, value, low and high (a 95 % interval, or
         None), recordings, unit.
 
         Args:
             by: a column of the call metadata, or folder, day, week, weekday, hour.
-            since: as `calls`.
-            until: as `calls`.
-            undated: as `calls`.
-            timezone: as `calls`.
-            cluster: calls with the same value of this column resemble each other, and
-                intervals allow for it; `none` for no column. By default the agent.
+            since: see `calls`.
+            until: see `calls`.
+            undated: see `calls`.
+            timezone: see `calls`.
+            cluster: a column; calls with the same value resemble each other, which the
+                intervals allow for. `none` for no column. The agent by default.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: the column does not exist.
         """
         options = options_of(
             MetadataInputs(),
@@ -102,10 +102,10 @@ class MeasuredResults(Results):
 
 
 def open_results(directory: str | os.PathLike[str]) -> MeasuredResults:
-    """Return what is live in a results directory now.
+    """Open the current state of a results directory.
 
     Raises:
-        ResultsError: it holds no results, or they are damaged.
+        ResultsError: the directory contains no results, or they are damaged.
     """
     path = Path(directory)
     return MeasuredResults(path, read_manifest(path))
@@ -123,21 +123,21 @@ def report(
     timezone: str | None = None,
     cluster: str | None = None,
 ) -> dict[str, Any]:
-    """Return what `ser report --format json` prints, as plain values.
+    """Return the output of `ser report --format json` as plain values.
 
     Args:
         directory: a results directory.
-        since: the first moment: `7d`, `36h`, `2026-01-31`, `2026-01-31T14:00`.
-        until: the last; a day counts with all its hours.
+        since: start of the period: `7d`, `36h`, `2026-01-31`, `2026-01-31T14:00`.
+        until: end of the period; a day includes all its hours.
         by: group by a column of the call metadata, or folder, day, week, weekday, hour.
         compare: another results directory, a period `FROM..TO`, or `previous`.
-        metadata: a CSV with a row for each call.
-        undated: as `MeasuredResults.calls`.
-        timezone: as `MeasuredResults.calls`.
-        cluster: as `MeasuredResults.measures`.
+        metadata: a CSV file with one row per call.
+        undated: see `MeasuredResults.calls`.
+        timezone: see `MeasuredResults.calls`.
+        cluster: see `MeasuredResults.measures`.
 
     Raises:
-        ResultsError: the directory holds no results, or they are damaged.
+        ResultsError: the directory contains no results, or they are damaged.
         UsageError: an argument cannot be used.
     """
     options = options_of(

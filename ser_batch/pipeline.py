@@ -1,18 +1,18 @@
-"""Every stage in order: read this first.
+"""The pipeline, stage by stage: start reading here.
 
     sources     LocalSource.find        inputs -> recordings
     results     match_recordings        recordings -> new, known, moved, copies
-                tasks_for               recordings -> those that are to be analysed
-    engine      draw_profile            a sample of recordings -> what is normal here
+                tasks_for               recordings -> the ones to analyse
+    engine      draw_profile            a sample of recordings -> profile of the place
     speech      decode                  recording -> speech regions and segments
-                                        (in processes of `engine`)
-    emotion     Scorer.score            segments -> probabilities, in common batches
+                                        (in worker processes of `engine`)
+    emotion     Scorer.score            segments -> probabilities, in shared batches
                 Assembly                probabilities -> one analysed recording
     results     rows_or_failure         analysed recording -> rows
-                ResultsWriter           rows -> Parquet, live in one step
+                ResultsWriter           rows -> Parquet, committed in one step
 
-`analyze` yields what it finds; `run` writes it to a results directory, and can be run
-again every night.
+`analyze` yields analysed recordings; `run` writes them to a results directory and can
+be repeated every night.
 """
 
 import os
@@ -63,20 +63,20 @@ def analyze(
     scorer: Scorer | None = None,
     engine: Engine | None = None,
 ) -> Iterator[Analysis]:
-    """Analyse recordings and yield each as it is done; nothing is written.
+    """Analyse recordings and yield each one as it finishes, without writing results.
 
-    Without a profile in the configuration, what is normal is what was so in the
-    bundle's training: recordings are yielded before all of them are known.
+    Unless the configuration names a profile, the normalisation statistics are those of
+    the bundle's training, since recordings are yielded before all of them are known.
 
     Args:
-        paths: files, folders, globs or `@list.txt`, as `ser analyze` takes them.
+        paths: files, folders, globs or `@list.txt`, as for `ser analyze`.
         config: all options; None for the defaults.
-        scorer: a model that is loaded already; None for that of the configuration.
-        engine: who decodes; None for processes of this machine. Those import the main
-            script, which needs `if __name__ == "__main__":` around what it does.
+        scorer: a loaded model; None to load the one in the configuration.
+        engine: decodes the recordings; None for worker processes on this machine. These
+            import the main script, which needs an `if __name__ == "__main__":` guard.
 
     Raises:
-        UsageError: a path does not exist, or an option cannot be met here.
+        UsageError: a path does not exist, or an option cannot be used here.
     """
     config, source = config or Config(), LocalSource()
     scorer = scorer or _scorer(config)
@@ -102,18 +102,17 @@ def run(
     scorer: Scorer | None = None,
     engine: Engine | None = None,
 ) -> Progress:
-    """Bring a results directory up to date: analyse recordings that are new or changed.
+    """Bring a results directory up to date: analyse new and changed recordings.
 
     Args:
-        inputs: as `ser analyze` takes them.
-        out: the results directory; made where there is none.
+        inputs: files, folders, globs or `@list.txt`, as for `ser analyze`.
+        out: the results directory; created if missing.
         config: all options.
-        stop: once it is set, no more recordings are begun, and those that are done are
-            committed.
+        stop: when set, no more recordings are started, and finished ones are committed.
         on_progress: called at least about once a second.
-        source: what finds the inputs; None for the file system.
-        scorer: a model that is loaded already; None for that of the configuration.
-        engine: who decodes; None for processes of this machine.
+        source: finds the inputs; None for the file system.
+        scorer: a loaded model; None to load the one in the configuration.
+        engine: decodes the recordings; None for worker processes on this machine.
 
     Raises:
         UsageError: the inputs, the options or the results directory cannot be used.
@@ -163,7 +162,7 @@ def run(
 
 
 def _move(writer: ResultsWriter, matched: Matched, journal: Journal) -> None:
-    """Give recordings that were found elsewhere their new location."""
+    """Record the new location of recordings that were found elsewhere."""
     changes = {
         recording.recording_id: moved_columns(recording, matched.stamps[recording])
         for recording in matched.moved
@@ -177,7 +176,7 @@ def _move(writer: ResultsWriter, matched: Matched, journal: Journal) -> None:
 def _add_copies(
     writer: ResultsWriter, matched: Matched, journal: Journal, stopped: bool
 ) -> None:
-    """Add the rows of copies whose originals have theirs; others wait for the next run."""
+    """Add rows for copies whose originals have rows; leave others to the next run."""
     for copy in matched.copies:
         if copy.original in writer.known:
             writer.add(copy_row(copy, writer.identity))
@@ -195,7 +194,7 @@ def _profiled(
     stop: threading.Event,
     on_tick: Callable[[], None],
 ) -> tuple[Scorer, list[Outcome]]:
-    """Return a scorer that knows the place, and what was decoded to get to know it.
+    """Return the scorer with a profile, and the outcomes decoded to draw the profile.
 
     The first run into a new directory draws the profile; all rows use it from then on.
     """
@@ -203,7 +202,7 @@ def _profiled(
     if choice == "bundle" and writer.identity.profile_id:
         raise UsageError(
             f"{writer.directory}: its rows were scored with a profile of their place: "
-            "leave --profile bundle out, or choose a new --out",
+            "omit --profile bundle, or choose a new --out",
             option="--profile",
         )
     if not scorer.takes_profile or choice == "bundle":
@@ -215,7 +214,7 @@ def _profiled(
     if profile is None and not writer.known and tasks:
         profile, drawn = draw_profile(tasks, job, engine, scorer, stop, on_tick)
         if profile is not None and not profile.roles:
-            # Without any speech there is nothing to know yet: the next run draws.
+            # The sample contains no speech: the next run draws the profile.
             profile = None
         if profile is not None:
             writer.keep_profile(profile)
@@ -230,16 +229,18 @@ def profile_place(
     scorer: Scorer | None = None,
     engine: Engine | None = None,
 ) -> Profile | None:
-    """Return the profile of a place from a sample of its recordings.
+    """Draw the profile of a place from a sample of its recordings.
 
-    None where `stop` was set, or where the sample holds no speech.
+    Return None if `stop` was set, or if the sample contains no speech.
 
     Raises:
-        UsageError: an input does not exist, or the model takes no profile.
+        UsageError: an input does not exist, or the model does not use profiles.
     """
     source, scorer = LocalSource(), scorer or _scorer(config)
     if not scorer.takes_profile:
-        raise UsageError(f"model {scorer.model_id} takes no profile", option="--bundle")
+        raise UsageError(
+            f"model {scorer.model_id} does not use profiles", option="--bundle"
+        )
     found = source.find(inputs)
     tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
     engine = engine or _processes(config, scorer, len(tasks))
@@ -251,11 +252,11 @@ def profile_place(
 
 @contextmanager
 def _committing(writer: ResultsWriter, journal: Journal) -> Iterator[None]:
-    """Commit what is done, whatever ends the block."""
+    """Commit finished recordings, however the block ends."""
     try:
         yield
     except UsageError:
-        # The room that its waveforms took may be what the rows need.
+        # If the disk is full, the rows may need the space taken by the waveforms.
         writer.clear_work()
         raise
     finally:
@@ -264,10 +265,10 @@ def _committing(writer: ResultsWriter, journal: Journal) -> Iterator[None]:
 
 
 def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[Task]]:
-    """Return what `run` would find, and what of it it would analyse.
+    """Return what `run` would find, and which recordings it would analyse.
 
     Raises:
-        UsageError: as `run` would.
+        UsageError: as for `run`.
     """
     source = LocalSource()
     found = source.find(inputs)

@@ -1,4 +1,4 @@
-"""A results directory scored again with a new profile of its place."""
+"""Score a results directory again with a new profile of its place."""
 
 import shutil
 import threading
@@ -23,13 +23,13 @@ from ser_batch.text import printable
 
 @dataclass(frozen=True, slots=True)
 class KnownRecordings(LocalSource):
-    """Of the file system, only the recordings that a results directory holds."""
+    """The file system, limited to the recordings of a results directory."""
 
     ids: Mapping[str, str]
-    """By location."""
+    """Recording ids by location."""
 
     def find(self, inputs: Iterable[str]) -> Found:
-        """Return those that are in the inputs, with the ids that they have."""
+        """Return the known recordings among the inputs, with their existing ids."""
         found = LocalSource.find(self, inputs)
         own = [
             replace(recording, assigned_id=self.ids[location])
@@ -44,14 +44,14 @@ def refresh(
     stop: threading.Event,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Draw the profile anew from what a directory holds, and score all of it again.
+    """Draw a new profile from a directory's recordings and score them all again.
 
-    The old rows stay until the new ones are complete, and are then replaced in one
-    step. Interrupted, it goes on where it was when it is called again.
+    The old rows are kept until the new ones are complete, and are then replaced in one
+    step. If interrupted, the next call resumes where this one stopped.
 
     Raises:
-        ResultsError: the directory holds no results, or recordings of its rows cannot be
-            read any more: then no row is given up.
+        ResultsError: the directory contains no results, or recordings behind its rows
+            can no longer be read; no row is discarded then.
     """
     results = open_results(directory)
     known = results.known
@@ -60,7 +60,7 @@ def refresh(
     fresh = directory / REFRESH_FOLDER
     begun = Manifest.read(fresh)
     if begun and begun.identity.profile_id == results.identity.profile_id:
-        # It has been taken over already, and only its removal was interrupted.
+        # The new rows are already in place; only this folder's removal was interrupted.
         shutil.rmtree(fresh)
     source = KnownRecordings(
         {own.location: i for i, own in known.items() if not own.duplicate_of}
@@ -75,7 +75,7 @@ def refresh(
 
 
 def _keep_copies(results: Results, fresh: Path) -> None:
-    """Give the new rows the copies that the old ones hold."""
+    """Add the copies among the old rows to the new ones."""
     with open_results(fresh).writer() as writer:
         for row in results.read("recordings").to_pylist():
             if (
@@ -90,8 +90,8 @@ def _keep_copies(results: Results, fresh: Path) -> None:
 def _config(record: dict[str, Any], directory: Path) -> Config:
     if "config" not in record:
         raise ResultsError(
-            f"{directory}: has no run.json that tells how its rows were made: analyse "
-            "the recordings into a new directory",
+            f"{directory}: no run.json records how its rows were made: analyse the "
+            "recordings into a new directory",
             path=directory,
         )
     return Config.from_dict(record["config"])

@@ -1,16 +1,16 @@
-"""How names, times and counts are written, on the terminal and in the results."""
+"""Formatting of names, times and counts, for the terminal and the results."""
 
 import os
 from collections.abc import Sequence
 
 EXAMPLES = 3
-"""How many names of a long list are given."""
+"""Number of names shown of a long list."""
 
 
 def printable(path: str) -> str:
     """Return a path as one printable line.
 
-    What UTF-8 or a terminal cannot show is escaped.
+    Characters that UTF-8 or a terminal cannot represent are escaped.
 
     >>> printable("a\\nb.wav")
     'a\\\\nb.wav'
@@ -24,7 +24,7 @@ def printable(path: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return `mm:ss`, or `h:mm:ss` from an hour on.
+    """Format seconds as `mm:ss`, or as `h:mm:ss` from one hour.
 
     >>> clock(75), clock(3675)
     ('01:15', '1:01:15')
@@ -37,7 +37,7 @@ def clock(seconds: float) -> str:
 
 
 def counted(n: float, noun: str) -> str:
-    """Return a number with its noun.
+    """Format a number with its noun, singular or plural.
 
     >>> counted(1, "call"), counted(1200, "call")
     ('1 call', '1,200 calls')
@@ -46,7 +46,7 @@ def counted(n: float, noun: str) -> str:
 
 
 def counted_examples(names: Sequence[str], noun: str) -> str:
-    """Return how many names there are, and the first few of them.
+    """Format the number of names, with the first few of them.
 
     >>> counted_examples(["a.wav", "b.wav"], "recording")
     '2 recordings (a.wav, b.wav)'

@@ -1,3 +1,3 @@
-"""The version of this package, as `ser --version` and every row of results say it."""
+"""Version of this package, as shown by `ser --version` and stored in every row."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""The command line: parse, call, render, map errors to exit codes."""
+"""The command line: parse options, call, render, map errors to exit codes."""

@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     from ser_batch.config.options import Config
     from ser_batch.metadata.gathering import MetadataInputs
 
-_RUN, _SCORE, _SPEECH = "Run", "What is scored", "Audio and speech"
+_RUN, _SCORE, _SPEECH = "Run", "Scoring", "Audio and speech"
 
 
 def command(
     inputs: Inputs,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", help="The results directory; made where there is none."
-        ),
+        typer.Option("--out", "-o", help="The results directory; created if missing."),
     ],
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file with any of the options; the command line wins."
+            help="TOML file with any of the options; the command line takes precedence."
         ),
     ] = None,
     set_: Annotated[
@@ -37,13 +35,14 @@ def command(
         typer.Option(
             "--set",
             metavar="GROUP.OPTION=VALUE",
-            help="Any option of the configuration file.",
+            help="Set any option of the configuration file.",
         ),
     ] = None,
     roles: Annotated[
         str | None,
         typer.Option(
-            help="Who speaks on each channel, as agent,customer: only the customer is scored.",
+            help="Role on each channel, as in agent,customer: only the customer is "
+            "scored.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -58,56 +57,59 @@ def command(
     bundle: Annotated[
         str | None,
         typer.Option(
-            help="A bundle by name or path.  Default: telephone.",
+            help="Name or path of the bundle. Default: telephone.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
     profile: Annotated[
         str | None,
         typer.Option(
-            help="What is normal where the recordings come from: auto (drawn by the first "
-            "run), bundle (as in training), or a file of ser profile.  Default: auto.",
+            help="Normalisation statistics: auto (a profile of the place, drawn by the "
+            "first run), bundle (those of training), or a file written by ser profile. "
+            "Default: auto.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="Give no label below this confidence; those of neutral and calm are "
-            "added up.  Default: the bundle's.",
+            help="Assign no label below this confidence (neutral and calm are added "
+            "up). Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
     mix: Annotated[
         bool | None,
         typer.Option(
-            "--mix", help="Take all channels as one.", rich_help_panel=_SPEECH
+            "--mix", help="Mix all channels into one.", rich_help_panel=_SPEECH
         ),
     ] = None,
     vad: Annotated[
         str | None,
         typer.Option(
-            help="silero or pyannote.  Default: silero.", rich_help_panel=_SPEECH
+            help="VAD engine: silero or pyannote. Default: silero.",
+            rich_help_panel=_SPEECH,
         ),
     ] = None,
     vad_model: Annotated[
         str | None,
         typer.Option(
-            help="pyannote: a local path, or a name on the hub.",
+            help="The pyannote model: a local path, or a name on the Hugging Face Hub.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
     raw_sample_rate: Annotated[
         int | None,
         typer.Option(
-            help="Hz of files without a header.  Default: by extension, mostly 8000.",
+            help="Sample rate (Hz) of headerless files. Default: by extension, mostly "
+            "8000.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
     raw_channels: Annotated[
         int | None,
         typer.Option(
-            help="Channels of files without a header.  Default: 1.",
+            help="Number of channels of headerless files. Default: 1.",
             rich_help_panel=_SPEECH,
         ),
     ] = None,
@@ -117,20 +119,22 @@ def command(
     device: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu, cuda or cuda:N.  Default: auto.", rich_help_panel=_RUN
+            help="Device: auto, cpu, cuda or cuda:N. Default: auto.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Segments scored together.  Default: 16 on a CPU, 64 on a GPU.",
+            help="Segments per batch. Default: 16 on a CPU, 64 on a GPU.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Decoding processes.  Default: by the cores.", rich_help_panel=_RUN
+            help="Number of decoding processes. Default: based on the number of cores.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -143,14 +147,15 @@ def command(
         bool | None,
         typer.Option(
             "--strict",
-            help="Stop at the first recording that fails; those that failed before count too.",
+            help="Stop at the first recording that fails; failures of earlier runs "
+            "count too.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     log_file: Annotated[
         str | None,
         typer.Option(
-            help="Append an event for each recording, as JSON lines.",
+            help="Append one event per recording to this file, as JSON lines.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -158,21 +163,20 @@ def command(
         bool,
         typer.Option(
             "--dry-run",
-            help="List what would be analysed, and leave.",
+            help="List the recordings that would be analysed, and exit.",
             rich_help_panel=_RUN,
         ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_RUN
-        ),
+        typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_RUN),
     ] = False,
 ) -> None:
-    """Finds speech in recordings and scores its emotion, segment by segment.
+    """Find speech in recordings and score its emotion, segment by segment.
 
-    Run it again on the same --out, and only new and changed recordings are analysed; also after a
-    crash. Exit codes: 0 all done, 2 wrong usage, 3 some recordings failed, 130 interrupted.
+    Run it again with the same --out, also after a crash, and only new and changed
+    recordings are analysed. Exit codes: 0 all done, 2 usage error, 3 some
+    recordings failed, 130 interrupted.
     """
     from ser_batch.config.options import Config, parse_assignments
     from ser_batch.metadata.gathering import MetadataInputs
@@ -221,15 +225,14 @@ def _list(inputs: list[str], out: Path, settings: "Config") -> None:
     from ser_batch.pipeline import plan
     from ser_batch.text import printable
 
-    signal.signal(
-        signal.SIGPIPE, signal.SIG_DFL
-    )  # `| head` ends it as it ends any command
+    # Let a closed pipe (`| head`) end the listing, as it ends any command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     found, pending = plan(inputs, out, settings)
     for task in pending:
         typer.echo(printable(task.recording.file))
     typer.echo(
         f"{len(pending)} of {len(found.recordings)} recordings would be analysed"
-        + (f"; {found.ignored} files are no audio" if found.ignored else ""),
+        + (f"; {found.ignored} files are not audio" if found.ignored else ""),
         err=True,
     )
 
@@ -256,13 +259,13 @@ def _run(
         for note in notes:
             typer.echo(f"note: {note}", err=True)
     except OSError:
-        # Nobody can read it: the run is done all the same, and its exit code tells how it went.
+        # The output is gone, but the run is complete, and its exit code still matters.
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if not progress.found:
-        held = f", and {out} holds {progress.held}" if progress.held else ""
+        held = f", but {out} contains {progress.held}" if progress.held else ""
         typer.secho(
-            f"ser: there is no recording in {', '.join(inputs)}{held}: is it mounted?",
+            f"ser: no recordings in {', '.join(inputs)}{held}: is it mounted?",
             err=True,
             fg="yellow",
         )

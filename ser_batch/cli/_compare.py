@@ -7,7 +7,7 @@ import typer
 
 
 class Format(StrEnum):
-    """How the table is written."""
+    """Output formats of the table."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -18,15 +18,16 @@ def command(
     bundles: Annotated[
         list[str],
         typer.Argument(
-            help="Bundles by name or path, evaluations, or folders that hold several of them."
+            help="Bundles by name or path, evaluations, or folders with several of "
+            "them."
         ),
     ],
-    condition: Annotated[str, typer.Option(help="How the clips are heard.")] = "clean",
+    condition: Annotated[str, typer.Option(help="Test condition.")] = "clean",
     format_: Annotated[
-        Format, typer.Option("--format", help="How to write it.")
+        Format, typer.Option("--format", help="Output format.")
     ] = Format.TABLE,
 ) -> None:
-    """Tabulates what several bundles or recipes reached, from their metrics."""
+    """Tabulate the metrics of several bundles or recipes."""
     import json
 
     from ser_batch.cli.training_display import comparison_rows, print_comparison
@@ -36,7 +37,8 @@ def command(
     rows = comparison_rows(read_metrics(bundles), condition)
     if not rows:
         raise UsageError(
-            f"none of these was tested in condition {condition!r}; choose another --condition"
+            f"none of these was tested in condition {condition!r}; choose another "
+            "--condition"
         )
     if format_ is Format.JSON:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""`ser corpus check`: what a reader sees in a corpus."""
+"""`ser corpus check`: inspect a corpus before training."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from ser_batch.errors import ExitCode
 SAMPLE_RATE = 8000
 
 app = typer.Typer(
-    no_args_is_help=True, help="Emotion corpora, as ser train reads them."
+    no_args_is_help=True, help="Inspect emotion corpora, as read by ser train."
 )
 
 
@@ -23,14 +23,14 @@ def command(
         list[str],
         typer.Argument(
             metavar="[NAME=]PATH...",
-            help="Corpora, as for ser train; a known one needs no NAME.",
+            help="Corpora, as for ser train; known corpora need no NAME.",
         ),
     ],
 ) -> None:
-    """Read corpora and all their clips, and show what is there and what is wrong.
+    """Read corpora with all their clips, and show their contents and problems.
 
-    Missing, unreadable and identical clips; and by label the length, level and pitch.
-    Exits with 3 if a clip cannot be read or is missing.
+    Lists missing, unreadable and identical clips, and shows length, level and pitch by
+    label. Exits with code 3 if a clip is missing or cannot be read.
     """
     from functools import partial
 

@@ -1,4 +1,4 @@
-"""`ser doctor`: whether the installation works, and what to do where it does not."""
+"""`ser doctor`: check that the installation works, and suggest fixes."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ def command(
         bool, typer.Option("--json", help="Print the checks as JSON.")
     ] = False,
 ) -> None:
-    """Checks versions, GPU, codecs, VAD and bundles."""
+    """Check versions, GPU, codecs, VAD and bundles."""
     import json
     from dataclasses import asdict
 
@@ -26,11 +26,11 @@ def command(
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in results], indent=2))
     else:
-        table = Table(
-            "check", "", "what was found", "what to do", box=None, header_style="bold"
-        )
+        table = Table("check", "", "found", "what to do", box=None, header_style="bold")
         for check in results:
-            mark = Text("ok", style="green") if check.ok else Text("wrong", style="red")
+            mark = (
+                Text("ok", style="green") if check.ok else Text("failed", style="red")
+            )
             table.add_row(check.name, mark, Text(check.found), Text(check.advice))
         Terminal().print(table)
     if not all(check.ok for check in results):

@@ -1,4 +1,4 @@
-"""`ser evaluate`: what a bundle's answers are worth on labelled clips."""
+"""`ser evaluate`: test a bundle on labelled clips."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 
 def command(
     bundle: Annotated[
-        str, typer.Argument(help="A shipped bundle by its name, or any by its path.")
+        str, typer.Argument(help="Name of a shipped bundle, or path of any bundle.")
     ],
     corpora: Annotated[
         list[str],
@@ -17,25 +17,34 @@ def command(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="clean, g711, gsm, telephone, reverb or noise=XdB; may be repeated.  Default: clean."
+            help="Test condition: clean, g711, gsm, telephone, reverb or noise=XdB; "
+            "may be repeated. Default: clean."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write evaluation.json and pictures here."),
+        typer.Option(
+            "--out", "-o", help="Write evaluation.json and plots to this folder."
+        ),
     ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
             metavar="LABEL=LABEL",
-            help="Take one label for another; for none (LABEL=) to leave out.",
+            help="Map one label to another, or to nothing (LABEL=) to leave its "
+            "clips out.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
 ) -> None:
-    """Tests a bundle on labelled corpora: accuracy, UAR, calibration, abstaining, confusion."""
+    """Test a bundle on labelled corpora.
+
+    Shows accuracy, UAR, calibration, abstention and confusion.
+    """
     import json
     from functools import partial
 
@@ -58,8 +67,9 @@ def command(
         typer.echo(f"note: {note}", err=True)
     if seen := evaluation["seen_speakers"]:
         typer.echo(
-            f"warning: {evaluation['bundle']} was trained on {len(seen)} of these speakers ({', '.join(seen[:5])}"
-            f"{', ...' if len(seen) > 5 else ''}): the figures say nothing about people whom it has not heard",
+            f"warning: {evaluation['bundle']} was trained on {len(seen)} of these "
+            f"speakers ({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}): the "
+            "figures do not carry over to unseen speakers",
             err=True,
         )
     if out is not None:
@@ -78,5 +88,5 @@ def command(
         )
     if out is not None:
         console.print(
-            f"Written: {out}/evaluation.json and pictures", style="dim", highlight=False
+            f"Written: {out}/evaluation.json and plots", style="dim", highlight=False
         )

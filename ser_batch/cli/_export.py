@@ -1,4 +1,4 @@
-"""`ser export`: results in the formats of other tools."""
+"""`ser export`: write results in the formats of other tools."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from ser_batch.cli._options import (
 
 
 class To(StrEnum):
-    """The formats."""
+    """Export formats."""
 
     rttm = "rttm"
     audformat = "audformat"
@@ -35,31 +35,33 @@ def command(
         Path,
         typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
     ],
-    to: Annotated[To, typer.Option(help="The format.", show_default=False)],
+    to: Annotated[To, typer.Option(help="Output format.", show_default=False)],
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             "-o",
-            help="A file for xlsx and duckdb, else a new folder.",
+            help="A file for xlsx and duckdb, otherwise a new folder.",
             show_default=False,
         ),
     ],
     since: Annotated[
         str | None,
         typer.Option(
-            help="From when on: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d "
-            "(whole days, today the last), 36h."
+            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
+            "yesterday, 7d (whole days, including today), 36h."
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Until when; a day with all its hours.")
+        str | None,
+        typer.Option(help="End of the period; a day includes all its hours."),
     ] = None,
     hash_paths: Annotated[
         Path | None,
         typer.Option(
             metavar="KEY",
-            help="Write hashes in place of file names, with the key in this file; made if new.",
+            help="Replace file names by hashes with the key in this file, which is "
+            "created if missing.",
         ),
     ] = None,
     metadata: MetadataFile = None,
@@ -68,7 +70,10 @@ def command(
     timezone: Timezone = None,
     undated: UndatedCalls = Undated.exclude,
 ) -> None:
-    """Writes results for Praat, audformat, spreadsheets, players, databases; or as results without file names."""
+    """Export results to Praat, audformat, spreadsheets, players or databases.
+
+    With --to results, write a results directory without file names.
+    """
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.export.exporting import export_results
     from ser_batch.reporting.figures.selection import options_of

@@ -1,4 +1,4 @@
-"""`ser verify`, `compact`, `path`, `forget`, `relocate`: results between runs."""
+"""`ser verify`, `compact`, `path`, `forget`, `relocate`: maintain results."""
 
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +19,14 @@ def verify_command(
         bool,
         typer.Option(
             "--repair",
-            help="Put broken parts aside, so that the next run makes them again.",
+            help="Set broken parts aside, so that the next run rebuilds them.",
         ),
     ] = False,
 ) -> None:
-    """Checks every part of the results: checksums, counts, one row for each recording, sound segments.
+    """Check every part of the results.
 
-    Exit codes: 0 all is sound, or was repaired; 3 something is broken.
+    Covers checksums, counts, one row per recording, and valid segments.
+    Exit codes: 0 everything is intact, or was repaired; 3 something is broken.
     """
     from ser_batch.results import maintenance
     from ser_batch.results.live_parts import BROKEN_FOLDER
@@ -37,23 +38,24 @@ def verify_command(
         for problem in problems:
             typer.secho(f"{part or directory}: {problem}", err=True, fg="red")
     typer.echo(
-        f"{findings.parts} parts, {findings.recordings} recordings, {findings.segments} segments: "
-        + ("all sound" if findings.sound else f"{len(findings.problems)} broken parts")
+        f"{findings.parts} parts, {findings.recordings} recordings, "
+        f"{findings.segments} segments: "
+        + ("all intact" if findings.sound else f"{len(findings.problems)} broken parts")
     )
     if repair and not findings.sound:
         typer.echo(
-            f"put aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` to "
-            "make them again"
+            f"set aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` "
+            "again to rebuild them"
         )
     elif not findings.sound:
         typer.echo(
-            "`ser verify --repair` puts them aside, so that the next run makes them again"
+            "`ser verify --repair` sets them aside, so that the next run rebuilds them"
         )
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def compact_command(directory: Directory) -> None:
-    """Merges small parts of many runs into fewer, with the same rows."""
+    """Merge the small parts of many runs into fewer, with the same rows."""
     from ser_batch.results.maintenance import compact
 
     before, after = compact(directory)
@@ -66,7 +68,7 @@ def path_command(
         str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
     ],
 ) -> None:
-    """Prints a folder with the present rows of a table, unchanged for at least an hour.
+    """Print a folder with the current rows of a table, unchanged for at least an hour.
 
     Use it to read many files in one consistent state while runs commit.
     """
@@ -75,7 +77,7 @@ def path_command(
     from ser_batch.results.schemas import TABLES
 
     if table not in TABLES:
-        raise UsageError(f"there is no table {table}, but {', '.join(TABLES)}")
+        raise UsageError(f"unknown table {table}; choose from {', '.join(TABLES)}")
     typer.echo(open_results(directory).folder(table).resolve())
 
 
@@ -83,7 +85,7 @@ def forget_command(
     directory: Directory,
     path: Annotated[
         list[str] | None,
-        typer.Option(help="A recording: as in the results, or its absolute path."),
+        typer.Option(help="A recording, by its path in the results or absolute path."),
     ] = None,
     id_: Annotated[
         list[str] | None, typer.Option("--id", help="A recording, by its id.")
@@ -93,17 +95,20 @@ def forget_command(
         typer.Option(
             formats=["%Y-%m-%d"],
             metavar="YYYY-MM-DD",
-            help="All recordings whose file was last changed before that day.",
+            help="All recordings whose file was last modified before this day.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="List what would be forgotten, and exit."),
+        typer.Option(
+            "--dry-run", help="List the recordings that would be forgotten, and exit."
+        ),
     ] = False,
 ) -> None:
-    """Removes recordings from the results for good, with their copies and metadata.
+    """Remove recordings from the results for good, with their copies and metadata.
 
-    The audio files stay: remove them too, or the next `ser analyze` finds them again.
+    The audio files are kept. Delete them too, or the next `ser analyze` will find
+    them again.
     """
     from ser_batch.errors import UsageError
     from ser_batch.results.results import Results, open_results
@@ -112,7 +117,7 @@ def forget_command(
 
     ids, paths = id_ or [], path or []
     if not (ids or paths or before):
-        raise UsageError("say which recordings: --path, --id or --before")
+        raise UsageError("choose the recordings with --path, --id or --before")
     moment = before.astimezone() if before else None
 
     def choose(results: Results) -> list[Row]:
@@ -129,7 +134,7 @@ def forget_command(
 def relocate_command(
     directory: Directory,
     old: Annotated[
-        str, typer.Argument(metavar="OLD", help="The folder where recordings were.")
+        str, typer.Argument(metavar="OLD", help="The former folder of the recordings.")
     ],
     new: Annotated[
         Path,
@@ -137,11 +142,11 @@ def relocate_command(
             metavar="NEW",
             exists=True,
             file_okay=False,
-            help="The folder where they are now.",
+            help="The current folder of the recordings.",
         ),
     ],
 ) -> None:
-    """Updates locations after a folder or a mount was renamed, without reading audio."""
+    """Update locations after a folder or mount was renamed, without reading audio."""
     from ser_batch.results.retention import relocate
     from ser_batch.text import counted
 

@@ -1,4 +1,4 @@
-"""`ser models`: the bundles that are here."""
+"""`ser models`: list the shipped bundles."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ def command(
         typer.Argument(help="Show the card of this bundle, by name or path."),
     ] = None,
 ) -> None:
-    """Lists the shipped bundles, or shows the card of one."""
+    """List the shipped bundles, or show the card of one."""
     from rich.markdown import Markdown
     from rich.table import Table
 
@@ -45,7 +45,7 @@ def command(
             grid.add_row(what, figure)
         grid.add_row("licence", loaded.licence)
         console.print(grid)
-    console.print("Next: ser models NAME shows the card of one", style="dim")
+    console.print("Next: ser models NAME shows the card of a bundle", style="dim")
 
 
 def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -58,4 +58,4 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if left_out := metrics.get("left_out"):
         names = ", ".join(left_out["corpora"])
         mean = left_out["mean"]["clean, balanced"]["network"]["uar"]
-        yield "unheard corpora", f"UAR of four labels {mean:.1%} (mean over {names})"
+        yield "held-out corpora", f"UAR of four labels {mean:.1%} (mean over {names})"

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-_KNOWN = "What is known of the calls"
+_KNOWN = "Call metadata"
 
 Inputs = Annotated[
     list[str],
@@ -19,27 +19,28 @@ Inputs = Annotated[
 MetadataFile = Annotated[
     Path | None,
     typer.Option(
-        "--metadata", help="A CSV with a row for each call.", rich_help_panel=_KNOWN
+        "--metadata", help="CSV file with one row per call.", rich_help_panel=_KNOWN
     ),
 ]
 NamePattern = Annotated[
     str | None,
     typer.Option(
         "--name-pattern",
-        help="What file names tell: a pattern with named groups, or freepbx, 3cx, vicidial.",
+        help="Read metadata from file names: a regular expression with named "
+        "groups, or freepbx, 3cx or vicidial.",
         rich_help_panel=_KNOWN,
     ),
 ]
 Sidecars = Annotated[
     bool,
     typer.Option(
-        "--sidecars", help="Read call.json beside call.wav.", rich_help_panel=_KNOWN
+        "--sidecars", help="Read call.json next to call.wav.", rich_help_panel=_KNOWN
     ),
 ]
 
 
 class Undated(StrEnum):
-    """What becomes of calls with no known start."""
+    """Treatment of calls with an unknown start."""
 
     exclude = "exclude"
     include = "include"
@@ -49,7 +50,7 @@ Timezone = Annotated[
     str | None,
     typer.Option(
         metavar="ZONE",
-        help="Time zone of days and hours, such as Europe/Berlin. By default this "
+        help="Time zone of days and hours, such as Europe/Berlin. Default: this "
         "machine's.",
         rich_help_panel=_KNOWN,
     ),
@@ -57,8 +58,8 @@ Timezone = Annotated[
 UndatedCalls = Annotated[
     Undated,
     typer.Option(
-        help="Calls whose start is unknown: exclude them from periods and trends, or "
-        "include them by the time of the file's last change.",
+        help="Calls with an unknown start: exclude them from periods and trends, or "
+        "include them by the modification time of the file.",
         rich_help_panel=_KNOWN,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`ser predict`: one utterance a file, no VAD."""
+"""`ser predict`: score short clips, one utterance per file, without VAD."""
 
 import json
 from pathlib import Path
@@ -14,26 +14,28 @@ def command(
         list[Path],
         typer.Argument(
             metavar="CLIP...",
-            help="Audio files of one utterance each.",
+            help="Audio files, one utterance each.",
             show_default=False,
         ),
     ],
     bundle: Annotated[
-        str, typer.Option(help="A bundle by name or path.")
+        str, typer.Option(help="Name or path of the bundle.")
     ] = "telephone",
     profile: Annotated[
         Path | None,
         typer.Option(
-            help="A file of ser profile: what is normal where the clips come from.",
+            help="File written by ser profile for the place that the clips come from.",
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object a line.")
+        bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,
 ) -> None:
-    """Name the emotion of short clips, each scored as a whole."""
+    """Classify the emotion of short clips, each scored as a whole."""
     from rich.table import Column, Table
     from rich.text import Text
 

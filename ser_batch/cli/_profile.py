@@ -1,4 +1,4 @@
-"""`ser profile`: what is normal where recordings come from."""
+"""`ser profile`: the normalisation statistics of a place."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from ser_batch.errors import ExitCode
 
 
 class _MakeIsMeant(TyperGroup):
-    """`ser profile calls/` is `ser profile make calls/`."""
+    """Treats `ser profile calls/` as `ser profile make calls/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
@@ -21,34 +21,36 @@ class _MakeIsMeant(TyperGroup):
 app = typer.Typer(
     cls=_MakeIsMeant,
     no_args_is_help=True,
-    help="What is normal where recordings come from, without any labels: telephone "
-    "lines, language, voices. ser analyze draws such a profile by itself.",
+    help="Make, show or refresh a profile: the normalisation statistics of a place, "
+    "with its telephone lines, language and voices. Needs no labels. ser analyze "
+    "draws such a profile automatically.",
 )
 
 
 @app.command("make")
 def make_command(
     inputs: Inputs,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The JSON file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write.")],
     config: Annotated[
         Path | None,
-        typer.Option(help="A TOML file with options, as for ser analyze."),
+        typer.Option(help="TOML file with options, as for ser analyze."),
     ] = None,
     roles: Annotated[
         str | None,
-        typer.Option(help="Who speaks on each channel: one profile for each role."),
+        typer.Option(help="Role on each channel: one profile per role."),
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(help="The model it is made for.  Default: telephone."),
+        typer.Option(help="Bundle to make the profile for. Default: telephone."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  Default: auto.")
+        str | None,
+        typer.Option(help="Device: auto, cpu, cuda or cuda:N. Default: auto."),
     ] = None,
 ) -> None:
-    """Makes a profile from a sample of recordings: the word `make` can be left out.
+    """Make a profile from a sample of recordings; the word `make` can be omitted.
 
-    ser analyze, ser predict and ser_batch.load take it as --profile.
+    Pass it to ser analyze or ser predict as --profile, or to ser_batch.load.
     """
     from ser_batch.cli.interruption import stopping
     from ser_batch.config.options import Config
@@ -72,9 +74,7 @@ def make_command(
     if stop.is_set():
         raise typer.Exit(ExitCode.INTERRUPTED)
     if made is None:
-        raise UsageError(
-            f"there is no speech in {', '.join(inputs)}: no profile is made"
-        )
+        raise UsageError(f"no speech found in {', '.join(inputs)}: no profile was made")
     try:
         made.write(out)
     except OSError as error:
@@ -88,12 +88,12 @@ def show_command(
         Path,
         typer.Argument(
             metavar="FILE|DIR",
-            help="A profile, or a results directory.",
+            help="A profile or a results directory.",
             show_default=False,
         ),
     ],
 ) -> None:
-    """Shows what a profile was made of, and how far it lies from training."""
+    """Show what a profile was made from, and how far it is from training."""
     from ser_batch.emotion.profile import read_profile
     from ser_batch.results.profiles import read_results_profile
     from ser_batch.results.results import open_results
@@ -115,13 +115,13 @@ def refresh_command(
         typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
     ],
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")
+        bool, typer.Option("--quiet", "-q", help="Print only errors.")
     ] = False,
 ) -> None:
-    """Draws the profile of a results directory anew, and scores all of it again.
+    """Draw a new profile of a results directory, and score everything again.
 
-    The old rows stay until the new ones are complete. Interrupted, it goes on where it
-    was.
+    The old rows are kept until the new ones are complete. After an interruption, the
+    same command resumes where it stopped.
     """
     from ser_batch.cli.interruption import stopping
     from ser_batch.cli.run_display import Display
@@ -147,12 +147,12 @@ def _print(profile: Any) -> None:
         Column("role"),
         Column("recordings", justify="right"),
         Column("segments", justify="right"),
-        Column("believed", justify="right"),
+        Column("weight", justify="right"),
         Column("distance", justify="right"),
         title=f"profile {profile.profile_id} for {profile.model_id}",
-        caption="believed: the share of what is normal that comes from here; the rest "
-        "comes from training. distance: of the mean spectrum from that of training, in "
-        "variances.",
+        caption="weight: the share of the normalisation statistics that comes from "
+        "this place; the rest comes from training. distance: between the mean "
+        "spectrum and that of training, in variances.",
     )
     for role, own in profile.roles.items():
         table.add_row(

@@ -1,4 +1,4 @@
-"""`ser report`: what the results say."""
+"""`ser report`: summarise results."""
 
 import sys
 from enum import StrEnum
@@ -20,11 +20,11 @@ from ser_batch.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from ser_batch.reporting.figures.overview import Opened
 
-_WHICH, _HOW = "Which calls", "How it is shown"
+_WHICH, _HOW = "Selection and grouping", "Output"
 
 
 class Format(StrEnum):
-    """How the report is written to standard output."""
+    """Formats of the report on standard output."""
 
     table = "table"
     markdown = "markdown"
@@ -40,14 +40,16 @@ def command(
     since: Annotated[
         str | None,
         typer.Option(
-            help="From when on: 2026-01-31, 2026-01-31T14:00, today, yesterday, 7d (whole days, today the last), 36h.",
+            help="Start of the period: 2026-01-31, 2026-01-31T14:00, today, "
+            "yesterday, 7d (whole days, including today), 36h.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
     until: Annotated[
         str | None,
         typer.Option(
-            help="Until when; a day with all its hours.", rich_help_panel=_WHICH
+            help="End of the period; a day includes all its hours.",
+            rich_help_panel=_WHICH,
         ),
     ] = None,
     timezone: Timezone = None,
@@ -55,14 +57,15 @@ def command(
     role: Annotated[
         str,
         typer.Option(
-            help="Whose emotions, where agents were scored too: customer or agent.",
+            help="Role to report on, if agents were scored too: customer or agent.",
             rich_help_panel=_WHICH,
         ),
     ] = "customer",
     by: Annotated[
         str | None,
         typer.Option(
-            help="Group by a column of the metadata, or folder, day, week, weekday, hour.",
+            help="Group by a metadata column, or by folder, day, week, weekday or "
+            "hour.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -70,15 +73,17 @@ def command(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Intervals treat calls with the same value as one unit; `none`: every "
-            "call on its own. By default the agent, if the metadata name one.",
+            help="For the 95 % intervals, treat calls with the same value of this "
+            "metadata column as one unit; `none`: each call separately. Default: the "
+            "agent, if the metadata include it.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
-            help="Against another results directory, a period FROM..TO, or `previous`.",
+            help="Compare with another results directory, a period FROM..TO, or "
+            "`previous`.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -89,7 +94,7 @@ def command(
         str | None,
         typer.Option(
             metavar="CALL",
-            help="One call, by path or id: its timeline.",
+            help="Show the timeline of one call, by path or id.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -97,35 +102,39 @@ def command(
         Format,
         typer.Option(
             "--format",
-            help="A page, Markdown, everything as JSON, or a row for each call as CSV.",
+            help="A table, Markdown, everything as JSON, or one row per call as CSV.",
             rich_help_panel=_HOW,
         ),
     ] = Format.table,
     html: Annotated[
         str | None,
         typer.Option(
-            help="Write an interactive page: a file, or for any number of calls DIR/.",
+            help="Write an interactive HTML report: a file, or DIR/ for any number "
+            "of calls.",
             rich_help_panel=_HOW,
         ),
     ] = None,
     plots: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Draw the charts, as PNG and SVG.", rich_help_panel=_HOW
+            metavar="DIR",
+            help="Write the plots to this folder, as PNG and SVG.",
+            rich_help_panel=_HOW,
         ),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, help="How many calls to list.", rich_help_panel=_HOW)
+        int, typer.Option(min=1, help="Number of calls to list.", rich_help_panel=_HOW)
     ] = 20,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
             metavar="'MEASURE > NUMBER'",
-            help="Exit with 4 if this holds; may be repeated. MEASURE.low and MEASURE.high are the ends of its interval.",
+            help="Exit with code 4 if this is true; may be repeated. MEASURE.low and "
+            "MEASURE.high are the bounds of its interval.",
         ),
     ] = None,
 ) -> None:
-    """Tells what happened, what changed, and where to listen."""
+    """Report what happened, what changed, and where to listen."""
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report
@@ -134,7 +143,7 @@ def command(
     from ser_batch.results.results import open_results
 
     if role not in ("customer", "agent"):
-        message = f"--role {role}: is neither customer nor agent"
+        message = f"--role {role}: must be customer or agent"
         raise UsageError(message, option="--role")
     options = options_of(
         MetadataInputs(metadata, name_pattern, sidecars),
@@ -199,7 +208,8 @@ def _print_call(opened: "Opened", call: str, role: str, format_: Format) -> None
 
     if format_ not in (Format.table, Format.json):
         raise UsageError(
-            "--call: one call is shown as a page or as JSON, not as " + format_.value,
+            "--call: a single call is shown as a table or JSON, not as "
+            + format_.value,
             option="--call",
         )
     with translated_errors(opened.results):

@@ -1,4 +1,4 @@
-"""`ser train`: emotion corpora in, a bundle out."""
+"""`ser train`: train a bundle on emotion corpora."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Split(StrEnum):
-    """Who is apart from whom."""
+    """How clips are divided into training and test sets."""
 
     SPEAKERS = "speakers"
     RANDOM = "random"
@@ -27,55 +27,57 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="NAME=PATH...",
-            help="Corpora, as folders or zip archives: ravdess=DIR, crema-d=DIR, ...; folder=DIR with a folder for "
-            "each label; csv=FILE with path,label[,speaker].",
+            help="Corpora, as folders or zip archives: ravdess=DIR, crema-d=DIR, ...; "
+            "folder=DIR with one folder per label; csv=FILE with path,label[,speaker].",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The bundle to make; its folder's name is its name."
+            "--out", "-o", help="Folder of the new bundle; its name is the bundle's."
         ),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="A shipped recipe, or the path of a TOML file.")
+        str, typer.Option(help="Name of a shipped recipe, or path of a TOML file.")
     ] = "speaker",
     list_recipes: Annotated[
-        bool, typer.Option("--list-recipes", help="Explain the shipped recipes.")
+        bool, typer.Option("--list-recipes", help="Describe the shipped recipes.")
     ] = False,
     split: Annotated[
         Split,
         typer.Option(
-            help="Speakers apart, or clips at random as many publications do."
+            help="Split by speaker, or by clip at random, as in many publications."
         ),
     ] = Split.SPEAKERS,
     folds: Annotated[
         bool,
         typer.Option(
             "--folds",
-            help="Test on every fold in turn, then train the bundle on everyone.",
+            help="Test on each fold in turn, then train the bundle on all speakers.",
         ),
     ] = False,
     test_fold: Annotated[
         int | None,
-        typer.Option(min=1, help="Without --folds: the fold to test on.  Default: 1."),
+        typer.Option(min=1, help="Without --folds: the fold to test on. Default: 1."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     seeds: Annotated[
         int,
-        typer.Option(min=1, help="With --folds: train each fold with so many seeds."),
+        typer.Option(
+            min=1, help="With --folds: number of seeds to train each fold with."
+        ),
     ] = 1,
     noise: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of noise recordings to mix in, beside the noise that is made."
+            help="Folder of noise recordings to mix in, along with synthetic noise."
         ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            help="The labels of the model: a,b,c.  Default: the common ones that occur."
+            help="Labels of the model: a,b,c. Default: the common labels that occur."
         ),
     ] = None,
     map_: Annotated[
@@ -83,7 +85,8 @@ def command(
         typer.Option(
             "--map",
             metavar="LABEL=LABEL",
-            help="Take one label for another; for none (LABEL=) to leave out.",
+            help="Map one label to another, or to nothing (LABEL=) to leave its "
+            "clips out.",
         ),
     ] = None,
     init: Annotated[
@@ -94,36 +97,44 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Search rate, dropout, widths and augmentation first, in so many trials.",
+            help="Search learning rate, dropout, widths and augmentation first, in "
+            "this many trials.",
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="In place of the recipe's.")
+        int | None,
+        typer.Option(min=1, help="Number of epochs, instead of the recipe's."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="In place of the recipe's, where it counts steps."),
+        typer.Option(
+            min=1, help="Number of steps, instead of the recipe's, if it counts steps."
+        ),
     ] = None,
     leave_corpus_out: Annotated[
         str | None,
         typer.Option(
             metavar="each|GROUPS",
-            help="Train without each corpus in turn and try it there, in place of making "
-            "a bundle; or without groups: nemo+turev,emovo.",
+            help="Instead of making a bundle, hold out each corpus in turn and test "
+            "on it; or hold out groups: nemo+turev,emovo.",
         ),
     ] = None,
     tensorboard: Annotated[
-        Path | None, typer.Option(help="Log to this folder for TensorBoard.")
+        Path | None, typer.Option(help="Write TensorBoard logs to this folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that augment.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of augmentation processes.")
+    ] = 1,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")
+        bool, typer.Option("--quiet", "-q", help="Print only errors.")
     ] = False,
 ) -> None:
-    """Trains a model on emotion corpora, and writes it with its card and its figures.
+    """Train a model on emotion corpora, and write it with its card and metrics.
 
-    Start it again in the same way after a crash, and it goes on where it was.
+    After a crash, the same command resumes where it stopped.
     """
     from ser_batch.cli.training_display import print_recipes, print_tests
     from ser_batch.errors import UsageError
@@ -143,13 +154,15 @@ def command(
         require_extra("--tensorboard", "tune", "tensorboard")
     if not corpora or out is None:
         raise UsageError(
-            "name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see ser train --help"
+            "name the corpora (NAME=PATH) and the bundle to make (--out FOLDER); see "
+            "ser train --help"
         )
     if split is Split.RANDOM and (folds or seeds > 1):
-        raise UsageError("--split random has no folds: leave --folds and --seeds out")
+        raise UsageError("--split random has no folds: omit --folds and --seeds")
     if test_fold is not None and (folds or split is Split.RANDOM):
         raise UsageError(
-            "--test-fold names the one fold that is tested: leave --folds and --split random out"
+            "--test-fold selects the only fold to test on: omit --folds and "
+            "--split random"
         )
     if seeds > 1 and not folds:
         raise UsageError("--seeds needs --folds")
@@ -163,8 +176,8 @@ def command(
         for option, given in foreign.items():
             if given:
                 raise UsageError(
-                    f"recipe {recipe} takes no {option}: it trains on whole corpora, and "
-                    "is tried by --leave-corpus-out",
+                    f"recipe {recipe} does not support {option}: it trains on whole "
+                    "corpora, and is tested with --leave-corpus-out",
                     option=option,
                 )
         if steps is not None:
@@ -185,8 +198,8 @@ def command(
     for option, value in (("--leave-corpus-out", leave_corpus_out), ("--steps", steps)):
         if value is not None:
             raise UsageError(
-                f"recipe {recipe} takes no {option}: only one that trains on many "
-                "corpora does, such as places",
+                f"recipe {recipe} does not support {option}: only recipes that train "
+                "on many corpora do, such as places",
                 option=option,
             )
     if epochs is not None:
@@ -194,8 +207,9 @@ def command(
     say: Callable[[str], None] = (lambda text: None) if quiet else typer.echo
     if split is Split.RANDOM:
         typer.echo(
-            "warning: --split random puts clips of one speaker on both sides of the split. The figures will say how "
-            "well voices are remembered, and nothing about people whom the model has not heard.",
+            "warning: --split random puts clips of the same speaker on both sides of "
+            "the split. The figures will show how well voices are remembered, and "
+            "nothing about unseen speakers.",
             err=True,
         )
     options = TrainOptions(
@@ -225,7 +239,8 @@ def command(
         metrics = train_bundle(options, say)
     except KeyboardInterrupt:
         typer.echo(
-            f"stopped; finished epochs are kept in {out}, and the same command goes on from there",
+            f"stopped; finished epochs are kept in {out}, and the same command resumes "
+            "from there",
             err=True,
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -251,8 +266,8 @@ def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
             figures = leave_corpora_out(options, groups, say)
     except KeyboardInterrupt:
         typer.echo(
-            f"stopped; what is done is kept in {options.out}, and the same command goes "
-            "on from there",
+            f"stopped; finished work is kept in {options.out}, and the same command "
+            "resumes from there",
             err=True,
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None

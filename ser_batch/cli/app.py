@@ -1,6 +1,6 @@
-"""`ser` and its commands; errors become exit codes.
+"""The `ser` command and its subcommands; maps errors to exit codes.
 
-Commands import what they need when they run, so that `ser --help` answers at once.
+Commands import their dependencies when they run, which keeps `ser --help` fast.
 """
 
 import errno
@@ -34,7 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Speech emotion analytics for call recordings: folders of calls in, per-segment emotions out.",
+    help="Speech emotion analytics for call recordings: folders of calls in, "
+    "per-segment emotions out.",
 )
 app.command("analyze")(_analyze.command)
 app.command("report")(_report.command)
@@ -77,13 +78,13 @@ def _root(
 def main() -> None:
     """Run `ser` and exit with one of `ExitCode`.
 
-    Typer handles wrong options (2) and Ctrl-C (130).
+    Typer handles invalid options (2) and Ctrl-C (130).
     """
     _open_streams()
     warnings.showwarning = lambda message, *_: typer.secho(
         f"ser: {message}", err=True, fg="yellow"
     )
-    # A file name can hold bytes that are no text; printing one must not end the run.
+    # File names may contain bytes that are not text; printing one must not end the run.
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -91,7 +92,7 @@ def main() -> None:
     except UsageError as error:
         _leave(str(error), ExitCode.USAGE)
     except BrokenPipeError:
-        # `ser report ... | head` ends as any other command does there; what the command opened is closed by now.
+        # As with any command, `| head` ends it; whatever it opened is closed by now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ExitCode.PIPE) from None
     except OSError as error:
@@ -99,7 +100,7 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(
-            f"standard output cannot be written: {error.strerror}; make room",
+            f"standard output cannot be written: {error.strerror}; free up disk space",
             ExitCode.USAGE,
         )
     except AccountingError as error:
@@ -109,7 +110,10 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Where standard input, output or error is closed, files of ours would take its number, and its output."""
+    """Open those of standard input, output and error that are closed.
+
+    Otherwise the next files opened would get their descriptors, and their output.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

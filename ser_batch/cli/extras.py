@@ -1,4 +1,4 @@
-"""Options that need packages which few users need."""
+"""Options that depend on optional packages."""
 
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ def require_extra(option: str, extra: str, package: str) -> None:
     """Check that the package behind an option is installed.
 
     Raises:
-        UsageError: it is not; the message names the extra to install.
+        UsageError: it is not installed; the message names the extra to install.
     """
     if find_spec(package) is None:
         raise UsageError(

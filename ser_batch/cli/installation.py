@@ -1,4 +1,4 @@
-"""Checks of the installation that `ser doctor` shows."""
+"""Checks of the installation, as shown by `ser doctor`."""
 
 import io
 import os
@@ -14,7 +14,7 @@ SUPPORTED = ((3, 11), (3, 14))
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must work: what was found, and what to do where it is not `ok`."""
+    """Result of one check: what was found, and what to do if it is not `ok`."""
 
     name: str
     ok: bool
@@ -23,33 +23,34 @@ class Check:
 
 
 def checks() -> Iterator[Check]:
-    """All checks, one after the other. A check that raises is not ok, and says why."""
+    """Yield the result of each check; one that raises is not ok, with the reason."""
     for name, check, advice in (
         ("python", _python, "use Python 3.11 to 3.13"),
-        ("packages", _packages, "install ser-batch again into a fresh environment"),
+        ("packages", _packages, "reinstall ser-batch in a fresh environment"),
         (
             "torch and torchaudio",
             _torch_pair,
-            "install the two in the same version: pip install 'torch==2.11.*' 'torchaudio==2.11.*'",
+            "install the same version of both: pip install 'torch==2.11.*' "
+            "'torchaudio==2.11.*'",
         ),
         (
             "GPU",
             _gpu,
-            "install the driver that this build of torch asks for, or use --device cpu",
+            "install the driver that this build of torch requires, or use --device cpu",
         ),
         (
             "soundfile",
             _soundfile,
-            "install soundfile again: its wheel carries libsndfile",
+            "reinstall soundfile: its wheel includes libsndfile",
         ),
-        ("PyAV", _av, "install av again: its wheel carries FFmpeg"),
-        ("VAD", _vad, "install silero-vad and onnxruntime again"),
+        ("PyAV", _av, "reinstall av: its wheel includes FFmpeg"),
+        ("VAD", _vad, "reinstall silero-vad and onnxruntime"),
         (
             "bundles",
             _bundles,
-            "install ser-batch again: a bundle is missing or damaged",
+            "reinstall ser-batch: a bundle is missing or damaged",
         ),
-        ("scoring", _scoring, "run `ser doctor --json` and report what it prints"),
+        ("scoring", _scoring, "run `ser doctor --json` and report its output"),
     ):
         yield _checked(name, check, advice)
 
@@ -57,7 +58,7 @@ def checks() -> Iterator[Check]:
 def _checked(name: str, check: Callable[[], str], advice: str) -> Check:
     try:
         return Check(name, True, check())
-    except Exception as error:  # whatever is broken, the other checks go on
+    except Exception as error:  # whatever is broken, the other checks still run
         return Check(name, False, f"{type(error).__name__}: {error}", advice)
 
 
@@ -65,7 +66,10 @@ def _python() -> str:
     found = platform.python_version()
     if not SUPPORTED[0] <= tuple(map(int, found.split(".")[:2])) < SUPPORTED[1]:
         raise RuntimeError(found)
-    return f"{found} on {platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return (
+        f"{found} on {platform.system()} {platform.machine()}, "
+        f"{len(os.sched_getaffinity(0))} cores"
+    )
 
 
 def _packages() -> str:
@@ -105,7 +109,7 @@ def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none: work is done on the CPU"
+        return "none: using the CPU"
     torch.zeros(1, device="cuda").add_(1).cpu()
     return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
 
@@ -145,7 +149,7 @@ def _vad() -> str:
     stream = SileroVad().stream()
     loudest = float(stream.push(np.zeros(16_000, np.float32)).max())
     if not 0 <= loudest < 0.5:
-        raise RuntimeError(f"takes silence for speech ({loudest:.2f})")
+        raise RuntimeError(f"detects speech in silence ({loudest:.2f})")
     return f"silero-vad {version('silero-vad')} on onnxruntime {version('onnxruntime')}"
 
 
@@ -154,7 +158,7 @@ def _bundles() -> str:
 
     ids = [load_bundle(str(folder)).model_id for folder in shipped_bundles()]
     if not ids:
-        raise RuntimeError("none is shipped")
+        raise RuntimeError("no bundle is shipped")
     return ", ".join(ids)
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a run: once to end it well, twice to end it at once."""
+"""Signals that stop a run: the first one cleanly, the second one at once."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ from ser_batch.errors import ExitCode
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Give an event that SIGINT, SIGTERM and SIGHUP set; the second of them leaves."""
+    """Yield an event that SIGINT, SIGTERM and SIGHUP set; a second signal exits."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: Any) -> None:
@@ -21,7 +21,7 @@ def stopping() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    # SIGHUP: the terminal is closed. One that `nohup` ignores stays ignored.
+    # SIGHUP means a closed terminal. If `nohup` ignores it, it must stay ignored.
     heeded = [signal.SIGINT, signal.SIGTERM]
     heeded += (
         [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL else []
@@ -30,7 +30,7 @@ def stopping() -> Iterator[threading.Event]:
     try:
         yield stop
     except KeyboardInterrupt:
-        typer.echo("Left at once: run the same command again to go on.", err=True)
+        typer.echo("Stopped at once: run the same command again to resume.", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""What `ser analyze` shows while it runs, and what it says at the end."""
+"""Progress display and final summary of `ser analyze`."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ SHOWN_FAILURES = 5
 
 
 class Display:
-    """Progress on standard error: a live line on a terminal, a plain line now and then elsewhere."""
+    """Progress on standard error: a live line on a terminal, else occasional lines."""
 
     def __init__(self, quiet: bool, stop: threading.Event) -> None:
         self._console = Terminal(stderr=True, quiet=quiet)
@@ -49,7 +49,10 @@ class Display:
                 self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Shows where the run is. A terminal that has gone away ends the showing and not the run."""
+        """Show the progress of the run.
+
+        If the terminal goes away, the display ends and the run continues.
+        """
         if self._gone:
             return
         try:
@@ -67,7 +70,7 @@ class Display:
         grid = Table.grid(padding=(0, 1))
         total = max(1, progress.total_bytes)
         line = (
-            "stopping: finishing what is in flight ..."
+            "stopping: finishing recordings in progress ..."
             if self._stop.is_set()
             else status(progress)
         )
@@ -76,12 +79,13 @@ class Display:
 
 
 def status(progress: Progress) -> str:
-    """One line: recordings, hours of audio, speed, failures, time left."""
+    """Format one line: recordings, hours of audio, speed, failures, time left."""
     to_do = progress.found - progress.skipped - progress.copies
     finished = to_do - progress.pending
     left = progress.left_s
     return (
-        f"{finished}/{to_do} recordings · {progress.audio_s / 3600:.2f} h · {_speed(progress)}"
+        f"{finished}/{to_do} recordings · {progress.audio_s / 3600:.2f} h · "
+        f"{_speed(progress)}"
         + (f" · {progress.failed} failed" if progress.failed else "")
         + ("" if left is None else f" · {clock(left)} left")
     )
@@ -100,7 +104,10 @@ def _copies(n: int) -> str:
 
 
 def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
-    """What came of a run, what deserves a look, and what to type next. When `quiet`, the failures alone."""
+    """Print the outcome of a run, warnings, and the next command to type.
+
+    With `quiet`, print only the failures.
+    """
     if quiet:
         _print_failures(progress, Terminal(stderr=True))
         return
@@ -116,10 +123,10 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
 
     parts = [f"{progress.done} done"]
     parts += [f"{progress.failed} failed"] if progress.failed else []
-    parts += [f"{progress.skipped} already there"] if progress.skipped else []
+    parts += [f"{progress.skipped} already analysed"] if progress.skipped else []
     if progress.failed_before:
         parts[-1] += (
-            f" ({progress.failed_before} failed then: --retry-failed tries again)"
+            f" ({progress.failed_before} of them failed: retry with --retry-failed)"
         )
     parts += [_copies(progress.copies)] if progress.copies else []
     parts += (
@@ -127,47 +134,53 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         if progress.growing
         else []
     )
-    parts += [f"{progress.pending} not begun"] if progress.pending else []
+    parts += [f"{progress.pending} not started"] if progress.pending else []
     say(f"{counted(progress.found, 'recording')}: {', '.join(parts)}", "bold")
     if progress.done:
         say(
-            f"{progress.audio_s / 3600:.2f} h of audio, {counted(progress.segments, 'segment')}, "
+            f"{progress.audio_s / 3600:.2f} h of audio, "
+            f"{counted(progress.segments, 'segment')}, "
             f"in {_time(progress.elapsed_s)} ({_speed(progress)})"
         )
     if progress.ignored:
-        say(f"{counted(progress.ignored, 'file')} skipped: no audio")
+        say(f"{counted(progress.ignored, 'file')} skipped: not audio")
     if progress.moved:
         say(
-            f"{counted(progress.moved, 'recording')} moved since the last run: paths updated"
+            f"{counted(progress.moved, 'recording')} moved since the last run: paths "
+            "updated"
         )
     _print_failures(progress, console)
     if progress.without_roles:
         say(
-            f"Several channels in {counted(progress.without_roles, 'recording')}, and every one was scored. If agents "
-            "are on one of them, name the channels (--roles agent,customer): inferring emotions of employees is "
-            "restricted by law in many places, and the timing measures gain from it.",
+            "All channels were scored in "
+            f"{counted(progress.without_roles, 'recording')} with several channels. "
+            "If agents are on one of them, name the roles (--roles agent,customer): "
+            "inferring the emotions of employees is restricted by law in many "
+            "jurisdictions, and roles improve the timing measures.",
             "yellow",
         )
     if progress.unscored:
         say(
-            f"Timed, not scored: {counted(progress.unscored, 'recording')} with channels that do not fit the roles, so "
-            "that an agent might be among those scored. Their notes in the results say why.",
+            f"Timed but not scored: {counted(progress.unscored, 'recording')} with "
+            "channels that do not match the roles, to avoid scoring an agent by "
+            "mistake. The notes in the results give the reasons.",
             "yellow",
         )
     if not progress.has_links and not progress.held:
         say(
-            "The results are on a file system without links: readers other than ser may "
-            "see rows twice, or miss some, while a run commits.",
+            "The results are on a file system without links: while a run commits, "
+            "readers other than ser may see rows twice or miss some.",
             "yellow",
         )
     say(f"Model {escape(config.score.bundle)}: {escape(progress.licence)}", "dim")
     if progress.interrupted and config.run.strict and progress.failed:
         say(
-            "Stopped at the first recording that failed (--strict); run without it to go on.",
+            "Stopped at the first recording that failed (--strict); run without it to "
+            "continue.",
             "yellow",
         )
     elif progress.interrupted:
-        say("Interrupted: run the same command again to go on.", "yellow")
+        say("Interrupted: run the same command again to resume.", "yellow")
     else:
         say(f"Next: ser report {escape(str(out))}")
 

@@ -1,10 +1,14 @@
-"""A console whose reader may go away."""
+"""A rich console for output whose reader may go away."""
 
 from rich.console import Console
 
 
 class Terminal(Console):
-    """A rich console that leaves a broken pipe to its caller; rich would silence standard output and exit with 1."""
+    """A console that leaves a broken pipe to its caller.
+
+    Rich itself would silence standard output and exit with code 1.
+    """
 
     def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError instead of exiting."""
         raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""How recipes, corpora and figures look on the terminal."""
+"""Recipes, corpora and metrics on the terminal."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ser_batch.training.data.utterances import Utterance
 
 SHOWN = 5
-"""So many names of a long list are printed."""
+"""Number of names printed of a long list."""
 
 
 def print_recipes() -> None:
-    """Every shipped recipe: what it is, whom it follows, what they claim."""
+    """Print every shipped recipe: what it is, its source, and the source's claim."""
     from ser_batch.training.recipe import shipped_recipes
 
     console = Terminal()
@@ -41,7 +41,7 @@ def print_corpus(
     broken: Mapping["Clip", str],
     twins: Sequence[tuple["Clip", "Clip"]],
 ) -> None:
-    """What there is of a corpus: clips by label, speakers, length; and what is wrong with it."""
+    """Print the contents of a corpus (clips, speakers, labels) and its problems."""
     console = Terminal()
     sexes = Counter({clip.speaker: clip.sex for clip in corpus.clips}.values())
     speakers = ", ".join(
@@ -73,12 +73,12 @@ def print_corpus(
         )
     for what, names in (
         ("missing", corpus.missing),
-        ("there twice", corpus.repeated),
+        ("duplicated", corpus.repeated),
         ("other audio", corpus.foreign),
         ("unreadable", [f"{clip.source}: {error}" for clip, error in broken.items()]),
         (
-            "same recording",
-            [f"{twin.source} as {first.source.inner.name}" for twin, first in twins],
+            "identical",
+            [f"{twin.source} and {first.source.inner.name}" for twin, first in twins],
         ),
     ):
         if names:
@@ -90,7 +90,7 @@ def print_corpus(
 def print_sound(
     labels: Sequence["LabelStatistics"], doubtful_sexes: Sequence[str]
 ) -> None:
-    """Print how a corpus sounds, and whose pitch does not fit their sex."""
+    """Print length, level and pitch by label, and speakers of doubtful sex."""
     console = Terminal()
     table = Table(box=None, header_style="dim", padding=(0, 1))
     table.add_column("median of")
@@ -110,11 +110,11 @@ def print_sound(
         more = f", and {len(doubtful_sexes) - SHOWN} more"
         if len(doubtful_sexes) <= SHOWN:
             more = ""
-        console.print(f" pitch does not fit the sex: {shown}{more}", highlight=False)
+        console.print(f" pitch does not match the sex: {shown}{more}", highlight=False)
 
 
 def print_tests(metrics: Mapping[str, Any]) -> None:
-    """The test figures of a training, by corpus and condition, and where its time went."""
+    """Print test metrics by corpus and condition, and how training time was spent."""
     console = Terminal()
     console.print(metrics["protocol"], highlight=False)
     print_figures(metrics["test"], console)
@@ -127,19 +127,19 @@ def print_tests(metrics: Mapping[str, Any]) -> None:
 
 
 def print_left_out(figures: Mapping[str, Any]) -> None:
-    """A row for each corpus that was left out, in each condition; and their means."""
+    """Print one row per held-out corpus and condition, and their means."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
-        "left out",
-        "heard, in a place",
-        "clips",
+        "held out",
+        "condition, place",
+        "test clips",
         "UAR",
         "anger",
         "arousal",
         "ECE",
         "functionals",
     ):
-        table.add_column(name, justify="left" if name[0] in "lh" else "right")
+        table.add_column(name, justify="left" if name[0] in "hc" else "right")
 
     def auc(own: Mapping[str, float], name: str) -> str:
         return f"{own[name]:.3f}" if name in own else "–"
@@ -155,16 +155,16 @@ def print_left_out(figures: Mapping[str, Any]) -> None:
     console = Terminal()
     console.print(table)
     console.print(
-        "four labels; UAR in percent, by chance 25; anger, arousal: AUC", style="dim"
+        "four labels; UAR in % (chance: 25); anger, arousal: AUC", style="dim"
     )
 
 
 def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
-    """A row for each corpus and condition."""
+    """Print one row per corpus and condition."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
         "corpus",
-        "heard",
+        "condition",
         "clips",
         "UAR",
         "95 %",
@@ -176,23 +176,26 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> N
     ):
         table.add_column(
             name,
-            justify="left" if name in ("corpus", "heard") else "right",
+            justify="left" if name in ("corpus", "condition") else "right",
             no_wrap=True,
         )
     for corpus, conditions in test.items():
         for condition, m in conditions.items():
             low, high = m["intervals_95"].get("uar", (None, None))
             table.add_row(
-                corpus, condition.replace(", context", "+context"), str(m["clips"]), f"{100 * m['uar']:.1f}",
+                corpus, condition.replace(", context", "+context"), str(m["clips"]),
+                f"{100 * m['uar']:.1f}",
                 "–" if low is None else f"{100 * low:.0f}-{100 * high:.0f}",
                 f"{100 * m['uar_sd']:.1f}" if "uar_sd" in m else "–",
-                f"{100 * m['accuracy']:.1f}", f"{100 * m['accuracy_by_coverage']['0.7']:.1f}",
+                f"{100 * m['accuracy']:.1f}",
+                f"{100 * m['accuracy_by_coverage']['0.7']:.1f}",
                 f"{100 * m['macro_f1']:.1f}", f"{m['ece']:.3f}",
             )  # fmt: skip
     console.print(table)
     console.print(
-        "UAR, accuracy and macro-F1 in %; 95 %: bootstrap over speakers; sd: of UAR over folds and seeds; at 70 %: on "
-        "the 70 % of clips of which the model is surest",
+        "UAR, accuracy and macro-F1 in %; 95 %: bootstrap over speakers; sd: of UAR "
+        "over folds and seeds; at 70 %: on the 70 % of clips that the model is most "
+        "certain of",
         style="dim",
         highlight=False,
     )
@@ -201,7 +204,7 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> N
 def print_confusion(
     title: str, m: Mapping[str, Any], labels: Sequence[str], console: Terminal
 ) -> None:
-    """Shares of each true label by answer, with precision and recall."""
+    """Print a confusion matrix in % of each true label, with precision and recall."""
     table = Table(
         title=title,
         title_justify="left",
@@ -210,7 +213,7 @@ def print_confusion(
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    table.add_column("truth \\ answer, %")
+    table.add_column("true \\ predicted, %")
     for label in (*(label[:6] for label in labels), "recall", "precision"):
         table.add_column(label, justify="right")
     for label, row in zip(labels, m["confusion"], strict=True):
@@ -226,7 +229,10 @@ def print_confusion(
 def comparison_rows(
     metrics: Mapping[str, Mapping[str, Any]], condition: str
 ) -> list[dict[str, Any]]:
-    """A row for each bundle and corpus that was tested in a condition, and in it with context or a profile."""
+    """Return one row per bundle and corpus tested in a condition.
+
+    The same condition with context or a profile gets a row as well.
+    """
     rows = []
     for name, values in metrics.items():
         for corpus, conditions in values.get("test", {}).items():
@@ -236,21 +242,24 @@ def comparison_rows(
                         {
                             "bundle": name, "corpus": corpus, "heard": heard,
                             "split": values.get("split", "evaluation"),
-                            "clips": m["clips"], "uar": m["uar"], "uar_sd": m.get("uar_sd"),
-                            "uar_95": m.get("intervals_95", {}).get("uar"), "accuracy": m["accuracy"],
+                            "clips": m["clips"], "uar": m["uar"],
+                            "uar_sd": m.get("uar_sd"),
+                            "uar_95": m.get("intervals_95", {}).get("uar"),
+                            "accuracy": m["accuracy"],
                             "macro_f1": m["macro_f1"], "ece": m["ece"],
-                            "parameters": values.get("parameters"), "mflop_per_s": values.get("mflop_per_s"),
+                            "parameters": values.get("parameters"),
+                            "mflop_per_s": values.get("mflop_per_s"),
                         }
                     )  # fmt: skip
     return rows
 
 
 def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
-    """The rows as a table of the terminal, or of Markdown."""
+    """Print the rows as a table, for the terminal or in Markdown."""
     names = (
         "bundle",
         "corpus",
-        "heard",
+        "condition",
         "split",
         "clips",
         "UAR %",
@@ -262,8 +271,10 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     )
     cells = [
         (
-            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]), f"{100 * row['uar']:.1f}",
-            "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}", f"{100 * row['accuracy']:.1f}",
+            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]),
+            f"{100 * row['uar']:.1f}",
+            "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}",
+            f"{100 * row['accuracy']:.1f}",
             f"{row['macro_f1']:.3f}", f"{row['ece']:.3f}",
             "–" if row["parameters"] is None else f"{row['parameters']:,}",
         )
@@ -277,7 +288,7 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
         ]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
-    # How it was heard is the same in all rows, but for the context: the title says it.
+    # All rows share the condition, apart from context: it becomes the title.
     heard = rows[0]["heard"].partition(",")[0]
     table = Table(
         title=heard,
@@ -288,7 +299,7 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
         pad_edge=False,
     )
     for i, name in enumerate(names):
-        if name != "heard":
+        if name != "condition":
             table.add_column(
                 name.replace("accuracy", "acc."),
                 justify="left" if i < 4 else "right",
@@ -301,7 +312,7 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     console.print(table)
     if any(row["split"] == "random" for row in rows):
         console.print(
-            "random: clips of one speaker stand on both sides of the split",
+            "random: clips of the same speaker are on both sides of the split",
             style="dim",
             highlight=False,
         )

@@ -1,1 +1,1 @@
-"""Every option of an analysis, and how options are read from TOML and JSON."""
+"""The options of an analysis, and their conversion from and to TOML and JSON."""

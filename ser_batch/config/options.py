@@ -1,4 +1,4 @@
-"""Every option of an analysis, as frozen dataclasses that are read from TOML."""
+"""The options of an analysis, as frozen dataclasses read from TOML."""
 
 import dataclasses
 import hashlib
@@ -17,13 +17,14 @@ ROLES = ("agent", "customer")
 
 @dataclass(frozen=True, slots=True)
 class AudioConfig:
-    """How recordings become channels."""
+    """How recordings are decoded into channels."""
 
     mix: bool = False
-    """One channel, the mean of all: for recordings whose channels do not separate speakers."""
+    """Average all channels into one: for channels that do not separate speakers."""
     raw_sample_rate: int | None = None
-    """Hz, for files without a header; None: what their extension stands for (mostly 8000)."""
+    """Sample rate (Hz) of headerless files; None: by extension (mostly 8000)."""
     raw_channels: int = 1
+    """Number of channels of headerless files."""
 
     def __post_init__(self) -> None:
         _require(
@@ -36,23 +37,23 @@ class AudioConfig:
 
 @dataclass(frozen=True, slots=True)
 class VadConfig:
-    """Where speech is. Probabilities are per frame of 32 ms."""
+    """How speech is detected. Probabilities are per frame of 32 ms."""
 
     engine: Literal["silero", "pyannote"] = "silero"
     model: str | None = None
-    """pyannote only: a local path, or the name of a model on the hub."""
+    """pyannote only: a local path, or the name of a model on the Hugging Face Hub."""
     onset: float = 0.5
-    """Speech begins at a frame of at least this probability ..."""
+    """Speech starts at a frame with at least this probability."""
     offset: float = 0.35
-    """... and lasts until one below this."""
+    """Speech ends at a frame below this probability."""
     min_silence_s: float = 0.1
-    """Shorter silence within speech counts as speech."""
+    """Shorter silence within speech is treated as speech."""
     min_speech_s: float = 0.25
-    """Shorter speech counts as noise."""
+    """Shorter speech is treated as noise."""
     pad_s: float = 0.032
-    """Speech is widened by this at both ends."""
+    """Speech regions are extended by this at both ends."""
     crosstalk: bool = True
-    """Whether speech that leaks in from another channel is left out."""
+    """Whether crosstalk from another channel is left out."""
 
     def __post_init__(self) -> None:
         _require(
@@ -72,7 +73,7 @@ class VadConfig:
         )
 
     def model_fingerprint(self) -> str | None:
-        """What tells one VAD model from another: a hash of a local file, the name of one on the hub."""
+        """Return the hash of a local VAD model, or the name of one on the Hub."""
         if self.engine == "silero" or self.model is None:
             return None
         path = Path(self.model)
@@ -86,14 +87,14 @@ class VadConfig:
 
 @dataclass(frozen=True, slots=True)
 class SegmentConfig:
-    """How speech is divided into what is scored."""
+    """How speech is divided into segments."""
 
     max_pause_s: float = 0.3
-    """Regions that are no further apart are scored together."""
+    """Speech regions at most this far apart are scored together."""
     min_s: float = 0.8
-    """Speech that stands alone and is shorter stays unscored, unless there is no other."""
+    """Shorter isolated speech is not scored, unless there is no other speech."""
     max_s: float = 6.0
-    """Longer speech is cut at its weakest frames."""
+    """Longer speech is split at its weakest frames."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.max_pause_s <= 60, "segments.max_pause_s", "0 to 60 seconds")
@@ -107,18 +108,18 @@ class SegmentConfig:
 
 @dataclass(frozen=True, slots=True)
 class ScoreConfig:
-    """Which segments are scored, and when the model keeps silent."""
+    """Which segments are scored, and when the model abstains."""
 
     bundle: str = "telephone"
-    """The name of a shipped bundle, or the path of one."""
+    """The name of a shipped bundle, or the path of any bundle."""
     roles: tuple[str, ...] = ()
-    """Who speaks on each channel: `agent` or `customer`."""
+    """The role on each channel: `agent` or `customer`."""
     score_agents: bool = False
     profile: str = "auto"
-    """What is normal where the recordings come from: `auto` draws it from the first run's
-    recordings, `bundle` takes the bundle's own, else the path of a profile."""
+    """The normalisation statistics: `auto` draws a profile from the first run's
+    recordings, `bundle` uses the bundle's own, anything else is a profile's path."""
     abstain_below: float | None = None
-    """Segments with a lower confidence get no label; None: the bundle's own threshold."""
+    """Segments with lower confidence get no label; None: the bundle's threshold."""
 
     def __post_init__(self) -> None:
         wrong = [role for role in self.roles if role not in ROLES]
@@ -136,21 +137,21 @@ class ScoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """How the work is done. Nothing here alters a row."""
+    """How the work is done. None of these options changes a row."""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     batch_size: int | None = None
-    """Segments scored together; None: 16 on a CPU, 64 on a GPU."""
+    """Segments per batch; None: 16 on a CPU, 64 on a GPU."""
     workers: int | None = None
-    """Decoding processes; None: as the machine has cores."""
+    """Number of decoding processes; None: by the number of cores."""
     deadline_s: float = 1800.0
-    """A recording that takes longer to decode is given up."""
+    """Recordings that take longer to decode are abandoned."""
     retry_failed: bool = False
     strict: bool = False
-    """Stop at the first recording that fails; what is done stays done."""
+    """Stop at the first recording that fails; finished recordings are kept."""
     log_file: str | None = None
-    """Where events are appended, as JSON lines."""
+    """File that events are appended to, as JSON lines."""
 
     def __post_init__(self) -> None:
         _require(
@@ -164,7 +165,7 @@ class RunConfig:
         _require(
             0 < self.deadline_s < 1e9,
             "run.deadline_s",
-            "more than 0 seconds, and no infinity",
+            "more than 0 seconds, and finite",
         )
 
 
@@ -185,12 +186,13 @@ class Config:
     def __post_init__(self) -> None:
         if self.audio.mix and self.score.roles:
             raise ConfigError(
-                "mix makes one channel of all, and roles name channels: choose one of the two"
+                "mix makes one channel of all, and roles name channels: choose one of "
+                "the two"
             )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The configuration with `values` in place of defaults.
+        """Return a configuration with `values` instead of the defaults.
 
         Raises:
             ConfigError: an unknown key, a value of the wrong type, or one out of range.
@@ -199,27 +201,27 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """As `from_dict`, from a TOML file with a table for each group of options."""
+        """Read a configuration from a TOML file with one table per group of options."""
         return read_toml(cls, path)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain values that `from_dict` takes back. Options that are None are left out, as TOML has none."""
+        """Return plain values for `from_dict`, without options that are None."""
         return to_plain(self)
 
     def updated(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
-        """This configuration with some options changed: `{"vad": {"onset": 0.6}}`."""
+        """Return a copy with some options changed: `{"vad": {"onset": 0.6}}`."""
         merged = self.to_dict()
         for group, values in changes.items():
             merged[group] = merged.get(group, {}) | dict(values)
         return self.from_dict(merged)
 
     def hash(self) -> str:
-        """A fingerprint of all options that alter rows: the same rows, the same hash."""
+        """Return a fingerprint of all options that change rows."""
         values = dataclasses.asdict(self)
         del values["run"]
-        # Models count by their content, not by where they lie; that of the bundle is its model_id.
+        # Models are identified by content, not by path: a bundle has its model_id ...
         del values["score"]["bundle"]
-        # The profile that rows are scored with counts by its own fingerprint.
+        # ... and a profile has a fingerprint of its own.
         del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
@@ -233,16 +235,16 @@ def _require(holds: bool, name: str, wanted: str) -> None:
 
 
 def parse_assignments(texts: list[str]) -> dict[str, dict[str, Any]]:
-    """Return `GROUP.OPTION=VALUE` texts as nested values for `Config.updated`.
+    """Parse `GROUP.OPTION=VALUE` texts into nested values for `Config.updated`.
 
     >>> parse_assignments(["vad.onset=0.6", "score.bundle=mine"])
     {'vad': {'onset': 0.6}, 'score': {'bundle': 'mine'}}
 
     Args:
-        texts: each VALUE is TOML, or else plain text.
+        texts: the assignments; a VALUE that is not TOML is plain text.
 
     Raises:
-        ConfigError: a text is not such an assignment.
+        ConfigError: a text is not an assignment of this form.
     """
     changes: dict[str, dict[str, Any]] = {}
     for text in texts:

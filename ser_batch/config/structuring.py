@@ -1,6 +1,6 @@
-"""Frozen dataclasses from plain values, as TOML and JSON hold them, and back.
+"""Conversion between frozen dataclasses and the plain values of TOML and JSON.
 
-msgspec checks the types; what it does not check, unknown keys, is checked here.
+msgspec checks the types; this module checks for unknown keys, which msgspec does not.
 """
 
 import re
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def from_plain(cls: type[T], values: Any, where: str = "") -> T:
-    """Return an object of a dataclass, with `values` in place of its defaults.
+    """Return an instance of a dataclass, with `values` instead of its defaults.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -31,15 +31,15 @@ def from_plain(cls: type[T], values: Any, where: str = "") -> T:
     Args:
         cls: the dataclass; its fields may be dataclasses too.
         values: a mapping.
-        where: the key under which the values stand, for messages.
+        where: the key of the values in a larger configuration, for messages.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type, or one that the class
-            refuses. `option` is the key.
+            rejects. `option` is the key.
     """
     for key, known in _unknown_keys(cls, values, where):
         raise ConfigError(
-            f"unknown option {key}; there are {', '.join(sorted(known))}", option=key
+            f"unknown option {key}; choose from {', '.join(sorted(known))}", option=key
         )
     try:
         return msgspec.convert(values, cls)
@@ -50,9 +50,9 @@ def from_plain(cls: type[T], values: Any, where: str = "") -> T:
 
 
 def to_plain(value: Any) -> Any:
-    """Return dicts, lists and scalars that `from_plain` takes back.
+    """Return dicts, lists and scalars that `from_plain` converts back.
 
-    Options that are None are left out, as TOML has none.
+    Fields that are None are left out, since TOML has no null.
     """
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
@@ -65,11 +65,11 @@ def to_plain(value: Any) -> Any:
 
 
 def read_toml(cls: type[T], path: Path) -> T:
-    """Return an object of a dataclass from a TOML file.
+    """Read an instance of a dataclass from a TOML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or does not describe such an
-            object.
+        ConfigError: the file cannot be read, is not TOML, or does not match the
+            dataclass.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def read_toml(cls: type[T], path: Path) -> T:
 
 
 def _unknown_keys(hint: Any, values: Any, where: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield keys that a dataclass lacks, each with those that it has."""
+    """Yield each key unknown to a dataclass, along with the known ones."""
     if get_origin(hint) is tuple and isinstance(values, list):
         for i, value in enumerate(values):
             yield from _unknown_keys(get_args(hint)[0], value, f"{where}[{i}]")
@@ -102,7 +102,7 @@ def _unknown_keys(hint: Any, values: Any, where: str) -> Iterator[tuple[str, set
 
 
 def _readable(error: msgspec.ValidationError, cls: Any, where: str) -> ConfigError:
-    """Return msgspec's message in the words of a configuration file."""
+    """Translate an error of msgspec into the terms of a configuration file."""
     message, _, place = str(error).partition(" - at `$")
     inner = place.removesuffix("`").lstrip(".")
     key = ".".join(filter(None, (where, inner)))
@@ -120,7 +120,7 @@ def _readable(error: msgspec.ValidationError, cls: Any, where: str) -> ConfigErr
 
 
 def _choices(hint: Any, key: str) -> tuple[Any, ...]:
-    """Return the values that an option may have, where they are a fixed few."""
+    """Return the permitted values of an option, if it is a Literal."""
     for name in filter(None, re.split(r"[.\[]", key)):
         if is_dataclass(hint):
             hint = get_type_hints(hint).get(name)

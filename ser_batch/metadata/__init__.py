@@ -1,1 +1,1 @@
-"""Call metadata: agent, queue, when a call began; from CSV, file names and sidecars."""
+"""Call metadata (agent, queue, start time) from CSV, file names and sidecars."""

@@ -1,4 +1,4 @@
-"""Columns of text, as CSV files and file names give them, to columns of values: numbers, booleans, times."""
+"""Types of metadata columns: numbers, booleans and times, inferred from text."""
 
 import re
 import time
@@ -23,10 +23,11 @@ _FORMS = (
 
 
 def infer_types(table: pd.DataFrame, zone: tzinfo | None = None) -> pd.DataFrame:
-    """The same table, its columns of text turned into numbers, booleans and times where every value is one.
+    """Convert text columns to numbers, booleans or times if every value is one.
 
-    What would not be written the same again stays text: telephone numbers with a leading zero or plus, versions such
-    as 1.10, and numbers of more than 15 digits. `started_at` holds times already.
+    Values that would not convert back to the same text stay text: telephone numbers
+    with a leading zero or plus, versions such as 1.10, and numbers of more than 15
+    digits. `started_at` contains times already.
     """
     columns: dict[str, pd.Series] = {}
     for name in table.columns:
@@ -62,7 +63,7 @@ def _typed(values: pd.Series, zone: tzinfo | None) -> pd.Series:
 
 
 def text_of(value: Any) -> str | None:
-    """A value as it would stand in a CSV; None for nothing."""
+    """Return a value as the text of a CSV field; None if it is missing or blank."""
     if value is None or value is pd.NaT or value != value:
         return None
     text = value.isoformat() if isinstance(value, datetime) else str(value)
@@ -70,10 +71,10 @@ def text_of(value: Any) -> str | None:
 
 
 def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
-    """A local time without a zone; None if it is no time.
+    """Return a local time without a zone, or None if the value is not a time.
 
-    One with a zone, and seconds (or milliseconds) since 1970, are brought to `zone`, or to
-    that of this machine.
+    Times with a zone, and seconds (or milliseconds) since 1970, are converted to
+    `zone`, or to the time zone of this machine.
     """
     if isinstance(value, datetime):
         return value
@@ -89,7 +90,7 @@ def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
         elif epoch := _EPOCH.fullmatch(text):
             seconds = int(epoch[1]) / 1000 if epoch[1] else float(text)
             if seconds > time.time() + A_DAY_S:
-                return None  # no call began in the future: it is another number
+                return None  # in the future: not the start of a call, but a number
             moment = datetime.fromtimestamp(seconds, zone).replace(tzinfo=None)
         else:
             form = next(
@@ -98,4 +99,5 @@ def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
             moment = datetime.strptime(text, form) if form else None  # type: ignore[assignment]
     except (ValueError, OverflowError):
         return None
+    # These are the years that pandas can represent in nanoseconds.
     return moment if moment and 1678 <= moment.year <= 2261 else None

@@ -8,16 +8,17 @@ from ser_batch.errors import UsageError
 from ser_batch.text import counted_examples
 
 NAME_PATTERNS = {
-    "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)-(?P<started_at>\d{8}-\d{6})"
-    r"-(?P<uniqueid>[\d.]*\d)",
-    "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)_(?P<started_at>\d{14})",
+    "freepbx": r"(?P<direction>\w+)-(?P<called>[^-/]+)-(?P<caller>[^-/]+)"
+    r"-(?P<started_at>\d{8}-\d{6})-(?P<uniqueid>[\d.]*\d)",
+    "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)"
+    r"_(?P<started_at>\d{14})",
     "vicidial": r"(?P<started_at>\d{8}-\d{6})_(?P<caller>[^_/-]+)",
 }
-"""Patterns for the file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
+"""Patterns for file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
 
 
 def compile_pattern(given: str) -> re.Pattern[str]:
-    """Return the pattern of that name in `NAME_PATTERNS`, or the expression itself.
+    """Compile a pattern of `NAME_PATTERNS` given by name, or a regular expression.
 
     Raises:
         UsageError: it is not a regular expression, or has no named group.
@@ -26,12 +27,13 @@ def compile_pattern(given: str) -> re.Pattern[str]:
         pattern = re.compile(NAME_PATTERNS.get(given, given))
     except re.error as error:
         raise UsageError(
-            f"--name-pattern {given}: is no regular expression ({error}), and none of {', '.join(NAME_PATTERNS)}"
+            f"--name-pattern {given}: neither a regular expression ({error}) nor one "
+            f"of {', '.join(NAME_PATTERNS)}"
         ) from error
     if not pattern.groupindex:
         raise UsageError(
             f"--name-pattern {given}: has no named group, for example (?P<queue>\\w+); "
-            f"ready ones are {', '.join(NAME_PATTERNS)}"
+            f"predefined patterns are {', '.join(NAME_PATTERNS)}"
         )
     return pattern
 
@@ -39,7 +41,7 @@ def compile_pattern(given: str) -> re.Pattern[str]:
 def metadata_from_names(
     recordings: pd.DataFrame, given: str, notes: list[str]
 ) -> pd.DataFrame:
-    """Return what the names of recordings say, one row each; adds to the notes."""
+    """Return metadata from the paths of recordings, one row each; append to `notes`."""
     pattern = compile_pattern(given)
     found = [pattern.search(path) for path in recordings.path]
     missed = [
@@ -47,7 +49,7 @@ def metadata_from_names(
     ]
     if missed:
         notes.append(
-            f"the name pattern does not fit {counted_examples(missed, 'recording')}"
+            f"the name pattern does not match {counted_examples(missed, 'recording')}"
         )
     rows = [match.groupdict() if match else {} for match in found]
     table = pd.DataFrame(rows, columns=list(pattern.groupindex), dtype="object")

@@ -1,7 +1,7 @@
-"""Call metadata from all their inputs, as one table with a row for each recording.
+"""Call metadata from all inputs, as one table with one row per recording.
 
-Results keep it in a table of its own, joined on `recording_id`: it can be given when
-recordings are analysed or at any time later, and changes no other row.
+Results keep it in a separate table, joined on `recording_id`: metadata can be given
+when recordings are analysed or at any later time, and change no other table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,16 +23,18 @@ from ser_batch.text import counted_examples
 class MetadataInputs:
     """Where call metadata come from.
 
-    Where several give one column, the CSV wins over sidecars, and these over file names.
+    If several inputs have the same column, the CSV takes precedence over sidecars, and
+    sidecars over file names.
     """
 
     csv: Path | None = None
     name_pattern: str | None = None
-    """A name of `NAME_PATTERNS`, or a regular expression with named groups, searched in the path."""
+    """A name in `NAME_PATTERNS`, or a regular expression with named groups, which is
+    searched for in the path."""
     sidecars: bool = False
-    """`call.json` or `call.wav.json` beside `call.wav`."""
+    """Read `call.json` or `call.wav.json` next to `call.wav`."""
     zone: tzinfo | None = None
-    """By whose clock times are written; None stands for this machine's."""
+    """Time zone of the times; None for this machine's."""
 
     def __bool__(self) -> bool:
         return self.csv is not None or self.name_pattern is not None or self.sidecars
@@ -41,7 +43,7 @@ class MetadataInputs:
         """Check what can be checked before a long run.
 
         Raises:
-            UsageError: the CSV cannot be read, or the pattern is not one.
+            UsageError: the CSV cannot be read, or the pattern is invalid.
         """
         if self.csv is not None:
             key_of(read_csv(self.csv, []), self.csv)
@@ -51,15 +53,15 @@ class MetadataInputs:
 
 @dataclass
 class Metadata:
-    """A row for each recording that has metadata, and notes on what did not fit."""
+    """One row per recording that has metadata, and notes on what did not match."""
 
     table: pd.DataFrame
-    """`recording_id` and any other columns, typed; one row per recording at most."""
+    """`recording_id` and any other columns, typed; at most one row per recording."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
-        """All but `recording_id` and `started_at`, which every recording has."""
+        """Columns except `recording_id` and `started_at`, which every recording has."""
         return [
             name
             for name in self.table.columns
@@ -73,13 +75,13 @@ def gather_metadata(
     kept: pd.DataFrame | None = None,
     taken: Iterable[str] = (),
 ) -> Metadata:
-    """Return the metadata of recordings: those kept from before, and the inputs' on top.
+    """Return the metadata of recordings: the kept ones, updated by the inputs.
 
     Args:
-        recordings: with the columns recording_id, path and input_root.
-        inputs: where to look.
-        kept: a table that results keep, if they do.
-        taken: names that a column may not have; it is renamed to `meta_...`.
+        recordings: a table with the columns recording_id, path and input_root.
+        inputs: where to look for metadata.
+        kept: the metadata kept in the results, if any.
+        taken: reserved column names; a column of such a name becomes `meta_...`.
 
     Raises:
         UsageError: an input cannot be read.
@@ -112,7 +114,7 @@ def gather_metadata(
 
 
 def _folded(layer: pd.DataFrame, spelled: Mapping[str, str]) -> pd.DataFrame:
-    """The layer with one column for all that differ in upper and lower case alone: the first that has a value."""
+    """Merge columns whose names differ only in case; the first value found is kept."""
     columns: dict[str, pd.Series] = {}
     for i, name in enumerate(layer.columns):
         values, known = layer.iloc[:, i], columns.get(spelled[name.lower()])
@@ -125,7 +127,7 @@ def _folded(layer: pd.DataFrame, spelled: Mapping[str, str]) -> pd.DataFrame:
 def _spellings(
     layers: Sequence[pd.DataFrame], taken: set[str], notes: list[str]
 ) -> dict[str, str]:
-    """One name for each column, whatever case the sources write it in; one of ours is renamed to `meta_...`."""
+    """Return one name per lower-case name; a reserved name becomes `meta_...`."""
     spelled = {"recording_id": "recording_id", "started_at": "started_at"}
     for layer in layers:
         for name in layer.columns:
@@ -138,12 +140,12 @@ def _spellings(
                 clash[lower] += "_"
     if clash:
         names = ", ".join(f"{spelled[old]} is {new}" for old, new in clash.items())
-        notes.append(f"metadata columns that are named as ours were renamed: {names}")
+        notes.append(f"metadata columns with reserved names were renamed: {names}")
     return spelled | clash
 
 
 def _times_of(values: pd.Series, zone: tzinfo | None, notes: list[str]) -> pd.Series:
-    """When calls began; what is no time is told, and left out."""
+    """Return the start times of calls; values that are not times become notes."""
     text = values.map(
         lambda value: (
             value
@@ -155,7 +157,8 @@ def _times_of(values: pd.Series, zone: tzinfo | None, notes: list[str]) -> pd.Se
     wrong = text[times.isna() & text.notna()]
     if len(wrong):
         notes.append(
-            f"started_at is no time for {counted_examples([str(v) for v in wrong.unique()], 'value')}: write 2026-01-31T14:05:00; "
-            "left out"
+            "started_at is not a time for "
+            f"{counted_examples([str(v) for v in wrong.unique()], 'value')}: use the "
+            "form 2026-01-31T14:05:00; left out"
         )
     return times.astype("object").where(times.notna(), None)

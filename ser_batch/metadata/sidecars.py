@@ -1,4 +1,4 @@
-"""Call metadata from JSON files beside the recordings."""
+"""Call metadata from JSON files next to the recordings."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from ser_batch.text import counted_examples, printable
 
 
 def metadata_from_sidecars(recordings: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Return what sidecars say, one row each; adds to the notes.
+    """Return metadata from sidecars, one row each; append to `notes`.
 
     Nested objects become columns such as `caller_number`; lists are left out.
     """
@@ -27,11 +27,11 @@ def metadata_from_sidecars(recordings: pd.DataFrame, notes: list[str]) -> pd.Dat
                 continue
             except (OSError, ValueError, RecursionError) as error:
                 notes.append(
-                    f"{printable(name)}: is no JSON that can be read ({error}); left out"
+                    f"{printable(name)}: not readable JSON ({error}); left out"
                 )
                 continue
             if not isinstance(values, Mapping):
-                notes.append(f"{printable(name)}: holds no JSON object; left out")
+                notes.append(f"{printable(name)}: not a JSON object; left out")
                 continue
             rows.append({**flat, "recording_id": row.recording_id})
             break

@@ -1,1 +1,1 @@
-"""Where recordings are: which files are audio, and how they are found and read."""
+"""Sources of recordings: which files are audio, and how they are found and read."""

@@ -1,7 +1,7 @@
-"""Which files are audio, and which library opens them: by content first, then by extension.
+"""Which files are audio and which library opens them: by content, then by extension.
 
-Call recorders write containers with a signature (WAV, MP3, M4A ...) and headerless streams that only
-their extension tells apart (`.ul`, `.vox`, `.g722` ...).
+Call recorders write containers with a signature (WAV, MP3, M4A ...), and headerless
+streams that only their extension distinguishes (`.ul`, `.vox`, `.g722` ...).
 """
 
 from dataclasses import dataclass
@@ -10,27 +10,29 @@ from pathlib import PurePath
 HEAD_BYTES = 16
 
 _MAGIC: tuple[tuple[int, bytes], ...] = (
-    (0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"), (0, b"caff"),
-    (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (4, b"ftyp"), (0, b"#!AMR"), (0, b"\x1a\x45\xdf\xa3"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    (0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff"), (0, b"FORM"), (0, b".snd"),
+    (0, b"caff"), (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (4, b"ftyp"), (0, b"#!AMR"),
+    (0, b"\x1a\x45\xdf\xa3"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
 )  # fmt: skip
-"""(offset, bytes) that open a container; the last two are Matroska/WebM and ASF/WMA."""
+"""(offset, bytes) at the start of a container; the last two are Matroska/WebM and
+ASF/WMA."""
 
 CONTAINER_EXTENSIONS = frozenset(
     (
-        ".wav .wave .w64 .rf64 .aif .aiff .aifc .au .snd .caf .flac .mp3 .mp2 .ogg .oga .opus .spx "
-        ".m4a .m4b .mp4 .mov .aac .amr .awb .3gp .3gpp .wma .asf .webm .mka .mkv"
+        ".wav .wave .w64 .rf64 .aif .aiff .aifc .au .snd .caf .flac .mp3 .mp2 .ogg "
+        ".oga .opus .spx .m4a .m4b .mp4 .mov .aac .amr .awb .3gp .3gpp .wma .asf "
+        ".webm .mka .mkv"
     ).split()
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RawFormat:
-    """How to read a stream without a header.
+    """How to read a headerless stream.
 
-    `subtype` is libsndfile's name of the sample format, for which soundfile reads the file;
-    otherwise `demuxer` and `options` are FFmpeg's, and the codec fixes rate and channels. `sample_rate`
-    (Hz) is what call recorders use unless told otherwise.
+    With a `subtype`, libsndfile's name of the sample format, soundfile reads the file.
+    Otherwise `demuxer` and `options` are passed to FFmpeg, and the codec determines
+    rate and channels. `sample_rate` (Hz) is the usual default of call recorders.
     """
 
     subtype: str | None = None
@@ -60,16 +62,19 @@ RAW_EXTENSIONS: dict[str, RawFormat] = {
     ".g726": _g726(4),
     **{f".g726-{kbit}": _g726(kbit // 8) for kbit in (16, 24, 32, 40)},
 }
-"""Extension to format. `.g726` is taken as 32 kbit/s; the others name their rate."""
+"""Formats by extension. `.g726` is read as 32 kbit/s; the others name their rate."""
 
 
 def has_signature(head: bytes) -> bool:
-    """Whether the first `HEAD_BYTES` of a file open a container that we know."""
+    """Whether the first `HEAD_BYTES` of a file are those of a known container."""
     return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
 
 
 def raw_format(name: str, head: bytes) -> RawFormat | None:
-    """How to read a file without a header, or None where its content or extension names a container."""
+    """Return how to read a headerless file, or None if it is not one.
+
+    A container's signature in the content takes precedence over the extension.
+    """
     return (
         None
         if has_signature(head)
@@ -78,6 +83,6 @@ def raw_format(name: str, head: bytes) -> RawFormat | None:
 
 
 def named_as_audio(name: str) -> bool:
-    """Whether the extension promises audio."""
+    """Whether the extension is one of an audio file."""
     suffix = PurePath(name).suffix.lower()
     return suffix in CONTAINER_EXTENSIONS or suffix in RAW_EXTENSIONS

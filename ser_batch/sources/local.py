@@ -18,14 +18,14 @@ _LAST_MICROSECOND = 253_402_300_799_000_000  # the end of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """Files and folders of this machine. See `Source` for what each method gives."""
+    """Files and folders on this machine. See `Source` for the methods."""
 
     def find(self, inputs: Iterable[str]) -> Found:
         """Find the recordings of files, folders, globs and `@list.txt` files."""
         return find_recordings(inputs)
 
     def stamp(self, recording: Recording) -> Stamp | None:
-        """Return size and modification time, or None where the file is gone."""
+        """Return size and modification time, or None if the file is gone."""
         try:
             return stamp_file(recording.file)
         except OSError:
@@ -36,8 +36,7 @@ class LocalSource:
         if not os.path.isfile(recording.file):
             os.stat(recording.file)
             raise AudioError(
-                "not a regular file but a pipe or a device: copy what it gives into "
-                "a file",
+                "a pipe or a device, not a regular file: copy its content to a file",
                 FailureKind.NOT_AUDIO,
             )
         with open(recording.file, "rb") as stream:
@@ -61,7 +60,7 @@ class LocalSource:
 
     @contextmanager
     def fetch(self, recording: Recording) -> Iterator[str]:
-        """Give the file's own path."""
+        """Yield the file's own path."""
         yield recording.file
 
 
@@ -69,9 +68,9 @@ def stamp_file(file: str) -> Stamp:
     """Return the stamp of a file.
 
     Raises:
-        OSError: it is not there.
+        OSError: the file does not exist.
     """
     status = os.stat(file)
-    # File systems hold dates that no calendar has.
+    # Modification times can be outside the range of datetime.
     microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
     return Stamp(status.st_size, _EPOCH + timedelta(microseconds=microseconds))

@@ -1,4 +1,4 @@
-"""How recordings are found in files, folders, globs and lists."""
+"""Search for recordings in files, folders, globs and lists."""
 
 import glob
 import os
@@ -12,16 +12,17 @@ from ser_batch.sources.source import Found, Recording
 from ser_batch.text import printable
 
 _TEMPORARY_SUFFIXES = (
-    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak", "~"
+    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".bak",
+    "~",
 )  # fmt: skip
 
 
 def find_recordings(inputs: Iterable[str]) -> Found:
     """Find the recordings of files, folders, globs and `@list.txt` files, each once.
 
-    Folders are walked to the bottom, through links too; hidden and temporary files are
+    Folders are searched recursively, through links too; hidden and temporary files are
     skipped. A file found in a folder or by a glob is a recording if its name or its
-    first bytes say so; a file that is named itself always is.
+    first bytes indicate audio; a file that is named explicitly always is one.
 
     Raises:
         UsageError: an input does not exist or matches nothing.
@@ -31,7 +32,7 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     for recording in _each(inputs, found):
         real = os.path.realpath(recording.file)
         if os.path.exists(real):
-            # A file that goes by several names has the one that no link leads to, whatever is listed first.
+            # Of several names of a file, keep the one without links, in any order.
             chosen[real] = min(
                 chosen.get(real, recording),
                 recording,
@@ -64,11 +65,14 @@ def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
         elif glob.has_magic(given):
             yield from _matches(given, found)
         else:
-            raise UsageError(f"{printable(given)}: there is no such file or folder")
+            raise UsageError(f"{printable(given)}: no such file or folder")
 
 
 def _listed(name: str, found: Found) -> Iterator[Recording]:
-    """The files and folders that a list names, a line each; relative ones are relative to the list."""
+    """Yield the recordings of a list of files and folders, one path per line.
+
+    Relative paths are relative to the folder of the list.
+    """
     try:
         lines = Path(name).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
@@ -81,10 +85,10 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
             continue
         if b"\0" in line:
             raise UsageError(
-                f"@{printable(name)}: is no list of paths in UTF-8, one a line"
+                f"@{printable(name)}: not a list of paths in UTF-8, one per line"
             )
         path = os.path.normpath(os.path.join(base, os.fsdecode(line.strip())))
-        # A file outside the list's folder is known by its whole path, so that names may repeat.
+        # A file outside the list's folder gets its full path, so that names may repeat.
         root = base if path.startswith(base + os.sep) else os.path.abspath(os.sep)
         if os.path.isdir(path):
             yield from _walk(path, found, root)
@@ -95,7 +99,7 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
 def _matches(pattern: str, found: Found) -> Iterator[Recording]:
     fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
     root = os.path.abspath(os.path.dirname(fixed) or ".")
-    # pathlib, whose ** does not follow links: they may lead in circles.
+    # The ** of pathlib does not follow links, which may form cycles.
     matches = sorted(
         map(str, Path(root).glob(os.path.relpath(os.path.abspath(pattern), root)))
     )
@@ -114,8 +118,8 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
 
 def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
     root = root or folder
-    # A link that leads back to where we have been would be walked for ever; and a folder goes by its own name, not by
-    # that of a link to it, whichever is listed first: links wait until all else is walked.
+    # Links may form cycles, so each folder is visited once. They are followed last, so
+    # that a folder is found under its own name rather than that of a link to it.
     visited: set[tuple[int, int] | str] = set()
     waiting, links = [folder], list[str]()
     while waiting or links:
@@ -152,7 +156,7 @@ def _identity(folder: str) -> tuple[int, int] | str:
 
 
 def _is_recording(path: str) -> bool:
-    """Whether a file's name or its first bytes say that it holds audio."""
+    """Whether the name or the first bytes of a file indicate audio."""
     if named_as_audio(os.path.basename(path)):
         return True
     try:

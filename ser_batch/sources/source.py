@@ -1,4 +1,4 @@
-"""A recording, and what can be asked of the source that holds it."""
+"""Recordings, and the interface of the sources that they come from."""
 
 import hashlib
 import os
@@ -11,16 +11,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, order=True)
 class Recording:
-    """A file to analyse: where it was found, and the name it has below that."""
+    """A file to analyse: where it was found, and its path below that."""
 
     root: str
     """The absolute path of the input that it was found in."""
     path: str
     """Its path below `root`, with `/` between folders."""
     real: str = field(default="", compare=False)
-    """The path with links resolved; empty for `file` itself."""
+    """The path with links resolved; empty if it is the same as `file`."""
     assigned_id: str = ""
-    """The id that the results know it by; empty until they have been asked."""
+    """Its id in the results; empty until it has been looked up."""
 
     @property
     def file(self) -> str:
@@ -34,13 +34,13 @@ class Recording:
 
     @property
     def recording_id(self) -> str:
-        """The id that was assigned at first sight; until then, a hash of `path`."""
+        """The id assigned when first found; until then, a hash of `path`."""
         return self.assigned_id or _hash(self.path)
 
     def assigned(self, taken: Container[str]) -> "Recording":
         """Return the recording with an id that is not taken.
 
-        Where another recording has the hash of `path`, the location shapes it too.
+        If another recording has the hash of `path`, the location is hashed as well.
         """
         own, n = self.recording_id, 0
         while own in taken:
@@ -53,7 +53,7 @@ def _hash(text: str) -> str:
 
 
 def with_ids(recordings: Iterable[Recording]) -> list[Recording]:
-    """Return recordings with an id each, for where no results know them."""
+    """Assign an id to each recording, without consulting any results."""
     taken: set[str] = set()
     found = []
     for recording in recordings:
@@ -64,7 +64,7 @@ def with_ids(recordings: Iterable[Recording]) -> list[Recording]:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A file at one instant: when any of this changes, its content may have too."""
+    """Size and modification time; if either changes, the content may have changed."""
 
     size_bytes: int
     modified_at: datetime
@@ -75,23 +75,23 @@ class Found:
     """The result of a search."""
 
     recordings: list[Recording] = field(default_factory=list)
-    """In order, each once."""
+    """Sorted, without duplicates."""
     ignored: int = 0
     """Files that are not audio."""
     unreadable: list[str] = field(default_factory=list)
-    """Folders that may not be read."""
+    """Folders that cannot be read."""
 
 
 class Source(Protocol):
-    """A place that holds recordings.
+    """A store of recordings.
 
-    `LocalSource` is the file system; an object store would list a bucket and fetch an
-    object for as long as it is being decoded. A source is sent to decoding processes,
-    so it must pickle.
+    `LocalSource` is the file system; a source for an object store would list a bucket,
+    and fetch each object while it is being decoded. Sources are sent to decoding
+    processes, so they must be picklable.
     """
 
     def find(self, inputs: Iterable[str]) -> Found:
-        """Find all recordings of the given inputs.
+        """Find all recordings in the given inputs.
 
         Raises:
             UsageError: an input does not exist or matches nothing.
@@ -99,26 +99,26 @@ class Source(Protocol):
         ...
 
     def stamp(self, recording: Recording) -> Stamp | None:
-        """Return the present stamp of a recording, or None where it is gone."""
+        """Return the current stamp of a recording, or None if it is gone."""
         ...
 
     def content_hash(self, recording: Recording) -> str:
         """Return a fingerprint of a recording's bytes, as hexadecimal digits.
 
         Raises:
-            AudioError: it is not a file.
-            OSError: it cannot be read.
+            AudioError: the recording is not a regular file.
+            OSError: the recording cannot be read.
         """
         ...
 
     def content_key(self, recording: Recording) -> str:
-        """Return a quick fingerprint of size and of some bytes from the middle.
+        """Return a quick fingerprint of the size and some bytes from the middle.
 
-        It orders recordings by their content without reading them; empty where the
+        It orders recordings by content without reading all of it. It is empty if the
         recording cannot be read.
         """
         ...
 
     def fetch(self, recording: Recording) -> AbstractContextManager[str]:
-        """Give a path at which decoders can open the recording within the block."""
+        """Provide a path at which decoders can open the recording within the block."""
         ...

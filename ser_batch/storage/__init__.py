@@ -1,1 +1,1 @@
-"""Durable bytes: files that are written whole or not at all."""
+"""Durable storage: files are written completely or not at all."""

@@ -1,4 +1,4 @@
-"""A folder of this machine as storage: rename after fsync."""
+"""A local folder as storage: fsync, then rename."""
 
 import os
 import zlib
@@ -9,17 +9,17 @@ from typing import IO
 
 
 class LocalStorage:
-    """Files in a folder. See `Storage` for what each method promises."""
+    """Files in a folder. See `Storage` for the guarantees of each method."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file."""
+        """Return the content of a file."""
         return (self.root / name).read_bytes()
 
     def put(self, files: Mapping[str, bytes]) -> None:
-        """Write files; all are on disk before any takes its name."""
+        """Write files; all are on disk before any gets its final name."""
         paths = {self.root / name: data for name, data in files.items()}
         try:
             for path, data in paths.items():
@@ -38,7 +38,7 @@ class LocalStorage:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file that takes its name once the block has ended well."""
+        """Open a file that gets its final name when the block ends without error."""
         path = self.root / name
         partial = _partial(path)
         try:
@@ -51,7 +51,7 @@ class LocalStorage:
         sync_folder(path.parent)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file for its owner's eyes alone, unless it is there."""
+        """Write a file that only its owner can read, unless it exists."""
         path = self.root / name
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
@@ -68,16 +68,16 @@ class LocalStorage:
         return True
 
     def list(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, hidden ones too."""
+        """Return the names of the files in a folder, including hidden ones."""
         return [entry.name for entry in (self.root / folder).iterdir()]
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Delete a file, if it exists."""
         (self.root / name).unlink(missing_ok=True)
 
 
 def crc32_of(path: Path, crc: int = 0) -> int:
-    """Return the CRC-32 (ISO 3309) of a file's bytes, continued from `crc`.
+    """Return the CRC-32 (ISO 3309) of a file's content, continued from `crc`.
 
     Raises:
         OSError: the file cannot be read.
@@ -89,7 +89,7 @@ def crc32_of(path: Path, crc: int = 0) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put names that were changed in a folder on disk."""
+    """Flush changed file names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Where results and bundles are kept: named bytes, each whole or not there at all."""
+"""The interface of storage for results and bundles: named bytes, complete or absent."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -9,30 +9,30 @@ class Storage(Protocol):
     """Named bytes that survive a crash.
 
     `LocalStorage` keeps them in a folder; an object store would keep them in a bucket.
-    Names are relative paths with `/` between folders. All methods raise OSError where
-    the storage fails; what was there before stays.
+    Names are relative paths with `/` between folders. All methods raise OSError if the
+    storage fails, and leave existing content unchanged.
     """
 
     def read(self, name: str) -> bytes:
-        """Return what is kept under a name."""
+        """Return the content stored under a name."""
         ...
 
     def put(self, files: Mapping[str, bytes]) -> None:
-        """Keep several files; all are written before any takes its name."""
+        """Write several files; all are complete before any gets its final name."""
         ...
 
     def writing(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a file that takes its name once the block has ended well."""
+        """Open a file that gets its final name when the block ends without error."""
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Keep a file unless there is one of this name; return whether it was kept."""
+        """Write a file unless its name exists; return whether it was written."""
         ...
 
     def list(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, hidden ones too."""
+        """Return the names of the files in a folder, including hidden ones."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Delete a file, if it exists."""
         ...
