@@ -41,8 +41,10 @@ def aroused_shares(labels: Sequence[str]) -> tuple[float, ...]:
 def neutral_or_calm(labels: Sequence[str]) -> tuple[int, ...]:
     """Return the indices of neutral and calm, if both are present; else an empty tuple.
 
-    >>> neutral_or_calm(["calm", "angry", "neutral"]), neutral_or_calm(["calm",
-    "angry"]) ((0, 2), ())
+    >>> neutral_or_calm(["calm", "angry", "neutral"])
+    (0, 2)
+    >>> neutral_or_calm(["calm", "angry"])
+    ()
     """
     own = tuple(i for i, label in enumerate(labels) if label in NEUTRAL_OR_CALM)
     return own if len(own) > 1 else ()
@@ -51,8 +53,11 @@ def neutral_or_calm(labels: Sequence[str]) -> tuple[int, ...]:
 def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Return the common labels that `label` may mean in a corpus that uses `labels`.
 
-    >>> meanings("neutral", ["neutral", "happy"]), meanings("neutral", ["neutral",
-    "calm"]) (('neutral', 'calm'), ('neutral',)) >>> meanings("calm", ["calm", "angry"])
+    >>> meanings("neutral", ["neutral", "happy"])
+    ('neutral', 'calm')
+    >>> meanings("neutral", ["neutral", "calm"])
+    ('neutral',)
+    >>> meanings("calm", ["calm", "angry"])
     ('calm', 'neutral')
     """
     others = (

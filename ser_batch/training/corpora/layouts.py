@@ -51,6 +51,7 @@ class Layout:
 
 
 def _ravdess(channel: str) -> Parse:
+    # Modality, channel, emotion, intensity, statement, repetition, actor (odd: male).
     def parse(path: PurePosixPath) -> Reading | None:
         if not (
             match := re.fullmatch(
@@ -72,7 +73,7 @@ def _ravdess_names(
         for emotion, intensity, statement, repetition, actor in product(
             range(1, n_emotions + 1), (1, 2), (1, 2), (1, 2), actors
         )
-        if not (emotion == 1 and intensity == 2)
+        if not (emotion == 1 and intensity == 2)  # neutral is never intense
     )
 
 

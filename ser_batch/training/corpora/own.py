@@ -147,7 +147,7 @@ def read_audformat(root: Path) -> Corpus:
                 str(row.get("gender") or "")[:1].lower(),
                 common_label(row["emotion"]),
                 start.total_seconds(),
-                end.total_seconds() if end == end else None,
+                end.total_seconds() if end == end else None,  # NaT: to the end
             )
             clips[clip] = None
     if not clips and not missing:

@@ -113,7 +113,9 @@ def _recognised(root: Path) -> str:
     }
     best = max(clips, key=lambda name: clips[name])
     if not clips[best]:
-        raise CorpusError(f"{root}: not recognised as a published corpus; give {HOW}")
+        raise CorpusError(
+            f"{root}: not recognised as a published corpus; give it as {HOW}"
+        )
     return best
 
 

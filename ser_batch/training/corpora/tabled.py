@@ -82,6 +82,7 @@ _IEMOCAP = {
     "neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry",
     "fea": "fearful", "dis": "disgust", "sur": "surprised", "fru": "frustrated",
 }  # fmt: skip
+# [start - end], utterance and label, separated by tabs.
 _IEMOCAP_LINE = re.compile(r"^\[[\d. -]+\]\t(\w+)\t(\w+)\t", re.MULTILINE)
 
 

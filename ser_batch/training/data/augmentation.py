@@ -1,4 +1,4 @@
-"""Random augmentation that simulates a telephone line; a clip never sounds alike twice.
+"""Random augmentation that simulates a telephone line; no clip sounds the same twice.
 
 All functions take and return float32 waveforms of shape (samples,) at `sample_rate` Hz.
 """
@@ -149,6 +149,7 @@ class Line:
             )
         if self.snr_db is not None:
             if isinstance(self.noise, int):
+                # A recording shorter than the clip is repeated.
                 noise = noises[self.noise]
                 start = int(rng.integers(len(noise)))
                 noise = np.take(noise, np.arange(start, start + len(wave)), mode="wrap")
@@ -199,6 +200,7 @@ def reverberate(
     """
     t = np.arange(int(t60_s * sample_rate)) / sample_rate
     tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / t60_s)
+    # The tail has 0 to 14 dB less energy than the direct path.
     tail *= rng.uniform(0.2, 1.0) / np.sqrt(np.sum(tail**2))
     return scipy.signal.fftconvolve(wave, np.concatenate([[1.0], tail]))[
         : len(wave)

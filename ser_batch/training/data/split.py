@@ -44,6 +44,7 @@ def speaker_folds(corpora: Sequence[Corpus], seed: int) -> list[set[str]]:
     Raises:
         CorpusError: fewer than two speakers are identified.
     """
+    # Corpora that share speakers, as RAVDESS speech and song do, are divided together.
     groups: dict[str, list[Corpus]] = {}
     for corpus in corpora:
         groups.setdefault(corpus.speakers[0].partition("/")[0], []).append(corpus)

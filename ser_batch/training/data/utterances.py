@@ -61,6 +61,7 @@ def load_utterances(
         try:
             with clip.file() as path:
                 wave = excerpt(read_mono(path, sample_rate), sample_rate, clip)
+                # Decoded again for the VAD, which has its own sample rate.
                 wide = (
                     excerpt(read_mono(path, SAMPLE_RATE), SAMPLE_RATE, clip)
                     if vad
@@ -99,6 +100,7 @@ def excerpt(wave: np.ndarray, sample_rate: int, clip: Clip) -> np.ndarray:
 def _speech(
     vad: SileroVad, wide: np.ndarray, wave: np.ndarray, sample_rate: int
 ) -> tuple[int, int]:
+    """Return the samples from the first speech region to the last, or of all."""
     stream = vad.stream()
     regions = speech_regions(
         np.concatenate([stream.push(wide), stream.finish()]), VadConfig()

@@ -22,12 +22,12 @@ from ser_batch.training.evaluation.plots import draw_evaluation
 from ser_batch.training.evaluation.prediction import predict_logits
 
 PROFILED_CLIPS = 100
-"""Clips of a corpus that its profile is computed from, as in `ser analyze`."""
+"""Number of clips that a corpus's profile is computed from, as in `ser analyze`."""
 Answer = Callable[
     [Sequence[np.ndarray], Sequence[str]], dict[str, Float[np.ndarray, "clips labels"]]
 ]
-"""Maps waveforms and their speakers to probabilities, by the suffix of the condition
-for the additional input that the model was given."""
+"""Maps waveforms and their speakers to probabilities, keyed by the suffix that names
+the additional input: none, `, profile` or `, context`."""
 
 
 def evaluate_bundle(

@@ -137,6 +137,7 @@ class _State:
             self.network.load_state_dict(self.network.state_dict() | job.initial)
         self.average = None
         if fit.average_decay:
+            # Buffers too: the statistics of batch normalisation go with the weights.
             ema = get_ema_multi_avg_fn(fit.average_decay)
             self.average = AveragedModel(
                 self.network, multi_avg_fn=ema, use_buffers=True

@@ -22,7 +22,7 @@ from ser_batch.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """The options of `ser train` for recipes of a single network."""
+    """The options of `ser train` for a `Recipe`."""
 
     corpora: tuple[str, ...]
     """Corpora, each as `NAME=PATH`."""

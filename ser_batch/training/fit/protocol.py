@@ -20,7 +20,7 @@ def protocol_text(options: TrainOptions, last: TrainedRun) -> str:
                 if chosen
                 else "The calibration was chosen"
             )
-            sentences.append(f"{what} on the same clips that the figures are for.")
+            sentences.append(f"{what} on the very clips used for these figures.")
     elif options.folds:
         sentences.append(
             "Speaker-independent: every speaker is tested once per seed "

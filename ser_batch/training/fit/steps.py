@@ -47,6 +47,7 @@ def network_inputs(
     if features.config.context_s:
         n = len(frames)
         together = chunk.calls[:, None] == chunk.calls
+        # Row by row another probability of each other clip of the call.
         drawn = torch.rand(n, n) < torch.rand(n, 1)
         drawn &= together & ~torch.eye(n, dtype=torch.bool) & (torch.rand(n, 1) < 0.5)
         context = drawn.to(device, static.dtype) @ feature_sums(static, frames)

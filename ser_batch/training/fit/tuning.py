@@ -106,6 +106,7 @@ def tuned(
     study = optuna.create_study(
         study_name=name, direction="maximize", storage=storage, load_if_exists=True
     )
+    # After a resume the seed differs, or the sampler would repeat its first draws.
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
     finished = [
         trial.params

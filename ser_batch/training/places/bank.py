@@ -22,7 +22,6 @@ from ser_batch.training.places.renderings import (
 from ser_batch.training.places.segments import Segments
 
 TOGETHER = 64
-"""Segments per batch."""
 Batches = Callable[[Sequence[np.ndarray], str], Iterable[np.ndarray]]
 
 
@@ -150,6 +149,7 @@ def _fill(
     batches: Batches,
     seed: int,
 ) -> None:
+    """Compute one rendering of all segments, and write it into the arrays."""
     rendering, frontend, corpus = RENDERINGS[number], Frontend(), segments.corpus
     lengths = segments.n_samples
     names = list(dict.fromkeys(corpus.tolist()))
@@ -160,6 +160,7 @@ def _fill(
     todo = []
     for name in names:
         own = np.flatnonzero(corpus == name)
+        # Sorted by length, so that batches have little padding.
         own = own[np.argsort(lengths[own], kind="stable")]
         todo += np.array_split(own, max(1, len(own) // TOGETHER))
     for at, rows in enumerate(batches(todo, rendering.name)):

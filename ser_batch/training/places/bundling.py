@@ -76,6 +76,7 @@ def licence_of(corpora: Sequence[Corpus]) -> str:
 def _usual_distance(
     members: Sequence[Fitted], prepared: Prepared, corpora: Sequence[Corpus]
 ) -> tuple[float, float]:
+    """Return the median and the 99th percentile of distances from the training data."""
     found = []
     rng = np.random.default_rng(0)
     for corpus in corpora:

@@ -97,6 +97,7 @@ def draw(segments: Drawable, config: DrawsConfig, steps: int, seed: int) -> Draw
 def _drawn(
     weight: np.ndarray, size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
+    """Draw indices by their weights, with replacement, by inversion of the CDF."""
     if not weight.any():
         weight = np.ones(len(weight))
     edges = np.cumsum(weight)
@@ -105,6 +106,7 @@ def _drawn(
 
 
 def _labels_alike(segments: Drawable, own: np.ndarray) -> np.ndarray:
+    """Return sampling weights with the same sum for every label; see `draw`."""
     kinds = np.unique(segments.kind[own], return_inverse=True)[1]
     speakers = np.unique(segments.speaker[own], return_inverse=True)[1]
     clips = np.unique(segments.clip[own], return_inverse=True)[1]

@@ -70,6 +70,7 @@ def _cut(
     segments = cut_corpora(corpora, progress)
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
+    # Removed first, so that an index never describes other waveforms.
     index.unlink(missing_ok=True)
     pcm = [
         np.round(own.clip(-1, 1) * FULL_SCALE).astype(np.int16)

@@ -28,9 +28,9 @@ from ser_batch.training.places.fitting import Fitted
 FOUR = ("neutral", "happy", "sad", "angry")
 """The labels that nearly all corpora have; calm is scored as neutral."""
 PLACE_CLIPS = 100
-"""Number of clips in a balanced place."""
+"""Largest number of clips in the sample of a place."""
 NEUTRAL_SHARE = 0.85
-"""Share of neutral clips in a neutral place."""
+"""Share of neutral clips in the sample of a mostly neutral place."""
 RENDERED = {"clean": 0, "telephone": 3}
 """Renderings: as recorded, and 300 to 3400 Hz in mu-law with white noise at 11 to 19 dB
 SNR."""
@@ -53,6 +53,7 @@ class LeftOut:
 
     def place(self, rng: np.random.Generator, mostly_neutral: bool) -> np.ndarray:
         """Draw a sample with one segment per clip; return indices into `rows`."""
+        # One random segment per clip: the first of each in a random order.
         order = rng.permutation(len(self.rows))
         order = order[np.unique(self.clip[order], return_index=True)[1]]
         order = rng.permutation(order)
@@ -113,6 +114,7 @@ def distance_from_training(
 def _pooled(
     fitted: Fitted, bank: Bank, rows: np.ndarray, rendering: int, place: Statistics
 ) -> Tensor:
+    """Return the pooled vectors of segments, in batches of similar length."""
     place = Statistics(place.mean[None], place.variance[None])
     count = bank.count[torch.from_numpy(rows)]
     out = torch.zeros(len(rows), fitted.network.config.pooled_width)
@@ -127,6 +129,7 @@ def _pooled(
 
 
 def _frames(bank: Bank, rows: Tensor, rendering: int) -> Tensor:
+    """Return the frames of segments; shorter ones repeat their last frame."""
     first = bank.first[rows] + rendering * bank.n_frames
     count = bank.count[rows]
     t = torch.arange(int(count.max()), device=first.device)

@@ -11,7 +11,7 @@ RELIABILITY = "reliability.png"
 def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     """Return the card as Markdown (Mitchell et al., Model Cards, 2019)."""
     shape, members = bundle.network, bundle.network.members
-    kind = f"{members} averaged networks" if members > 1 else "A network"
+    kind = f"{members} networks with averaged outputs" if members > 1 else "A network"
     made = metrics.get("made_by") or (
         f"Made by `ser train --recipe {metrics['recipe']}`, version "
         f"{metrics['ser_version']}."

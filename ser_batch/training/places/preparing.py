@@ -27,7 +27,7 @@ from ser_batch.training.places_recipe import PlacesRecipe
 
 @dataclass(frozen=True, slots=True)
 class PlacesOptions:
-    """The options of `ser train` for recipes of many places."""
+    """The options of `ser train` for a `PlacesRecipe`."""
 
     corpora: tuple[str, ...]
     """Corpora, each as `NAME=PATH`."""

@@ -119,6 +119,7 @@ def coloured_noise(n: int, exponent: Float[Tensor, "batch 1"]) -> Waveforms:
 def _response(
     size: int, rendering: Rendering, rng: np.random.Generator
 ) -> Complex[Tensor, " bins"]:
+    """Draw the frequency response of a place: its line and its telephone band."""
     response = torch.ones(size // 2 + 1, dtype=torch.complex64)
     edges = None
     if rendering.low_hz:
@@ -147,6 +148,7 @@ def _telephone_band(
 def _tails(
     t60_s: Float[Tensor, "batch 1"], below_db: Float[Tensor, "batch 1"]
 ) -> Float[Tensor, "batch tail"]:
+    """Return room impulse responses: a direct path, then decaying noise after 2 ms."""
     t = torch.arange(TAIL, device=t60_s.device) / SAMPLE_RATE
     later: Bool[Tensor, " tail"] = t > 0.002
     noise = torch.randn(len(t60_s), TAIL, device=t60_s.device)
@@ -162,6 +164,7 @@ def _excerpts(
     n: int,
     rng: np.random.Generator,
 ) -> Float32[Tensor, "batch samples"]:
+    """Draw excerpts of `n` samples from noise recordings, scaled to unit power."""
     at = torch.from_numpy(rng.integers(0, max(1, len(surroundings) - n), batch))
     index = at[:, None] + torch.arange(n)
     noise = surroundings[index.to(surroundings.device) % len(surroundings)]

@@ -53,6 +53,7 @@ def augmented(frames: Frames, config: SpectralConfig) -> Frames:
         return torch.rand(*shape, device=device)
 
     band = torch.arange(N_MELS, device=device).float()
+    # The warp is zero at both ends of the frequency axis.
     warp = (rand(batch, 1) * 2 - 1) * config.warp
     at = (band * (1 - warp * (1 - band / N_MELS))).clamp(0, N_MELS - 1)
     low = at.long().clamp(max=N_MELS - 2)
@@ -70,6 +71,7 @@ def augmented(frames: Frames, config: SpectralConfig) -> Frames:
 
 
 def _curve(batch: int, band: Tensor, db: float) -> Float[Tensor, "batch bands"]:
+    """Return smooth random curves over the bands, as sums of cosines [nepers]."""
     order = torch.arange(1, 5, device=band.device).float()
     waves = torch.cos(torch.pi * order[:, None] * (band + 0.5) / N_MELS)
     size = torch.randn(batch, 4, device=band.device) / order.sqrt()
@@ -91,6 +93,7 @@ def _noise(batch: int, n_frames: int, band: Tensor, share: float) -> Frames:
 def _hidden(
     shape: tuple[int, int, int], config: SpectralConfig, device: torch.device
 ) -> Tensor:
+    """Return a random mask of time and frequency stretches to hide."""
     batch, n_frames, n_bands = shape
     hidden = torch.zeros(shape, dtype=torch.bool, device=device)
     for axis, n, longest, repeats in (
