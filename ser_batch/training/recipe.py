@@ -55,7 +55,7 @@ class FitConfig:
         ):
             raise ConfigError(
                 "fit.epochs, fit.batch_size, fit.restart_epochs and fit.learning_rate "
-                "must be greater than 0"
+                "must be above 0"
             )
         if not (
             0 <= self.label_smoothing < 1

@@ -167,5 +167,5 @@ def _seconds(text: str | None, where: str) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise CorpusError(f"{where}: {text!r} is not a valid time [s]")
+        raise CorpusError(f"{where}: {text!r} is not a valid time in seconds")
     return seconds

@@ -65,7 +65,7 @@ def with_labels(
         )
         if others and not (leave_out and (wanted or corpus.name in known)):
             label, n = next(iter(others.items()))
-            has = f"; the model knows {', '.join(labels)}" if wanted else ""
+            has = f"; the labels of the model are {', '.join(labels)}" if wanted else ""
             raise CorpusError(
                 f"{corpus.title}: unknown label {label!r} ({n} clips){has}. Map it "
                 f"with --map {label}=LABEL, exclude its clips with --map {label}=, or "
