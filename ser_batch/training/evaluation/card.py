@@ -65,13 +65,14 @@ Recall by label, {_first_condition(metrics)}:
 
 ## Limits
 
-The speakers of these corpora are acting, with few sentences in few languages. Emotions
-on the telephone are weaker, mixed, and shaped by age, language and line: expect less
-than the figures above, and compare averages of many calls rather than single segments.
-On corpora, languages and acting styles that it was not trained on, a model may be
-little better than chance and still as confident; the figures here do not cover that
-case. Test it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`).
-One emotion per segment is the model's view, not a fact about a person.
+The speakers of these corpora are acting, with few sentences in few languages. Emotional
+speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
+less than the figures above, and compare averages of many calls rather than single
+segments. On corpora, languages and acting styles that it was not trained on, a model
+may be little better than chance and still as confident; the figures here do not cover
+that case. Test it on labelled segments of your own
+(`ser evaluate {bundle.name} csv=FILE`). One emotion per segment is the model's view, not
+a fact about a person.
 
 ## Use
 

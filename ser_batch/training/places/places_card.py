@@ -19,7 +19,7 @@ def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     return f"""# {bundle.name}
 
 {kind} for the emotion of one utterance at 8000 Hz: a CNN-BiLSTM on 40 MFCC, pitch,
-voicing and energy. Labels: {", ".join(bundle.labels)}; arousal in addition.
+voicing and energy. Labels: {", ".join(bundle.labels)}. It also estimates arousal.
 {metrics["parameters"]:,} parameters, {metrics["mflop_per_s"]:.0f} MFLOP per second of
 speech (convolutions {", ".join(map(str, shape.channels))}; LSTM {shape.lstm_width}).
 
@@ -42,14 +42,14 @@ the two. Clips whose labels are levels (low, medium, high) train arousal only.
 
 ## Limits
 
-The speakers of these corpora are acting, with few sentences in few languages. Emotions
-on the telephone are weaker, mixed, and shaped by age, language and line: expect less
-than the figures above, and compare averages of many calls rather than single segments.
-Ranking calls by anger or arousal transfers better than any single label. Test it on
-labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`). `out_of_domain`
-distinguishes music, noise and unusual lines from speech like that of the training data;
-it does not distinguish correct labels from wrong ones. One emotion per segment is the
-model's view, not a fact about a person.
+The speakers of these corpora are acting, with few sentences in few languages. Emotional
+speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
+less than the figures above, and compare averages of many calls rather than single
+segments. Ranking calls by anger or arousal transfers better than any single label. Test
+it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`).
+`out_of_domain` distinguishes music, noise and unusual lines from speech like that of the
+training data; it does not distinguish correct labels from wrong ones. One emotion per
+segment is the model's view, not a fact about a person.
 
 ## Use
 
