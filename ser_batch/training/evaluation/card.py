@@ -71,8 +71,8 @@ less than the figures above, and compare averages of many calls rather than sing
 segments. On corpora, languages and acting styles that it was not trained on, a model
 may be little better than chance and still as confident; the figures here do not cover
 that case. Test it on labelled segments of your own
-(`ser evaluate {bundle.name} csv=FILE`). One emotion per segment is the model's view, not
-a fact about a person.
+(`ser evaluate {bundle.name} csv=FILE`). One emotion per segment is the model's view,
+not a fact about a person.
 
 ## Use
 

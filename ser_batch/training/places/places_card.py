@@ -47,9 +47,9 @@ speech on the telephone is weaker, mixed, and shaped by age, language and line: 
 less than the figures above, and compare averages of many calls rather than single
 segments. Ranking calls by anger or arousal transfers better than any single label. Test
 it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`).
-`out_of_domain` distinguishes music, noise and unusual lines from speech like that of the
-training data; it does not distinguish correct labels from wrong ones. One emotion per
-segment is the model's view, not a fact about a person.
+`out_of_domain` distinguishes music, noise and unusual lines from speech like that of
+the training data; it does not distinguish correct labels from wrong ones. One emotion
+per segment is the model's view, not a fact about a person.
 
 ## Use
 
