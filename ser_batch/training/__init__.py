@@ -1,1 +1,5 @@
-"""Emotion corpora to bundles: corpora, data, evaluation, fit; each uses those before."""
+"""Training, from emotion corpora to bundles.
+
+The subpackages are layered: `corpora`, `data`, `evaluation`, `fit`, `places`. Each
+imports only those named before it.
+"""

@@ -1,4 +1,4 @@
-"""What shapes a training on many places."""
+"""The configuration of training on many places."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,91 +9,99 @@ from ser_batch.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class DrawsConfig:
-    """What a step hears: groups of clips, each from one corpus in one rendering."""
+    """How steps are sampled: in groups, each from one corpus in one rendering."""
 
     groups: int = 3
-    """Corpora in a step."""
+    """Groups per step, each from a different corpus."""
     clips: int = 16
-    """Of a group, its labels alike: these make the loss."""
+    """Clips per group that the loss is computed on, drawn with equal weight per
+    label."""
     place_clips: int = 12
-    """Of a group, drawn as its place is composed: these make the pooled statistics."""
+    """Clips per group for the statistics of the pooled vectors, drawn with the label
+    mix of the simulated place."""
     sample: tuple[int, int] = (20, 128)
-    """Segments that the features' statistics of a place are made of."""
+    """Range of the number of segments behind a place's feature statistics."""
     neutral_share: tuple[float, float] = (0.1, 0.95)
-    """Of a place's segments: a call centre is mostly neutral."""
+    """Range of the share of neutral segments in a place: a call centre is mostly
+    neutral."""
     own_share: float = 0.15
-    """Of the groups, those that are told what is normal over all corpora ..."""
+    """Share of the groups normalised by the statistics over all corpora."""
     mixed_share: float = 0.25
-    """... and those that are told a mixture of that and of their place."""
+    """Share of the groups normalised by a mixture of those and the place's own."""
     telephone_share: float = 0.5
-    """Of the groups, those that are heard through a telephone."""
+    """Share of the groups in a telephone rendering."""
     corpora: Mapping[str, float] = field(default_factory=dict)
-    """How often a corpus is drawn, where it is not 1."""
+    """Sampling weights of corpora; 1 for those not named."""
 
     def __post_init__(self) -> None:
         if min(self.groups, self.clips, self.sample[0]) < 1 or self.place_clips < 2:
             raise ConfigError(
-                "draws: groups, clips and sample must be 1 or more, place_clips 2",
+                "draws: groups, clips and sample must be 1 or more, and place_clips 2 "
+                "or more",
                 option="draws",
             )
         low, high = self.neutral_share
         if not 0 <= low <= high <= 1 or self.sample[0] > self.sample[1]:
             raise ConfigError(
-                "draws: ranges go from low to high, shares from 0 to 1", option="draws"
+                "draws: give each range as (low, high), and shares between 0 and 1",
+                option="draws",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class SpectralConfig:
-    """How features are changed, anew for every clip."""
+    """Augmentation of features, drawn independently for every clip."""
 
     warp: float = 0.15
-    """Vocal tract length, by up to this share (VTLP, Jaitly & Hinton 2013)."""
+    """Largest relative change of vocal tract length (VTLP, Jaitly & Hinton 2013)."""
     tempo: float = 0.2
+    """Largest change of tempo, as the logarithm of the factor."""
     pitch: float = 0.12
-    """In octaves, beyond the warping."""
+    """Largest shift of pitch on top of the warping [octaves]."""
     equaliser_db: float = 5.0
-    """A smooth random curve over the bands."""
+    """Scale of a smooth random curve over the bands [dB]."""
     noise_share: float = 0.6
-    """Of the clips, those that get noise, 8 to 40 dB below."""
+    """Share of the clips with added noise, 8 to 40 dB below the speech."""
     masks: tuple[int, int] = (2, 1)
-    """Stretches of frames and of bands that are hidden (SpecAugment, Park et al. 2019)."""
+    """Number of time and frequency masks (SpecAugment, Park et al. 2019)."""
     longest_masks: tuple[int, int] = (20, 8)
+    """Longest time and frequency mask [frames, bands]."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacesFitConfig:
-    """How a network is fitted."""
+    """Optimiser, schedule and loss."""
 
     steps: int = 2500
     learning_rate: float = 2e-3
     weight_decay: float = 0.03
-    """Of matrices alone."""
+    """Applied to weight matrices only."""
     warm_up: float = 0.25
-    """Share of the steps in which the rate rises; then it falls as half a cosine."""
+    """Share of the steps in which the learning rate rises; it then falls as half a
+    cosine."""
     average_decay: float = 0.99
-    """Of the moving average of weights that is kept."""
+    """Decay of the moving average of the weights, which is what is kept."""
     label_smoothing: float = 0.1
     arousal_weight: float = 0.3
-    """Of the loss of arousal, beside that of labels."""
+    """Weight of the arousal loss relative to the label loss."""
     crop_frames: int = 200
-    """How much of a segment is heard."""
+    """Length of the crop taken from each segment [frames]."""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.crop_frames) < 1 or not 0 < self.warm_up < 1:
             raise ConfigError(
-                "fit: steps and crop_frames must be 1 or more, warm_up above 0 and "
-                "below 1",
+                "fit: steps and crop_frames must be 1 or more, and warm_up strictly "
+                "between 0 and 1",
                 option="fit",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class PlacesRecipe:
-    """A named training on many corpora, for a network that is told its place."""
+    """A training configuration for many corpora and a network normalised by place."""
 
     about: str
-    """One sentence."""
+    """A one-sentence description."""
     source: str = ""
     claim: str = ""
     network: ProfiledNetworkConfig = field(default_factory=ProfiledNetworkConfig)

@@ -1,6 +1,6 @@
-"""A recipe: everything that shapes a training, in one TOML file.
+"""Recipes: complete training configurations, each in one TOML file.
 
-The shipped ones lie in `recipes/`; a new one is a new file, and no new code.
+The shipped recipes are in `recipes/`. Adding one takes a new file and no new code.
 """
 
 import tomllib
@@ -23,26 +23,30 @@ RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """How the network is fitted."""
+    """Optimiser, schedule and regularisation."""
 
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.0
     schedule: Literal["constant", "one_cycle", "warm_restarts"] = "constant"
-    """`one_cycle`: up over 15 % of the steps, then half a cosine down (Smith & Topin 2019); `warm_restarts`:
-    cosines that begin anew (Loshchilov & Hutter 2017) after `restart_epochs`, then after twice as many, ..."""
+    """`one_cycle`: rises over 15 % of the steps, then falls as half a cosine (Smith &
+    Topin 2019). `warm_restarts`: cosine annealing that restarts after `restart_epochs`,
+    each cycle twice as long as the one before (Loshchilov & Hutter 2017)."""
     restart_epochs: int = 10
     epochs: int = 40
     batch_size: int = 32
     keep: Literal["last", "best_accuracy", "best_uar"] = "last"
-    """Which epoch's weights are kept: the last's, or those of the best on the validation clips."""
+    """Which epoch's weights are kept: the last, or the best on the validation clips."""
     label_smoothing: float = 0.0
     average_decay: float = 0.0
-    """Of the moving average of weights that is kept in place of the last ones (Izmailov et al. 2018); 0: none."""
+    """Decay of the moving average of the weights, which replaces the weights themselves
+    (Izmailov et al. 2018); 0: no averaging."""
     masked_frames: int = 0
-    """Two stretches of up to this many frames are hidden from the network (SpecAugment, Park et al. 2019)."""
+    """Longest of the two random time masks per segment (SpecAugment, Park et al. 2019)
+    [frames]; 0: none."""
     mixup: float = 0.0
-    """Half of the batches mix pairs of clips by a weight from Beta(a, a) (Zhang et al. 2018); 0: none."""
+    """The a of Beta(a, a), from which the mixing weight is drawn; half of the batches
+    mix pairs of clips (Zhang et al. 2018). 0: no mixup."""
 
     def __post_init__(self) -> None:
         if (
@@ -50,7 +54,8 @@ class FitConfig:
             or self.learning_rate <= 0
         ):
             raise ConfigError(
-                "fit.epochs, batch_size, restart_epochs and learning_rate must be above 0"
+                "fit.epochs, fit.batch_size, fit.restart_epochs and fit.learning_rate "
+                "must be above 0"
             )
         if not (
             0 <= self.label_smoothing < 1
@@ -58,7 +63,8 @@ class FitConfig:
             and self.mixup >= 0
         ):
             raise ConfigError(
-                "fit.label_smoothing and average_decay must be 0 to 1, mixup 0 or more"
+                "fit.label_smoothing and fit.average_decay must be at least 0 and "
+                "below 1, and fit.mixup must not be negative"
             )
 
 
@@ -67,13 +73,13 @@ class Recipe:
     """A named training configuration."""
 
     about: str
-    """One sentence."""
+    """A one-sentence description."""
     features: FeatureConfig
     network: NetworkConfig
     source: str = ""
-    """Whom it follows, and what was chosen where they are silent."""
+    """The publication it reproduces, and our choices where that gives no detail."""
     claim: str = ""
-    """What they report."""
+    """The results that the publication reports."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -81,15 +87,17 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.features.context_s and self.data.clips_per_call == 1:
             raise ConfigError(
-                "features.context_s needs data.clips_per_call of 2 or more: else nobody has any context"
+                "features.context_s needs data.clips_per_call of at least 2: a single "
+                "clip has no context"
             )
 
 
 def load_recipe(name_or_path: str) -> Recipe | PlacesRecipe:
-    """Return a shipped recipe by its name, or any by the path of its file or its bundle.
+    """Load a recipe by name (if shipped), or from the path of a TOML file or a bundle.
 
     Raises:
-        ConfigError: there is none; or it holds an unknown option or a wrong value.
+        ConfigError: the recipe does not exist, or has an unknown option or an invalid
+            value.
     """
     path = RECIPES_FOLDER / f"{name_or_path}.toml"
     if not path.is_file():
@@ -100,13 +108,14 @@ def load_recipe(name_or_path: str) -> Recipe | PlacesRecipe:
     if not path.is_file():
         names = ", ".join(name for name, _ in shipped_recipes())
         raise ConfigError(
-            f"no recipe {name_or_path!r}: give the path of a TOML file, or one of {names}"
+            f"unknown recipe {name_or_path!r}: give the path of a TOML file, or one of "
+            f"{names}"
         )
     return _read(path)
 
 
 def shipped_recipes() -> Iterator[tuple[str, Recipe | PlacesRecipe]]:
-    """The recipes that come with this package, by name."""
+    """Iterate over the recipes shipped with the package, as (name, recipe) pairs."""
     paths = sorted(RECIPES_FOLDER.glob("*.toml"))
     return ((path.stem, _read(path)) for path in paths)
 
@@ -120,5 +129,5 @@ def _read(path: Path) -> Recipe | PlacesRecipe:
 
 
 def _kind(values: Mapping[str, Any]) -> type[Recipe] | type[PlacesRecipe]:
-    """Return the kind of a recipe: only one for many places draws them."""
+    """Return the class of a recipe; only a `PlacesRecipe` has a `draws` section."""
     return PlacesRecipe if "draws" in values else Recipe

@@ -1,1 +1,1 @@
-"""Emotion corpora on disk become lists of labelled clips."""
+"""Readers that turn emotion corpora on disk into lists of labelled clips."""

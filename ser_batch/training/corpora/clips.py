@@ -9,14 +9,14 @@ from ser_batch.training.corpora.files import CorpusFile
 from ser_batch.training.corpora.labels import ordered_labels
 
 NOBODY = "unknown"
-"""The speaker of clips of which nobody said who speaks."""
+"""The speaker of clips whose speaker is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
     """One labelled file, or the part of it from `start_s` to `end_s`.
 
-    `speaker` is unique across corpora; `sex` is `f`, `m`, or empty where it is not known.
+    `speaker` is unique across corpora; `sex` is `f`, `m`, or empty if unknown.
     """
 
     source: CorpusFile
@@ -27,11 +27,11 @@ class Clip:
     start_s: float = 0.0
     end_s: float | None = None
     key: str = ""
-    """Its name in its corpus, where that of its file is not enough."""
+    """Identifies the clip within its corpus where the file name is not unique."""
 
     @property
     def name(self) -> str:
-        """What tells it from the other clips of its corpus, wherever the corpus lies."""
+        """Unique name within the corpus, independent of where the corpus is stored."""
         part = (
             ""
             if self.end_s is None and not self.start_s
@@ -41,42 +41,43 @@ class Clip:
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """A path at which the clip's file can be read."""
+        """Provide a path from which the clip's file can be read."""
         with self.source.on_disk() as path:
             yield path
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Clips of one corpus, and what its reader found beside them."""
+    """The clips of one corpus, and what else its reader found."""
 
     name: str
     title: str
     licence: str
     clips: tuple[Clip, ...]
     folds: tuple[frozenset[str], ...] = ()
-    """Published groups of speakers, where there are any."""
+    """The published cross-validation folds, as groups of speakers, if there are any."""
     n_published: int | None = None
-    """How many clips the publisher's whole corpus has."""
+    """Number of clips in the complete corpus as published."""
     missing: tuple[str, ...] = ()
-    """Names of clips that should be here and are not, where names can be foretold."""
+    """Names of expected clips that were not found, where the names are predictable."""
     repeated: tuple[str, ...] = ()
-    """Files that hold a clip once more; the first is taken."""
+    """Files that duplicate a clip; the first copy is used."""
     foreign: tuple[str, ...] = ()
-    """Audio files that are no clips of this corpus."""
+    """Audio files that are not clips of this corpus."""
     vocabulary: tuple[str, ...] = ()
-    """The labels that its publisher uses, where some of them have been left out since."""
+    """The publisher's labels, where some have since been excluded."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that occur: the common ones in their order, then others by name."""
+        """Labels that occur: common ones in their usual order, then others by name."""
         return ordered_labels(clip.label for clip in self.clips)
 
     @property
     def speakers(self) -> tuple[str, ...]:
+        """Names of the speakers, sorted."""
         return tuple(sorted({clip.speaker for clip in self.clips}))
 
 
 def is_nobody(speaker: str) -> bool:
-    """Whether nobody said who that is."""
+    """Return whether a speaker name stands for an unknown speaker."""
     return speaker.endswith(f"/{NOBODY}")

@@ -1,4 +1,4 @@
-"""The files of a corpus, in folders and in zip archives alike."""
+"""Access to the files of a corpus, whether in folders or in zip archives."""
 
 import lzma
 import zipfile
@@ -14,25 +14,25 @@ from ser_batch.errors import CorpusError
 from ser_batch.sources.formats import named_as_audio
 
 MEMBER_BYTES = 512 << 20
-"""No clip in an archive is larger."""
+"""Size limit of one archive member, well above that of any clip."""
 
 
 @lru_cache(maxsize=8)
 def _opened(path: Path) -> zipfile.ZipFile:
-    # A corpus has thousands of clips in one archive, whose list of contents is long.
+    # Cached: with thousands of clips in an archive, its directory is slow to parse.
     return zipfile.ZipFile(path)
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file: at `path`, or the `member` of the zip archive that lies there."""
+    """A file: `path` itself, or one `member` of the zip archive at `path`."""
 
     path: Path
     member: str | None = None
 
     @property
     def inner(self) -> PurePosixPath:
-        """Its path, inside the archive where it lies in one."""
+        """The path of the file, or its path inside the archive."""
         return (
             PurePosixPath(self.member)
             if self.member
@@ -41,15 +41,20 @@ class CorpusFile:
 
     @property
     def stem(self) -> str:
+        """The file name without its extension."""
         return self.inner.stem
 
     @property
     def is_audio(self) -> bool:
+        """True if the name has the extension of an audio file."""
         return named_as_audio(self.inner.name)
 
     @property
     def shown(self) -> str:
-        """Its name and its folder's: notes travel with a bundle, and tell nothing of the machine."""
+        """The names of the folder and the file, for notes.
+
+        Notes are stored in the bundle, so they must not reveal paths of this machine.
+        """
         return "/".join(self.inner.parts[-2:])
 
     def __str__(self) -> str:
@@ -57,10 +62,10 @@ class CorpusFile:
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """A path at which the file can be read for as long as the context lasts.
+        """Provide a path from which the file can be read while the context lasts.
 
-        A member of an archive is written to a folder of our own under its last name alone: nothing that an
-        archive holds decides where that is.
+        An archive member is extracted to a temporary folder under a fixed name, so that
+        the contents of an archive never determine where anything is written.
         """
         if self.member is None:
             yield self.path
@@ -71,13 +76,17 @@ class CorpusFile:
             yield file
 
     def read_bytes(self) -> bytes:
-        """Raises OSError if it cannot be read."""
+        """Read the whole file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         if self.member is None:
             return self.path.read_bytes()
         try:
             archive = _opened(self.path)
             if archive.getinfo(self.member).file_size > MEMBER_BYTES:
-                raise OSError(f"claims to hold more than {MEMBER_BYTES >> 20} MiB")
+                raise OSError(f"its stated size exceeds {MEMBER_BYTES >> 20} MiB")
             return archive.read(self.member)
         except (
             zipfile.BadZipFile,
@@ -92,10 +101,12 @@ class CorpusFile:
 
 
 def corpus_files(root: Path) -> list[CorpusFile]:
-    """All files under a folder, those inside its zip archives too; or of one archive. Hidden ones are left out.
+    """List the files of a folder or a zip archive, without hidden ones.
+
+    Zip archives inside a folder are searched as well.
 
     Raises:
-        CorpusError: there is no such folder or archive, or an archive is damaged.
+        CorpusError: the folder or archive does not exist, or an archive is damaged.
     """
     if root.is_dir():
         paths = sorted(
@@ -107,7 +118,7 @@ def corpus_files(root: Path) -> list[CorpusFile]:
     elif root.is_file():
         paths = [root]
     else:
-        raise CorpusError(f"{root}: there is no such folder or zip archive")
+        raise CorpusError(f"{root}: no such folder or zip archive")
     files: list[CorpusFile] = []
     for path in paths:
         files += _members(path) if path.suffix.lower() == ".zip" else [CorpusFile(path)]

@@ -1,7 +1,7 @@
-"""The words for emotions: ours, and what corpora call them.
+"""The common emotion labels, and the labels that corpora use for them.
 
-No label is invented: a corpus that has a word for only one of two that are hard to tell
-apart (`NEUTRAL_OR_CALM`) leaves open which of the two its clips are.
+No label is invented: neutral and calm are hard to distinguish, and where a corpus uses
+only one of the two, its clips may be either (`NEUTRAL_OR_CALM`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,26 +9,27 @@ from collections.abc import Iterator, Sequence
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The common labels: the eight emotions of RAVDESS, in its order."""
 NEUTRAL_OR_CALM = ("neutral", "calm")
-"""What some corpora tell apart, and others call by one of the two words."""
+"""Labels that some corpora distinguish, while others use one for both."""
 LEVELS = ("low", "medium", "high")
-"""Labels of corpora that know the arousal alone."""
+"""Labels of corpora that are annotated with arousal only."""
 AROUSAL: dict[str, float | None] = {
     "neutral": 0.0, "calm": 0.0, "sad": 0.0, "happy": 1.0, "angry": 1.0, "fearful": 1.0,
     "surprised": 1.0, "disgust": None, "low": 0.0, "medium": 0.3, "high": 1.0,
 }  # fmt: skip
-"""How aroused a label is, 0 to 1; None where it may be either (Russell 1980)."""
+"""Arousal of each label, 0 to 1; None where it may be low or high (Russell 1980)."""
 SYNONYMS = {
-    "neutrality": "neutral", "neu": "neutral", "n": "neutral", "calmness": "calm", "cal": "calm",
-    "happiness": "happy", "hap": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "ang": "angry",
-    "fear": "fearful", "fea": "fearful", "afraid": "fearful", "disgusted": "disgust", "dis": "disgust",
-    "surprise": "surprised", "sur": "surprised", "ps": "surprised", "pleasant_surprise": "surprised",
-    "boredom": "bored",
+    "neutrality": "neutral", "neu": "neutral", "n": "neutral", "calmness": "calm",
+    "cal": "calm", "happiness": "happy", "hap": "happy", "joy": "happy",
+    "sadness": "sad", "anger": "angry", "ang": "angry", "fear": "fearful",
+    "fea": "fearful", "afraid": "fearful", "disgusted": "disgust", "dis": "disgust",
+    "surprise": "surprised", "sur": "surprised", "ps": "surprised",
+    "pleasant_surprise": "surprised", "boredom": "bored",
 }  # fmt: skip
-"""What others call them."""
+"""Other names for the common labels, in lower case."""
 
 
 def aroused_shares(labels: Sequence[str]) -> tuple[float, ...]:
-    """Return how aroused each label is, 0 to 1; a half where it may be either.
+    """Return the arousal of each label, 0 to 1; 0.5 where it may be low or high.
 
     >>> aroused_shares(["calm", "angry", "disgust", "bored"])
     (0.0, 1.0, 0.5, 0.5)
@@ -38,20 +39,24 @@ def aroused_shares(labels: Sequence[str]) -> tuple[float, ...]:
 
 
 def neutral_or_calm(labels: Sequence[str]) -> tuple[int, ...]:
-    """Return the numbers of neutral and calm, if both are there.
+    """Return the indices of neutral and calm, if both are present; else an empty tuple.
 
-    >>> neutral_or_calm(["calm", "angry", "neutral"]), neutral_or_calm(["calm", "angry"])
-    ((0, 2), ())
+    >>> neutral_or_calm(["calm", "angry", "neutral"])
+    (0, 2)
+    >>> neutral_or_calm(["calm", "angry"])
+    ()
     """
     own = tuple(i for i, label in enumerate(labels) if label in NEUTRAL_OR_CALM)
     return own if len(own) > 1 else ()
 
 
 def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The common labels that a clip may have, if a corpus that knows `labels` gives it `label`.
+    """Return the common labels that `label` may mean in a corpus that uses `labels`.
 
-    >>> meanings("neutral", ["neutral", "happy"]), meanings("neutral", ["neutral", "calm"])
-    (('neutral', 'calm'), ('neutral',))
+    >>> meanings("neutral", ["neutral", "happy"])
+    ('neutral', 'calm')
+    >>> meanings("neutral", ["neutral", "calm"])
+    ('neutral',)
     >>> meanings("calm", ["calm", "angry"])
     ('calm', 'neutral')
     """
@@ -64,7 +69,7 @@ def meanings(label: str, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def common_label(text: str) -> str:
-    """The common word for a label, or the text itself in lower case.
+    """Return the common label for a name, or the name normalised to lower case.
 
     >>> common_label("Anger"), common_label("frustrated")
     ('angry', 'frustrated')
@@ -74,7 +79,7 @@ def common_label(text: str) -> str:
 
 
 def ordered_labels(labels: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
-    """Each label once: the common ones in their order, then others by name."""
+    """Return each label once: common ones in their usual order, then others by name."""
     present = set(labels)
     return tuple(label for label in LABELS if label in present) + tuple(
         sorted(present - set(LABELS))

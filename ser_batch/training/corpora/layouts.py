@@ -1,4 +1,4 @@
-"""Corpora whose paths say everything: who speaks, and with which emotion."""
+"""Published corpora whose file paths encode the speaker and the emotion."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,13 +11,13 @@ from ser_batch.training.corpora.labels import LABELS, LEVELS, common_label
 
 
 class Reading(NamedTuple):
-    """What the path of a clip says."""
+    """The metadata encoded in the path of a clip."""
 
     speaker: str
     sex: str
     label: str
     key: str = ""
-    """What tells it from the other clips, where the name of its file does not."""
+    """Identifies the clip within its corpus where the file name is not unique."""
 
 
 Parse = Callable[[PurePosixPath], Reading | None]
@@ -29,14 +29,14 @@ RAVDESS_FOLDS = (
     (8, 17, 21, 23, 24),
     (1, 4, 9, 22),
 )
-"""By actor: Luna-Jimenez et al., Sensors 2021."""
+"""The actors of each fold (Luna-Jimenez et al., Sensors 2021)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A corpus whose paths say everything.
+    """A corpus whose paths encode its metadata.
 
-    `parse` reads one, and gives None for what is no clip of it.
+    `parse` parses one path; it returns None if that is not a clip of the corpus.
     """
 
     title: str
@@ -44,13 +44,14 @@ class Layout:
     parse: Parse
     n_published: int
     names: frozenset[str] = frozenset()
-    """Of all its clips, where they can be foretold."""
+    """Names of all its clips, where they are predictable."""
     speakers_of: str = ""
-    """The corpus that the speakers belong to, if it is another."""
+    """The corpus with the same speakers, if they are shared."""
     folds: tuple[tuple[str, ...], ...] = field(default=())
 
 
 def _ravdess(channel: str) -> Parse:
+    # Modality, channel, emotion, intensity, statement, repetition, actor (odd: male).
     def parse(path: PurePosixPath) -> Reading | None:
         if not (
             match := re.fullmatch(
@@ -72,13 +73,14 @@ def _ravdess_names(
         for emotion, intensity, statement, repetition, actor in product(
             range(1, n_emotions + 1), (1, 2), (1, 2), (1, 2), actors
         )
-        if not (emotion == 1 and intensity == 2)
+        if not (emotion == 1 and intensity == 2)  # neutral is never intense
     )
 
 
 _TESS = {
-    "neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry", "fear": "fearful",
-    "disgust": "disgust", "ps": "surprised", "surprise": "surprised", "surprised": "surprised",
+    "neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry",
+    "fear": "fearful", "disgust": "disgust", "ps": "surprised", "surprise": "surprised",
+    "surprised": "surprised",
 }  # fmt: skip
 
 
@@ -107,13 +109,14 @@ def _crema_d(path: PurePosixPath) -> Reading | None:
 
 
 _SAVEE = {
-    "a": "angry", "d": "disgust", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad", "su": "surprised",
+    "a": "angry", "d": "disgust", "f": "fearful", "h": "happy", "n": "neutral",
+    "sa": "sad", "su": "surprised",
 }  # fmt: skip
 SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
 
 
 def _savee(path: PurePosixPath) -> Reading | None:
-    # Some copies keep each speaker's files in a folder of theirs, without the prefix.
+    # Some copies have one folder per speaker, and file names without the prefix.
     own = path.parent.name if path.parent.name in SAVEE_SPEAKERS else ""
     for stem in (path.stem, f"{own}_{path.stem}"):
         if match := re.fullmatch(r"(DC|JE|JK|KL)_(a|d|f|h|n|sa|su)\d\d", stem):
@@ -122,7 +125,8 @@ def _savee(path: PurePosixPath) -> Reading | None:
 
 
 _EMODB = {
-    "W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy", "T": "sad", "N": "neutral",
+    "W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy",
+    "T": "sad", "N": "neutral",
 }  # fmt: skip
 _EMODB_MEN = {"03", "10", "11", "12", "15"}
 
@@ -181,7 +185,7 @@ _CASIA = {"liuchanhg": "f", "zhaoquanyin": "f", "wangzhe": "m", "zhaozuoxiang": 
 
 
 def _casia(path: PurePosixPath) -> Reading | None:
-    # The same fifty numbers recur in every folder.
+    # The same fifty file names recur in every folder.
     speaker, emotion = path.parent.parent.name, path.parent.name
     if speaker.lower() not in _CASIA or not path.stem.isdigit():
         return None
@@ -195,7 +199,7 @@ _ESD = ("neutral", "happy", "angry", "sad", "surprise")
 
 def _esd(path: PurePosixPath) -> Reading | None:
     match = re.fullmatch(r"(00\d\d)_\d{6}", path.stem)
-    # The first release has folders train, evaluation and test within each emotion.
+    # In the first release each emotion folder has train, evaluation and test folders.
     emotion = next((p for p in path.parts[-3:-1] if p.lower() in _ESD), None)
     return Reading(match[1], "", common_label(emotion)) if match and emotion else None
 
@@ -207,10 +211,11 @@ LAYOUTS = {
         "RAVDESS (speech)", "CC BY-NC-SA 4.0", _ravdess("01"), 1440,
         _ravdess_names("01", 8, range(1, 25)), folds=_folds,
     ),
-    # Actor 18 does not sing.
+    # There are no songs by actor 18.
     "ravdess-song": Layout(
         "RAVDESS (song)", "CC BY-NC-SA 4.0", _ravdess("02"), 1012,
-        _ravdess_names("02", 6, [a for a in range(1, 25) if a != 18]), "ravdess", _folds,
+        _ravdess_names("02", 6, [a for a in range(1, 25) if a != 18]), "ravdess",
+        _folds,
     ),
     "tess": Layout("TESS", "CC BY-NC-ND 4.0", _tess, 2800),
     "crema-d": Layout("CREMA-D", "ODbL 1.0", _crema_d, 7442),
@@ -222,17 +227,17 @@ LAYOUTS = {
             for n in range(1, 31 if emotion == "n" else 16)
         ),
     ),
-    "emodb": Layout("EmoDB", "free of charge, to be cited", _emodb, 535),
-    "ased": Layout("ASED", "for research only: none is stated", _ased, 2474),
-    "turev": Layout("TurEV-DB", "CC BY-NC-ND 4.0, research only", _turev, 1735),
+    "emodb": Layout("EmoDB", "free of charge, citation required", _emodb, 535),
+    "ased": Layout("ASED", "for research only (no licence stated)", _ased, 2474),
+    "turev": Layout("TurEV-DB", "CC BY-NC-ND 4.0, for research only", _turev, 1735),
     "emospeech": Layout("EmoSpeech Command", "CC BY-NC-SA 4.0", _emospeech, 2021),
     "baved": Layout("BAVED", "CC BY 4.0", _baved, 1935),
-    "emovo": Layout("EMOVO", "for research only: none is stated", _emovo, 588),
-    "casia": Layout("CASIA", "for research only: none is stated", _casia, 1200),
+    "emovo": Layout("EMOVO", "for research only (no licence stated)", _emovo, 588),
+    "casia": Layout("CASIA", "for research only (no licence stated)", _casia, 1200),
     "esd": Layout("ESD", "for research only", _esd, 35_000),
 }  # fmt: skip
-"""RAVDESS (Livingstone & Russo 2018), TESS (Pichora-Fuller & Dupuis 2020), CREMA-D (Cao
-et al. 2014), SAVEE (Haq & Jackson 2009), EmoDB (Burkhardt et al. 2005), ASED (Retta et
-al. 2023), TurEV-DB (Canpolat et al. 2020), EmoSpeech Command v0.1, BAVED (Aouf 2019),
-EMOVO (Costantini et al. 2014), CASIA (Institute of Automation, Beijing; its free part),
-ESD (Zhou et al. 2021)."""
+"""Sources: RAVDESS (Livingstone & Russo 2018), TESS (Pichora-Fuller & Dupuis 2020),
+CREMA-D (Cao et al. 2014), SAVEE (Haq & Jackson 2009), EmoDB (Burkhardt et al. 2005),
+ASED (Retta et al. 2023), TurEV-DB (Canpolat et al. 2020), EmoSpeech Command v0.1, BAVED
+(Aouf 2019), EMOVO (Costantini et al. 2014), CASIA (Institute of Automation, Beijing;
+the part that is free), ESD (Zhou et al. 2021)."""

@@ -1,4 +1,4 @@
-"""Corpora of one's own: a folder for each label, a CSV, a database of audformat."""
+"""Readers of the user's own corpora: label folders, a CSV, an audformat database."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from ser_batch.training.corpora.files import CorpusFile, corpus_files
 from ser_batch.training.corpora.labels import common_label
 from ser_batch.training.corpora.tables import read_rows
 
-OWN_LICENCE = "as its owner says"
+OWN_LICENCE = "as stated by its owner"
 
 
 def read_folders(root: Path) -> Corpus:
-    """A folder for each label; folders inside it, if there are any, are speakers."""
+    """Read a corpus with a folder per label, and optional speaker folders in those."""
     name, clips = root.resolve().stem, []
     foreign = []
     placed = [
@@ -26,7 +26,7 @@ def read_folders(root: Path) -> Corpus:
         if file.is_audio
     ]
     tops = {folders[:1] for _, folders in placed}
-    # Archives often hold everything in one folder, which is no label then.
+    # Archives often wrap everything in a single folder, which is not a label.
     wrapped = (
         root.is_file()
         and len(tops) == 1
@@ -45,10 +45,18 @@ def read_folders(root: Path) -> Corpus:
 
 
 def read_csv(table: Path) -> Corpus:
-    """A CSV with the columns path, label and, if known, speaker, sex, start_s, end_s; paths from where it lies."""
+    """Read a corpus described by a CSV.
+
+    Columns: `path` and `label`; optionally `speaker`, `sex`, `start_s` and `end_s`.
+    Paths are relative to the folder of the CSV.
+
+    Raises:
+        CorpusError: the file does not exist, or a row is invalid.
+    """
     if not table.is_file():
         raise CorpusError(
-            f"{table}: there is no such file; a CSV names the clips: path,label[,speaker][,start_s,end_s]"
+            f"{table}: no such file; the CSV lists the clips: "
+            "path,label[,speaker][,start_s,end_s]"
         )
     name, missing, repeated = table.stem, [], []
     clips: dict[Clip, None] = {}
@@ -65,7 +73,7 @@ def read_csv(table: Path) -> Corpus:
         )
         if end_s is not None and end_s <= (start_s or 0):
             raise CorpusError(
-                f"{where}: end_s ({end_s:g}) must lie after start_s ({start_s or 0:g})"
+                f"{where}: end_s ({end_s:g}) must be after start_s ({start_s or 0:g})"
             )
         if not path.is_file():
             missing.append(row["path"])
@@ -95,25 +103,26 @@ def read_csv(table: Path) -> Corpus:
 
 
 def read_audformat(root: Path) -> Corpus:
-    """Return the clips of a database of audformat (audeering, audformat 1.x).
+    """Read an audformat database (audEERING, audformat 1.x).
 
-    Of all tables with a column `emotion`; `speaker` and `gender` are read where they
-    are. Files and segments alike.
+    Clips come from all tables with a column `emotion`, whether indexed by file or by
+    segment; `speaker` and `gender` are read where present.
 
     Raises:
-        CorpusError: there is no database, it has no such table, or audformat is not
-            installed.
+        CorpusError: the database cannot be loaded or has no such table, or audformat is
+            not installed.
     """
     try:
         import audformat
     except ImportError as error:
         raise CorpusError(
-            f"{root}: audformat is not installed; pip install 'ser-batch[audformat]'"
+            f"{root}: audformat is not installed; run "
+            "pip install 'ser-batch[audformat]'"
         ) from error
     try:
         database = audformat.Database.load(str(root))
     except Exception as error:
-        raise CorpusError(f"{root}: no database of audformat: {error}") from error
+        raise CorpusError(f"{root}: not an audformat database: {error}") from error
     name = database.name
     clips: dict[Clip, None] = {}
     missing = []
@@ -138,12 +147,12 @@ def read_audformat(root: Path) -> Corpus:
                 str(row.get("gender") or "")[:1].lower(),
                 common_label(row["emotion"]),
                 start.total_seconds(),
-                end.total_seconds() if end == end else None,
+                end.total_seconds() if end == end else None,  # NaT: to the end
             )
             clips[clip] = None
     if not clips and not missing:
         raise CorpusError(
-            f"{root}: no table of this database has a column 'emotion'; there are "
+            f"{root}: no table of this database has a column 'emotion'; its tables: "
             f"{', '.join(database.tables) or 'none'}"
         )
     licence = str(database.license or OWN_LICENCE)
@@ -158,5 +167,5 @@ def _seconds(text: str | None, where: str) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise CorpusError(f"{where}: {text!r} is no time in seconds")
+        raise CorpusError(f"{where}: {text!r} is not a valid time in seconds")
     return seconds

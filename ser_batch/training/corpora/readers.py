@@ -1,4 +1,4 @@
-"""Readers of corpora, by name: of published ones, and of one's own."""
+"""Readers of corpora by name: published corpora, and the user's own."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -38,8 +38,12 @@ def _read_layout(name: str, root: Path) -> Corpus:
             clips[clip.name] = clip
     return Corpus(
         name, layout.title, layout.licence, tuple(clips.values()),
-        tuple(frozenset(f"{prefix}/{speaker}" for speaker in fold) for fold in layout.folds),
-        layout.n_published, tuple(sorted(layout.names - clips.keys())), tuple(repeated), tuple(foreign),
+        tuple(
+            frozenset(f"{prefix}/{speaker}" for speaker in fold)
+            for fold in layout.folds
+        ),
+        layout.n_published, tuple(sorted(layout.names - clips.keys())),
+        tuple(repeated), tuple(foreign),
     )  # fmt: skip
 
 
@@ -54,26 +58,28 @@ _OWN: dict[str, Callable[[Path], Corpus]] = {
     "audformat": read_audformat,
 }
 PUBLISHED = (*LAYOUTS, *_TABLED)
-"""Corpora with a reader of their own."""
+"""Names of the published corpora that have a reader."""
 HOW = (
-    f"NAME=DIR with a NAME of {', '.join(PUBLISHED)}, or folder=DIR, or csv=FILE, or "
-    "audformat=DIR"
+    f"NAME=DIR, where NAME is one of {', '.join(PUBLISHED)}; or folder=DIR, csv=FILE "
+    "or audformat=DIR"
 )
 
 
 def read_corpus(spec: str) -> Corpus:
-    """Reads a corpus given as `NAME=PATH`; the path is a folder, which may hold zip archives, or an archive.
+    """Read a corpus given as `NAME=PATH`.
 
-    A published corpus is recognised by its path alone.
+    The path is a zip archive, or a folder that may contain zip archives. For a
+    published corpus the path alone is enough.
 
     Raises:
-        CorpusError: an unknown name, no clip of that corpus, or a file that cannot be understood.
+        CorpusError: the name is unknown, there is no clip of that corpus, or a file
+            cannot be parsed.
     """
     if "=" not in spec and Path(spec).exists():
         spec = f"{_recognised(Path(spec))}={spec}"
     name, _, path = spec.partition("=")
     if not path or name not in (*PUBLISHED, *_OWN):
-        raise CorpusError(f"{spec!r}: a corpus is given as {HOW}")
+        raise CorpusError(f"{spec!r}: give a corpus as {HOW}")
     root = Path(path)
     if name in LAYOUTS:
         corpus = _read_layout(name, root)
@@ -83,13 +89,13 @@ def read_corpus(spec: str) -> Corpus:
         corpus = crema_d_sexes(corpus, root)
     if not corpus.clips:
         audio = corpus.foreign or corpus.missing
-        hint = f"; what is here is named otherwise: {audio[0]}" if audio else ""
-        raise CorpusError(f"{path}: no clip of {corpus.title} is here{hint}")
+        hint = f"; file names do not match, for example {audio[0]}" if audio else ""
+        raise CorpusError(f"{path}: no clips of {corpus.title} found{hint}")
     return corpus
 
 
 def _recognised(root: Path) -> str:
-    """The name of the published corpus of which most clips lie under a path."""
+    """Return the name of the published corpus that most clips belong to."""
     files = corpus_files(root)
     for name, table in (
         ("nemo", "data.tsv"),
@@ -107,15 +113,17 @@ def _recognised(root: Path) -> str:
     }
     best = max(clips, key=lambda name: clips[name])
     if not clips[best]:
-        raise CorpusError(f"{root}: no published corpus is recognised here; give {HOW}")
+        raise CorpusError(
+            f"{root}: not recognised as a published corpus; give it as {HOW}"
+        )
     return best
 
 
 def read_corpora(specs: Sequence[str]) -> list[Corpus]:
-    """Reads several; see `read_corpus`.
+    """Read several corpora; see `read_corpus`.
 
     Raises:
-        CorpusError: also if a corpus is given twice.
+        CorpusError: as for `read_corpus`, or a corpus is given twice.
     """
     corpora = [read_corpus(spec) for spec in specs]
     twice = [
@@ -123,6 +131,7 @@ def read_corpora(specs: Sequence[str]) -> list[Corpus]:
     ]
     if twice:
         raise CorpusError(
-            f"corpus {twice[0]} is given twice; put its clips under one folder, or give it another name"
+            f"corpus {twice[0]} is given twice; put all its clips in one folder, or "
+            "give one of them another name"
         )
     return corpora

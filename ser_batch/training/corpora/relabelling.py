@@ -1,4 +1,4 @@
-"""The labels of a model, from those of corpora."""
+"""Mapping of corpus labels to the labels of a model."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,21 @@ def with_labels(
     known: Sequence[str],
     leave_out: bool = True,
 ) -> tuple[list[Corpus], tuple[str, ...], list[str]]:
-    """The corpora with their labels mapped, the labels of the model, and notes on what is left out.
+    """Map the labels of corpora, and exclude clips whose label the model lacks.
 
-    `mapping` turns labels into others; into an empty text to leave their clips out. `wanted` are the labels
-    of the model: by default the common ones that occur. Clips of other labels are left out with a note if
-    `leave_out` and if the label was to be expected: `wanted` is given, or the corpus is one of `known`.
+    Args:
+        corpora: the corpora as read.
+        wanted: labels of the model; by default, the common labels that occur.
+        mapping: new labels by old ones; an empty string excludes the clips.
+        known: names of corpora whose other labels are expected.
+        leave_out: whether to exclude clips of other labels with a note, if `wanted` is
+            given or the corpus is one of `known`; any other unmapped label is an error.
+
+    Returns:
+        The relabelled corpora, the labels of the model, and notes on excluded clips.
 
     Raises:
-        CorpusError: a label that nobody said what to do with, or no clip is left.
+        CorpusError: a label is neither mapped nor known, or no clip remains.
     """
     mapping = {
         common_label(label): to and common_label(to) for label, to in mapping.items()
@@ -32,7 +39,8 @@ def with_labels(
     strange = set(mapping) - present
     if strange:
         raise CorpusError(
-            f"--map {sorted(strange)[0]}: no clip has that label; there are {', '.join(sorted(present))}"
+            f"--map {sorted(strange)[0]}: no clip has this label; the labels are "
+            f"{', '.join(sorted(present))}"
         )
     mapped, notes = [], []
     for corpus in corpora:
@@ -42,7 +50,7 @@ def with_labels(
         ]
         kept = tuple(clip for clip in clips if clip.label)
         if n := len(corpus.clips) - len(kept):
-            notes.append(f"{corpus.title}: {n} clips left out, as --map says")
+            notes.append(f"{corpus.title}: {n} clips excluded by --map")
         mapped.append(
             replace(corpus, clips=kept, vocabulary=corpus.vocabulary or corpus.labels)
         )
@@ -57,13 +65,14 @@ def with_labels(
         )
         if others and not (leave_out and (wanted or corpus.name in known)):
             label, n = next(iter(others.items()))
-            has = f"; the model has {', '.join(labels)}" if wanted else ""
+            has = f"; the labels of the model are {', '.join(labels)}" if wanted else ""
             raise CorpusError(
-                f"{corpus.title}: unknown label {label!r} ({n} clips){has}: say what it means with --map "
-                f"{label}=LABEL, leave it out with --map {label}=, or train a model that has it with --labels"
+                f"{corpus.title}: unknown label {label!r} ({n} clips){has}. Map it "
+                f"with --map {label}=LABEL, exclude its clips with --map {label}=, or "
+                "train a model that has it with --labels"
             )
         notes += [
-            f"{corpus.title}: {n} clips left out, {label!r} is no label of the model"
+            f"{corpus.title}: {n} clips excluded, {label!r} is not a label of the model"
             for label, n in others.items()
         ]
         clips = [clip for clip in corpus.clips if clip.label in labels]
@@ -71,39 +80,39 @@ def with_labels(
             result.append(replace(corpus, clips=tuple(clips)))
     if not result:
         raise CorpusError(
-            f"no clip is left: the corpora have {', '.join(sorted(present))}"
+            f"no clips left: the labels of the corpora are {', '.join(sorted(present))}"
         )
     return result, labels, notes
 
 
 def parse_label_map(texts: Sequence[str] | None) -> dict[str, str]:
-    """Return `LABEL=LABEL` texts as a mapping.
+    """Parse `LABEL=LABEL` strings into a mapping.
 
     Raises:
-        UsageError: one without an equals sign.
+        UsageError: a string has no equals sign.
     """
     pairs = [text.partition("=") for text in texts or ()]
     for label, equals, _ in pairs:
         if not equals:
             raise UsageError(
-                f"--map {label}: give LABEL=LABEL, or LABEL= to leave its clips out",
+                f"--map {label}: give LABEL=LABEL, or LABEL= to exclude its clips",
                 option="--map",
             )
     return {label: to for label, _, to in pairs}
 
 
 def parse_labels(text: str | None) -> tuple[str, ...] | None:
-    """Return `a,b,c` as labels; None where nothing was given.
+    """Parse `a,b,c` into labels; None if nothing was given.
 
     Raises:
-        UsageError: an empty label, or one given twice.
+        UsageError: a label is empty or given twice.
     """
     if text is None:
         return None
     labels = tuple(common_label(label) for label in text.split(","))
     if "" in labels or len(set(labels)) < len(labels):
         raise UsageError(
-            f"--labels {text}: give each label once, with commas between them",
+            f"--labels {text}: give each label once, separated by commas",
             option="--labels",
         )
     return labels

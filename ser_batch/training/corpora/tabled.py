@@ -1,4 +1,4 @@
-"""Published corpora with a table of their labels."""
+"""Published corpora whose labels are in tables."""
 
 import re
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ser_batch.training.corpora.tables import read_rows
 
 
 def crema_d_sexes(corpus: Corpus, root: Path) -> Corpus:
-    """Return CREMA-D with the sexes of the publisher's table of actors, if it is there."""
+    """Add the actors' sexes from the table published with CREMA-D, if it is there."""
     for file in corpus_files(root):
         if file.inner.name == "VideoDemographics.csv":
             rows = read_rows(file, None, ("actorid", "sex"))
@@ -25,17 +25,23 @@ def crema_d_sexes(corpus: Corpus, root: Path) -> Corpus:
 
 
 _NEMO = {
-    "neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "angry", "fear": "fearful",
-    "surprised": "surprised",
+    "neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "angry",
+    "fear": "fearful", "surprised": "surprised",
 }  # fmt: skip
 
 
 def read_nemo(root: Path) -> Corpus:
-    """nEMO (Christop 2024): Polish, nine actors, `data.tsv` beside `samples/`; no `calm`, no `disgust`."""
+    """Read nEMO (Christop 2024): Polish, nine actors, no calm and no disgust.
+
+    The labels are in `data.tsv`, next to the folder `samples/`.
+
+    Raises:
+        CorpusError: the table is missing, or has an unknown emotion.
+    """
     files = corpus_files(root)
     tables = [file for file in files if file.inner.name == "data.tsv"]
     if not tables:
-        raise CorpusError(f"{root}: nEMO has a data.tsv here, beside samples/")
+        raise CorpusError(f"{root}: no data.tsv found; nEMO has it next to samples/")
     audio = {file.stem: file for file in files if file.is_audio}
     clips, missing = [], []
     for number, row in enumerate(
@@ -76,15 +82,19 @@ _IEMOCAP = {
     "neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry",
     "fea": "fearful", "dis": "disgust", "sur": "surprised", "fru": "frustrated",
 }  # fmt: skip
+# [start - end], utterance and label, separated by tabs.
 _IEMOCAP_LINE = re.compile(r"^\[[\d. -]+\]\t(\w+)\t(\w+)\t", re.MULTILINE)
 
 
 def read_iemocap(root: Path) -> Corpus:
-    """Return IEMOCAP (Busso et al. 2008): English, ten actors in five sessions.
+    """Read IEMOCAP (Busso et al. 2008): English, ten actors in five sessions.
 
-    Labels are those of `dialog/EmoEvaluation/*.txt`, on which most raters agreed;
-    excitement counts as happy, as is usual. Utterances without such a label are told
-    as no clips.
+    The labels are the majority votes in `dialog/EmoEvaluation/*.txt`; excitement is
+    mapped to happy, as is usual. Utterances without such a label are reported as audio
+    that is not a clip.
+
+    Raises:
+        CorpusError: the label files are missing or cannot be read.
     """
     files = corpus_files(root)
     labels: dict[str, str] = {}
@@ -96,8 +106,8 @@ def read_iemocap(root: Path) -> Corpus:
                     labels[utterance] = _IEMOCAP[label]
     if not labels:
         raise CorpusError(
-            f"{root}: IEMOCAP has SessionN/dialog/EmoEvaluation/*.txt here, beside "
-            "SessionN/sentences/wav/"
+            f"{root}: no labels found; IEMOCAP has them in "
+            "SessionN/dialog/EmoEvaluation/*.txt, next to SessionN/sentences/wav/"
         )
     clips, foreign = {}, []
     for file in files:
@@ -124,11 +134,11 @@ _MELD = {
 
 
 def read_meld(root: Path) -> Corpus:
-    """Return MELD (Poria et al. 2019): scenes of a television series, seven emotions.
+    """Read MELD (Poria et al. 2019): scenes of a television series, seven emotions.
 
-    `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv` name utterances;
-    `diaN_uttN` with their sound lie in folders whose names begin with train, dev, or
-    test or output.
+    `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv` list the
+    utterances. Their media files, `diaN_uttN`, are in folders whose names start with
+    `train`, `dev`, and `test` or `output`.
     """
     files = corpus_files(root)
     sounds = {(_meld_part(f), f.stem): f for f in files if f.is_audio}

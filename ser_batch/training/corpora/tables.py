@@ -1,4 +1,4 @@
-"""Tables of corpora: CSV and TSV, with their header in any case."""
+"""CSV and TSV tables of corpora; the case of their headers does not matter."""
 
 import csv
 import io
@@ -11,16 +11,20 @@ from ser_batch.training.corpora.files import CorpusFile
 def read_rows(
     table: CorpusFile, delimiter: str | None, columns: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Return the rows of a table, its header in lower case, without spaces around values.
+    """Read the rows of a table, with lower-case column names and stripped values.
+
+    Without a `delimiter`, the most frequent of comma, semicolon and tab in the header
+    is used.
 
     Raises:
-        CorpusError: it cannot be read, or lacks one of the columns.
+        CorpusError: the table cannot be read, or lacks one of the columns.
     """
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{table}: is not encoded in UTF-8 ({error.reason} at byte {error.start}); save it so"
+            f"{table}: not UTF-8 ({error.reason} at byte {error.start}); save the file "
+            "as UTF-8"
         ) from error
     except OSError as error:
         raise CorpusError(f"{table}: cannot be read: {error}") from error
@@ -40,7 +44,8 @@ def _plain_rows(
     absent = [column for column in columns if column not in names]
     if absent:
         raise CorpusError(
-            f"{table}: column {absent[0]!r} is missing; there are {', '.join(names) or 'none'}"
+            f"{table}: column {absent[0]!r} is missing; found: "
+            f"{', '.join(names) or 'none'}"
         )
     rows.fieldnames = names
     return [{name: (row[name] or "").strip() for name in names} for row in rows]

@@ -1,1 +1,1 @@
-"""Clips become utterances, splits and augmented batches."""
+"""Data preparation: clips to utterances, splits and augmented batches."""

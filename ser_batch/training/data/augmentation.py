@@ -1,6 +1,6 @@
-"""What a telephone line does to a voice, drawn at random: the same clip never sounds alike twice.
+"""Random augmentation that simulates a telephone line; no clip sounds the same twice.
 
-All functions take and give float32 waveforms of shape (samples,) at `sample_rate` Hz.
+All functions take and return float32 waveforms of shape (samples,) at `sample_rate` Hz.
 """
 
 import io
@@ -19,16 +19,19 @@ from ser_batch.errors import ConfigError
 Wave = np.ndarray
 
 CODECS = ("ULAW", "ALAW", "GSM610")
-"""G.711 mu-law and A-law, GSM 06.10 full rate: libsndfile's names."""
+"""G.711 mu-law and A-law, and GSM 06.10 full rate, by their names in libsndfile."""
 LINE_HZ = 8000
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentationConfig:
-    """How often (probabilities) and how much (ranges, drawn evenly) each change is made. All are off by default."""
+    """Probability (`_p`) and range (drawn uniformly) of each augmentation.
+
+    All are off by default.
+    """
 
     clean_p: float = 0.0
-    """How often a call comes as it was recorded."""
+    """Probability that a call is left unchanged."""
     speed_p: float = 0.0
     speed: tuple[float, float] = (0.9, 1.1)
     pitch_p: float = 0.0
@@ -42,7 +45,7 @@ class AugmentationConfig:
     band_high_hz: tuple[float, float] = (2800.0, 3800.0)
     gain_p: float = 0.0
     peak_dbfs: tuple[float, float] = (-30.0, 6.0)
-    """The peak of a call is brought here; what lies above 0 dBFS is clipped."""
+    """The peak of a call is scaled to this level; samples above 0 dBFS are clipped."""
     codec_p: float = 0.0
 
     def __post_init__(self) -> None:
@@ -50,11 +53,11 @@ class AugmentationConfig:
             value = getattr(self, f.name)
             if f.name.endswith("_p") and not 0 <= value <= 1:
                 raise ConfigError(
-                    f"augmentation.{f.name} must be a probability, 0 to 1"
+                    f"augmentation.{f.name} must be a probability between 0 and 1"
                 )
             if not f.name.endswith("_p") and value[0] > value[1]:
                 raise ConfigError(
-                    f"augmentation.{f.name} must be a range, the lower end first"
+                    f"augmentation.{f.name} must be a range, given as (low, high)"
                 )
         if (
             min(self.speed) <= 0.1
@@ -62,31 +65,39 @@ class AugmentationConfig:
             or self.band_low_hz[1] >= self.band_high_hz[0]
         ):
             raise ConfigError(
-                "augmentation: speed above 0.1, reverberation_t60_s above 0, band_low_hz below band_high_hz"
+                "augmentation: speed must be above 0.1, reverberation_t60_s above 0, "
+                "and band_low_hz below band_high_hz"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one call does to every voice clip of it, drawn once for the call. None: not that."""
+    """The changes that one call applies to all its clips, drawn once per call.
+
+    None disables a change.
+    """
 
     speed: float | None
     semitones: float | None
     room: tuple[float, int] | None
-    """T60 in seconds, and the seed of the tail."""
+    """T60 [s], and the seed of the reverberation tail."""
     snr_db: float | None
     noise: int | float
-    """The number of a recorded noise, or the exponent of coloured noise."""
+    """Index of a recorded noise, or exponent of coloured noise."""
     band_hz: tuple[float, float] | None
     peak_dbfs: float | None
-    """Of the loudest clip of the call: the others keep their distance to it."""
+    """Peak level of the loudest clip of the call; relative levels are preserved."""
     codec: str | None
 
     @classmethod
     def draw(
         cls, config: AugmentationConfig, n_noises: int, rng: np.random.Generator
     ) -> "Line":
-        """A line at random; `n_noises` recorded noises stand beside the coloured ones."""
+        """Draw a random line.
+
+        If there are recorded noises (`n_noises`), half of the noisy lines use one of
+        them, the others coloured noise.
+        """
 
         def happens(p: float) -> bool:
             return bool(rng.random() < p)
@@ -122,9 +133,11 @@ class Line:
         noises: Sequence[Wave],
         rng: np.random.Generator,
     ) -> Wave:
-        """One clip as it arrives: speed, pitch, room, noise, band, gain and codec, in the order of a real call.
+        """Apply the line to one clip.
 
-        `peak` and `power` (mean square) are those of the whole call.
+        Speed, pitch, room, noise, band, gain and codec are applied in the order in
+        which they occur in a real call. `peak` and `power` (mean square) are those of
+        the whole call.
         """
         if self.speed is not None:
             wave = change_speed(wave, self.speed)
@@ -136,6 +149,7 @@ class Line:
             )
         if self.snr_db is not None:
             if isinstance(self.noise, int):
+                # A recording shorter than the clip is repeated.
                 noise = noises[self.noise]
                 start = int(rng.integers(len(noise)))
                 noise = np.take(noise, np.arange(start, start + len(wave)), mode="wrap")
@@ -152,17 +166,20 @@ class Line:
 
 
 def change_speed(wave: Wave, factor: float) -> Wave:
-    """Faster and higher, as a tape that runs at `factor` times its speed (Ko et al., Interspeech 2015)."""
+    """Change speed and pitch together by `factor`, as a tape would.
+
+    Speed perturbation (Ko et al., Interspeech 2015).
+    """
     return soxr.resample(wave, round(1000 * factor), 1000, "LQ")
 
 
 def shift_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
-    """Higher or lower at the same length: a phase vocoder stretches, resampling undoes the stretch."""
+    """Shift the pitch and keep the length: a phase vocoder, then resampling."""
     factor = 2 ** (semitones / 12)
     n_fft = 2 ** round(np.log2(0.032 * sample_rate))
     hop = n_fft // 4
     if len(wave) <= n_fft:
-        return wave  # too short to have a pitch
+        return wave  # shorter than one window: pitch is not defined
     window = torch.hann_window(n_fft)
     spectrum = torch.stft(
         torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True
@@ -177,9 +194,13 @@ def shift_pitch(wave: Wave, semitones: float, sample_rate: int) -> Wave:
 def reverberate(
     wave: Wave, sample_rate: int, t60_s: float, rng: np.random.Generator
 ) -> Wave:
-    """A small room: a direct path, then noise that decays by 60 dB in `t60_s` (Polack's model)."""
+    """Add the reverberation of a small room (Polack's model).
+
+    The impulse response is the direct path, then noise that decays by 60 dB in `t60_s`.
+    """
     t = np.arange(int(t60_s * sample_rate)) / sample_rate
     tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / t60_s)
+    # The tail has 0 to 14 dB less energy than the direct path.
     tail *= rng.uniform(0.2, 1.0) / np.sqrt(np.sum(tail**2))
     return scipy.signal.fftconvolve(wave, np.concatenate([[1.0], tail]))[
         : len(wave)
@@ -187,7 +208,10 @@ def reverberate(
 
 
 def coloured_noise(length: int, exponent: float, rng: np.random.Generator) -> Wave:
-    """Noise whose power falls with frequency to the `exponent`: 0 is white, 1 pink, 2 brown."""
+    """Generate noise with power proportional to 1 / frequency ** `exponent`.
+
+    Exponent 0 is white noise, 1 pink, 2 brown.
+    """
     spectrum = np.fft.rfft(rng.standard_normal(length))
     spectrum[1:] /= np.arange(1, len(spectrum)) ** (exponent / 2)
     return np.fft.irfft(spectrum, length).astype(np.float32)
@@ -196,7 +220,10 @@ def coloured_noise(length: int, exponent: float, rng: np.random.Generator) -> Wa
 def add_noise(
     wave: Wave, noise: Wave, snr_db: float, power: float | None = None
 ) -> Wave:
-    """The wave with noise `snr_db` below it by mean power; or below `power`, where the wave is part of more."""
+    """Add noise at an SNR, relative to the mean power of the wave or to `power`.
+
+    Pass `power` when the wave is only part of the signal that the SNR refers to.
+    """
     power = float(np.mean(wave**2)) if power is None else power
     noise_power = float(np.mean(noise**2))
     if not (power and noise_power):
@@ -207,7 +234,7 @@ def add_noise(
 
 
 def band_limit(wave: Wave, sample_rate: int, low_hz: float, high_hz: float) -> Wave:
-    """The band of a telephone line: fourth-order Butterworth edges."""
+    """Apply a telephone band: a fourth-order Butterworth bandpass filter."""
     high_hz = min(high_hz, 0.49 * sample_rate)
     sections = scipy.signal.butter(
         4, (low_hz, high_hz), "bandpass", fs=sample_rate, output="sos"
@@ -216,7 +243,7 @@ def band_limit(wave: Wave, sample_rate: int, low_hz: float, high_hz: float) -> W
 
 
 def through_codec(wave: Wave, sample_rate: int, codec: str) -> Wave:
-    """The wave coded and decoded by one of `CODECS`, at 8 kHz as in the network."""
+    """Encode and decode a wave with one of `CODECS`, at 8 kHz as in telephony."""
     if sample_rate != LINE_HZ:
         narrow = through_codec(
             soxr.resample(wave, sample_rate, LINE_HZ), LINE_HZ, codec

@@ -1,4 +1,4 @@
-"""Utterances to batches: simulated calls over one line each, augmented on the fly."""
+"""Batches of utterances in simulated calls, each augmented on the fly with one line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from ser_batch.training.data.options import DataConfig
 from ser_batch.training.data.utterances import Utterance
 
 CALLS_PER_CHUNK = 8
-"""Where clips have context, so many calls are loaded at once and then divided into batches."""
+"""With context, this many calls are loaded together and then divided into batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCall:
-    """Utterances, by their numbers, that come over one line; the seed draws that line, and margins."""
+    """Indices of utterances that share a line; the seed draws the line and margins."""
 
     utterances: tuple[int, ...]
     seed: tuple[int, ...]
@@ -28,8 +28,14 @@ class SimulatedCall:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """Zero-padded waveforms (batch, samples), their lengths, which labels are right (batch, label), and the call
-    (batch) that each belongs to."""
+    """A batch of clips.
+
+    Shape:
+        waveforms: (batch, samples), zero-padded.
+        lengths: (batch), in samples.
+        right: (batch, labels), whether each label is correct.
+        calls: (batch), the index of the call that each clip belongs to.
+    """
 
     waveforms: Tensor
     lengths: Tensor
@@ -37,6 +43,7 @@ class ClipBatch:
     calls: Tensor
 
     def pin_memory(self) -> "ClipBatch":
+        """Copy the batch to pinned memory, as the data loader asks for it."""
         return ClipBatch(
             *(
                 getattr(self, name).pin_memory()
@@ -46,7 +53,7 @@ class ClipBatch:
 
 
 class SimulatedCalls(Dataset):
-    """SimulatedCalls, made from utterances as they are asked for."""
+    """A data set of simulated calls, each made from its utterances on access."""
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class SimulatedCalls(Dataset):
 
 
 def collate(calls: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> ClipBatch:
-    """One batch of all clips of some calls."""
+    """Combine all clips of several calls into one batch."""
     waves = [wave for call in calls for wave, _ in call]
     waveforms, lengths = padded(waves)
     right = torch.from_numpy(np.stack([right for call in calls for _, right in call]))
@@ -101,9 +108,11 @@ def epoch_calls(
     seed: int,
     epoch: int,
 ) -> list[list[SimulatedCall]]:
-    """The calls of one epoch, chunk by chunk: of each corpus its share, every utterance at most once.
+    """Draw the calls of one epoch, in chunks.
 
-    The draw depends on seed and epoch alone, so that a resumed training sees what an undisturbed one sees.
+    Each corpus contributes its share, and no utterance occurs twice. The draw depends
+    only on the seed and the epoch, so a resumed run sees the same data as one that was
+    never interrupted.
     """
     rng = np.random.default_rng([seed, epoch])
     by_speaker: dict[tuple[str, str], list[int]] = {}
@@ -116,7 +125,7 @@ def epoch_calls(
         drawn = rng.permutation(own)[
             : max(1, round(config.corpus_shares.get(corpus, 1.0) * len(own)))
         ]
-        # Clips of nobody knows whom are no context of each other.
+        # Clips of unknown speakers may differ in speaker, so they share no context.
         size = 1 if is_nobody(speaker) else config.clips_per_call
         groups += [drawn[i : i + size] for i in range(0, len(drawn), size)]
     calls = [
@@ -126,9 +135,8 @@ def epoch_calls(
     size = batch_size if config.clips_per_call == 1 else CALLS_PER_CHUNK
     chunks = [calls[i : i + size] for i in range(0, len(calls), size)]
     if len(chunks) > 1 and len(chunks[-1]) == 1:
-        chunks[-2:] = [
-            chunks[-2] + chunks[-1]
-        ]  # batch normalisation needs more than one clip
+        # Batch normalisation needs more than one clip.
+        chunks[-2:] = [chunks[-2] + chunks[-1]]
     return chunks
 
 
@@ -138,7 +146,7 @@ def loader(
     workers: int,
     pin_memory: bool,
 ) -> DataLoader:
-    """Chunks in the given order, augmented in `workers` processes."""
+    """Return a loader of chunks in the given order, with `workers` processes."""
     return DataLoader(
         dataset,
         batch_sampler=chunks,

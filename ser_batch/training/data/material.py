@@ -1,4 +1,4 @@
-"""Corpora on disk become what a training reads: labels, utterances in memory, splits, and what was left out."""
+"""Loading of corpora for training and evaluation: labels, utterances and notes."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,20 +24,21 @@ from ser_batch.training.data.utterances import (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that is trained and tested on, decoded once."""
+    """All data for training and testing, decoded once."""
 
     corpora: list[Corpus]
     labels: tuple[str, ...]
     utterances: dict[Clip, Utterance]
     noises: list[np.ndarray]
     notes: list[str]
-    """What was left out or looks odd, in sentences."""
+    """Sentences on excluded clips and oddities in the data."""
 
     def of(self, clips: Sequence[Clip]) -> list[Utterance]:
+        """Return the utterances of clips."""
         return [self.utterances[clip] for clip in clips]
 
     def truth(self, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
-        """See `right_labels`."""
+        """Return the labels of clips; see `right_labels`."""
         return right_labels(
             clips, self.labels, {c.name: c.vocabulary or c.labels for c in self.corpora}
         )
@@ -45,7 +46,7 @@ class Material:
     def calls(
         self, clips: Sequence[Clip], augmentation: AugmentationConfig, sample_rate: int
     ) -> SimulatedCalls:
-        """Return the clips, to be augmented on the fly."""
+        """Return the clips as a data set that augments them on the fly."""
         return SimulatedCalls(
             self.of(clips),
             self.truth(clips)[1],
@@ -55,7 +56,7 @@ class Material:
         )
 
     def fingerprints(self, clips: Sequence[Clip]) -> dict[str, str]:
-        """What tells this data from other data."""
+        """Return hashes of the given clips and of the noise recordings."""
         noise = hashlib.sha256(
             b"".join(wave.tobytes() for wave in self.noises)
         ).hexdigest()
@@ -72,13 +73,13 @@ def prepare(
     mapping: Mapping[str, str] | None = None,
     leave_out: bool = True,
 ) -> Material:
-    """Reads and decodes corpora given as `NAME=PATH`.
+    """Read and decode corpora given as `NAME=PATH`.
 
-    Clips that cannot be decoded, and clips that sound exactly like one of another speaker, are left out, with
-    a note for each.
+    Clips that cannot be decoded, and exact copies of another speaker's clips, are
+    excluded with a note each.
 
     Raises:
-        CorpusError: a corpus cannot be understood, or nothing of it can be decoded.
+        CorpusError: a corpus cannot be parsed, or none of its clips can be decoded.
     """
     corpora, labels, notes = with_labels(
         read_corpora(specs), labels, mapping or {}, PUBLISHED, leave_out
@@ -86,12 +87,12 @@ def prepare(
     for corpus in corpora:
         for what, names in (
             ("missing", corpus.missing),
-            ("there twice", corpus.repeated),
-            ("no clips", corpus.foreign),
+            ("duplicated", corpus.repeated),
+            ("not clips of this corpus", corpus.foreign),
         ):
             if names:
                 notes.append(
-                    f"{corpus.title}: {len(names)} files are {what}, {names[0]} first"
+                    f"{corpus.title}: {len(names)} files are {what} (first: {names[0]})"
                 )
     utterances: dict[Clip, Utterance] = {}
     for corpus in corpora:
@@ -104,17 +105,17 @@ def prepare(
                 f"{corpus.title}: no clip can be read; {clip.source}: {error}"
             )
         notes += [
-            f"{clip.source.shown}: left out: {error}" for clip, error in broken.items()
+            f"{clip.source.shown}: excluded: {error}" for clip, error in broken.items()
         ]
         utterances |= {utterance.clip: utterance for utterance in loaded}
     for twin, first in duplicates(list(utterances.values())):
         same = twin.speaker == first.speaker
         notes.append(
             f"{twin.source.shown}: the same recording as {first.source.shown}"
-            + ("" if same else ": left out")
+            + ("" if same else "; excluded")
         )
         if not same:
-            # The same sound on both sides of a split would be a leak.
+            # The same audio on both sides of a split would leak test data.
             del utterances[twin]
     corpora = [
         replace(c, clips=tuple(clip for clip in c.clips if clip in utterances))
@@ -123,13 +124,14 @@ def prepare(
     emptied = [corpus for corpus in corpora if not corpus.clips]
     if emptied:
         raise CorpusError(
-            f"{emptied[0].title}: all its clips are those of another corpus; give it once"
+            f"{emptied[0].title}: all its clips duplicate those of another corpus; "
+            "give only one of the two"
         )
     return Material(corpora, labels, utterances, load_noises(noise, sample_rate), notes)
 
 
 def duplicates(utterances: Sequence[Utterance]) -> list[tuple[Clip, Clip]]:
-    """Clips that hold the same samples as an earlier one, each with that one."""
+    """Return pairs of a clip and an earlier clip with the same samples."""
     seen: dict[bytes, Clip] = {}
     pairs = []
     for utterance in utterances:

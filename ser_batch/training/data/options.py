@@ -1,4 +1,4 @@
-"""What of the corpora is trained on, and how it is divided."""
+"""Options for the selection of training data and its splits."""
 
 from dataclasses import dataclass, field
 
@@ -7,19 +7,19 @@ from ser_batch.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What of the corpora is trained on, and how it is divided."""
+    """Selection of the training data, and sizes of the splits."""
 
     trim_silence: bool = True
-    """Clips are cut to their speech, as analysis does it."""
+    """Whether to trim clips to their speech, as `ser analyze` does."""
     corpus_shares: dict[str, float] = field(default_factory=dict)
-    """The share of a corpus's clips that an epoch draws; 1 for those not named."""
+    """Share of a corpus's clips drawn per epoch; 1 for those not named."""
     clips_per_call: int = 1
-    """So many clips of one speaker come over one line and are each other's context."""
+    """Number of a speaker's clips that share one line and are each other's context."""
     validation_share: float = 0.2
-    """Of the speakers that are not tested on; of all clips with a random split."""
+    """Share of the speakers outside the test fold; of all clips for a random split."""
     test_share: float = 0.2
-    """Of all clips, with a random split. With 0 it reports on the clips that it was validated on, as many
-    publications do. (Speakers are tested fold by fold.)"""
+    """Share of all clips, for a random split only (speakers are tested fold by fold).
+    With 0, the figures are those of the validation clips, as in many publications."""
 
     def __post_init__(self) -> None:
         if not (
@@ -28,11 +28,13 @@ class DataConfig:
             and self.validation_share + self.test_share < 1
         ):
             raise ConfigError(
-                "data.validation_share and data.test_share must be shares that leave some clips to train"
+                "data.validation_share must be above 0, data.test_share at least 0, "
+                "and their sum below 1"
             )
         if self.clips_per_call < 1 or any(
             not 0 < share <= 1 for share in self.corpus_shares.values()
         ):
             raise ConfigError(
-                "data.clips_per_call must be 1 or more, data.corpus_shares above 0 and at most 1"
+                "data.clips_per_call must be 1 or more, and data.corpus_shares above 0 "
+                "and at most 1"
             )

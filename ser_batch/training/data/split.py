@@ -1,4 +1,4 @@
-"""Who trains, who selects, who tests: whole speakers, unless a recipe's own protocol is asked for."""
+"""Train, validation and test splits: speaker-independent, or random on request."""
 
 import random
 from collections import Counter
@@ -10,14 +10,15 @@ from ser_batch.training.corpora.clips import Clip, Corpus, is_nobody
 from ser_batch.training.data.options import DataConfig
 
 MIN_SPEAKERS = 5
-"""A corpus with fewer speakers is for training only, where there is another: its test would be one of a few voices."""
+"""Corpora with fewer speakers only train, if there are others: a test on so few voices
+would mean little."""
 N_FOLDS = 5
-"""Of corpora without published folds."""
+"""Number of folds for corpora without published ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`train` fits, `validation` selects the epoch, `test` is looked at once."""
+    """Clips to train on, to select the epoch with, and to test on once."""
 
     name: str
     train: tuple[Clip, ...]
@@ -25,7 +26,7 @@ class Split:
     test: tuple[Clip, ...]
 
     def speakers(self) -> dict[str, list[str]]:
-        """The speakers of each part."""
+        """Return the sorted speakers of each part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
             name: sorted({clip.speaker for clip in clips})
@@ -34,15 +35,16 @@ class Split:
 
 
 def speaker_folds(corpora: Sequence[Corpus], seed: int) -> list[set[str]]:
-    """Groups of speakers to test on, one group for each fold, with the same number of folds for all corpora.
+    """Divide the speakers into test folds, the same number for all corpora.
 
-    A corpus with published folds is divided by those (folds of which no speaker is here are left out), any
-    other by a draw that alternates between the sexes. Corpora of few speakers only train; if there are no
-    others, each of their speakers is a fold.
+    Corpora with published folds use those (without folds that have no speaker here);
+    the others are divided by a draw that alternates between the sexes. Corpora with few
+    speakers only train; if there are no others, each of their speakers is a fold.
 
     Raises:
-        CorpusError: there are fewer than two speakers whose names are known.
+        CorpusError: fewer than two speakers are identified.
     """
+    # Corpora that share speakers, as RAVDESS speech and song do, are divided together.
     groups: dict[str, list[Corpus]] = {}
     for corpus in corpora:
         groups.setdefault(corpus.speakers[0].partition("/")[0], []).append(corpus)
@@ -57,8 +59,9 @@ def speaker_folds(corpora: Sequence[Corpus], seed: int) -> list[set[str]]:
         )
         if len(everyone) < 2:
             raise CorpusError(
-                f"{len(everyone)} speaker is known here, and two are needed to test on somebody whom the model has not "
-                "heard: give a corpus of more speakers, name them (column speaker of a CSV), or use --split random"
+                f"identified speakers: {len(everyone)}; testing on an unseen speaker "
+                "needs at least two. Give a corpus with more speakers, name them "
+                "(column speaker of a CSV), or use --split random"
             )
         return [{speaker} for speaker in everyone]
     published = {
@@ -92,12 +95,14 @@ def split_speakers(
     seed: int,
     name: str,
 ) -> Split:
-    """The clips of the `test` speakers apart from the rest, of whom `config.validation_share` validate if asked to.
+    """Split the clips by speaker.
 
-    The speakers who validate are drawn by seed, the sexes in turn, from corpora that are tested on too.
+    The clips of the `test` speakers are the test part. With `validate`,
+    `config.validation_share` of the other speakers are the validation part. They are
+    drawn by seed, alternating between the sexes, from the corpora that are tested on.
 
     Raises:
-        CorpusError: nobody is left to train on.
+        CorpusError: no speaker remains to train on.
     """
     prefixes = {speaker.partition("/")[0] for speaker in test} or {
         corpus.speakers[0].partition("/")[0]
@@ -129,13 +134,20 @@ def split_speakers(
     )
     if not split.train:
         raise CorpusError(
-            "no speaker is left to train on: give a corpus of more speakers, or use --split random"
+            "no speakers left to train on: give a corpus with more speakers, or use "
+            "--split random"
         )
     return split
 
 
 def split_randomly(corpora: Sequence[Corpus], config: DataConfig, seed: int) -> Split:
-    """Clips at random, label by label: speakers stand on all sides, so the figures say nothing about strangers."""
+    """Split the clips at random, stratified by label.
+
+    Speakers occur in all parts, so the figures do not apply to unseen speakers.
+
+    Raises:
+        CorpusError: a part would be empty.
+    """
     rng = random.Random(f"{seed}/clips")
     parts: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
     by_label: dict[str, list[Clip]] = {}
@@ -157,9 +169,7 @@ def split_randomly(corpora: Sequence[Corpus], config: DataConfig, seed: int) -> 
         ("test", config.test_share),
     ):
         if share and not parts[name]:
-            raise CorpusError(
-                f"a random split leaves no clip for {name}: give more clips"
-            )
+            raise CorpusError(f"a random split leaves no {name} clips: give more clips")
     test = parts["test"] if config.test_share else parts["validation"]
     return Split(
         "random", tuple(parts["train"]), tuple(parts["validation"]), tuple(test)
@@ -167,10 +177,10 @@ def split_randomly(corpora: Sequence[Corpus], config: DataConfig, seed: int) -> 
 
 
 def check_labels(split: Split, labels: Sequence[str]) -> list[str]:
-    """Notes on labels that nobody validates or tests.
+    """Return notes on labels without validation or test clips.
 
     Raises:
-        CorpusError: a label that nobody trains.
+        CorpusError: a label has no training clips.
     """
     notes = []
     for part, clips in (
@@ -182,12 +192,13 @@ def check_labels(split: Split, labels: Sequence[str]) -> list[str]:
         absent = [label for label in labels if not count[label]]
         if absent and part == "train":
             raise CorpusError(
-                f"{split.name}: no training clip is labelled {absent[0]!r}; give more clips of it, or leave it out "
-                f"with --map {absent[0]}="
+                f"{split.name}: no training clip is labelled {absent[0]!r}; give more "
+                f"clips of it, or exclude it with --map {absent[0]}="
             )
         if absent and clips:
             notes.append(
-                f"{split.name}: no {part} clip is labelled {', '.join(absent)}: nothing is said about that"
+                f"{split.name}: no {part} clip is labelled {', '.join(absent)}; the "
+                "figures do not cover that"
             )
     return notes
 
@@ -197,7 +208,7 @@ def _shuffled(speakers: list[str], seed: str) -> list[str]:
 
 
 def _alternating(speakers: list[str], sex: dict[str, str]) -> list[str]:
-    """The speakers in their order, but a woman and a man in turn for as long as there are both."""
+    """Reorder the speakers to alternate between the sexes while both remain."""
     rank = Counter[str]()
     ranked = []
     for speaker in speakers:

@@ -1,7 +1,7 @@
-"""How a corpus sounds, label by label: length, level and pitch of its clips.
+"""Length, level and pitch of a corpus's clips, by label.
 
-What does not carry over to other corpora shows here: levels that differ by emotion, or
-speakers whose pitch does not fit their sex.
+They reveal what does not transfer to other corpora: levels that differ by emotion, or
+speakers whose pitch does not match their sex.
 """
 
 from collections import defaultdict
@@ -16,8 +16,8 @@ from ser_batch.training.data.utterances import Utterance
 
 PITCH_HZ = (60.0, 500.0)
 LOW_FOR_A_WOMAN_HZ, HIGH_FOR_A_MAN_HZ = 140.0, 210.0
-"""Medians of acted speech beyond these are rare (Traunmueller & Eriksson 1995: means of
-speech are about 120 Hz for men and 210 Hz for women)."""
+"""Medians of acted speech beyond these limits are rare (Traunmueller & Eriksson 1995:
+mean pitch is about 120 Hz for men and 210 Hz for women)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class LabelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ClipStatistics:
-    """One clip: its length, RMS level, and median pitch where it is loud."""
+    """Length of one clip, its RMS level, and the median pitch of its louder frames."""
 
     length_s: float
     level_dbfs: float
@@ -41,10 +41,10 @@ class ClipStatistics:
 
 
 def clip_statistics(waveform: np.ndarray, sample_rate: int) -> ClipStatistics:
-    """Measure one clip, with librosa.
+    """Measure one clip with librosa.
 
-    Pitch is that of YIN (de Cheveigne & Kawahara 2002), as the median over the louder
-    half of the frames: those that are voiced, mostly.
+    The pitch is the median of YIN (de Cheveigne & Kawahara 2002) over the louder half
+    of the frames, most of which are voiced.
     """
     rms = librosa.feature.rms(y=waveform, frame_length=1024, hop_length=256)[0]
     low, high = PITCH_HZ
@@ -60,7 +60,7 @@ def clip_statistics(waveform: np.ndarray, sample_rate: int) -> ClipStatistics:
 def by_label(
     utterances: Sequence[Utterance], statistics: Sequence[ClipStatistics]
 ) -> list[LabelStatistics]:
-    """Return the medians of each label, in the order of the common labels."""
+    """Return the medians over the clips of each label, in the usual order of labels."""
     groups: dict[str, list[ClipStatistics]] = defaultdict(list)
     for utterance, own in zip(utterances, statistics, strict=True):
         groups[utterance.clip.label].append(own)
@@ -79,7 +79,7 @@ def by_label(
 def doubtful_sexes(
     utterances: Sequence[Utterance], statistics: Sequence[ClipStatistics]
 ) -> list[str]:
-    """Return the speakers whose median pitch does not fit the sex that is stated."""
+    """Return the speakers whose median pitch does not match their stated sex."""
     pitches: dict[tuple[str, str], list[float]] = defaultdict(list)
     for utterance, own in zip(utterances, statistics, strict=True):
         pitches[utterance.clip.speaker, utterance.clip.sex].append(own.pitch_hz)

@@ -1,4 +1,4 @@
-"""Clips to utterances: decoded once, and cut to their speech as analysis would do it."""
+"""Decoding of clips into utterances, trimmed to their speech as `ser analyze` does."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +19,13 @@ from ser_batch.training.corpora.clips import Clip
 from ser_batch.training.corpora.labels import meanings
 
 MARGIN_S = 0.3
-"""Silence kept at both ends of a clip's speech, where there is some; training draws how much of it."""
+"""Silence kept on both sides of a clip's speech, as far as there is any [s]. Training
+draws how much of it is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """The waveform of one clip around its speech, which is [speech_start, speech_end) in samples."""
+    """The waveform of one clip; its speech is [speech_start, speech_end) [samples]."""
 
     clip: Clip
     waveform: np.ndarray
@@ -37,7 +38,7 @@ class Utterance:
         return self.waveform[self.speech_start : self.speech_end]
 
     def pcm(self) -> bytes:
-        """Return the waveform as 16-bit samples: what tells one sound from another."""
+        """Return the waveform as 16-bit samples, for hashing."""
         return np.round(self.waveform * 32767).astype("<i2").tobytes()
 
 
@@ -47,9 +48,12 @@ def load_utterances(
     trim_silence: bool,
     progress: Callable[[Sequence[Clip]], Iterator[Clip]],
 ) -> tuple[list[Utterance], dict[Clip, str]]:
-    """Decodes all clips, and cuts them to their speech if asked to; and why each of the others cannot be read.
+    """Decode all clips, and trim them to their speech if asked to.
 
-    A clip without any speech found in it is taken whole.
+    A clip in which no speech is detected is kept whole.
+
+    Returns:
+        The utterances, and the error of each clip that cannot be read.
     """
     vad = SileroVad() if trim_silence else None
     utterances, broken = [], {}
@@ -57,6 +61,7 @@ def load_utterances(
         try:
             with clip.file() as path:
                 wave = excerpt(read_mono(path, sample_rate), sample_rate, clip)
+                # Decoded again for the VAD, which has its own sample rate.
                 wide = (
                     excerpt(read_mono(path, SAMPLE_RATE), SAMPLE_RATE, clip)
                     if vad
@@ -77,16 +82,17 @@ def load_utterances(
 
 
 def excerpt(wave: np.ndarray, sample_rate: int, clip: Clip) -> np.ndarray:
-    """Return the part of a recording that is the clip.
+    """Cut a clip out of the waveform of its file.
 
     Raises:
-        AudioError: the recording ends before it.
+        AudioError: the file ends before the clip starts.
     """
     end = len(wave) if clip.end_s is None else sample_index(clip.end_s, sample_rate)
     part = wave[sample_index(clip.start_s, sample_rate) : end]
     if not len(part):
         raise AudioError(
-            f"lasts {len(wave) / sample_rate:.2f} s, and ends before {clip.start_s:g} s"
+            f"the file is {len(wave) / sample_rate:.2f} s long and ends before the "
+            f"clip starts, at {clip.start_s:g} s"
         )
     return part
 
@@ -94,6 +100,7 @@ def excerpt(wave: np.ndarray, sample_rate: int, clip: Clip) -> np.ndarray:
 def _speech(
     vad: SileroVad, wide: np.ndarray, wave: np.ndarray, sample_rate: int
 ) -> tuple[int, int]:
+    """Return the samples from the first speech region to the last, or of all."""
     stream = vad.stream()
     regions = speech_regions(
         np.concatenate([stream.push(wide), stream.finish()]), VadConfig()
@@ -106,16 +113,16 @@ def _speech(
 
 
 def load_noises(folder: Path | None, sample_rate: int) -> list[np.ndarray]:
-    """Every recording under a folder as a waveform of noise; none without a folder.
+    """Load all noise recordings under a folder; an empty list without a folder.
 
     Raises:
-        CorpusError: there is none, or one cannot be read.
+        CorpusError: there are none, or one cannot be read.
     """
     if folder is None:
         return []
     paths = [path for path in sorted(folder.rglob("*")) if named_as_audio(path.name)]
     if not paths:
-        raise CorpusError(f"{folder}: no audio file is here to take noise from")
+        raise CorpusError(f"{folder}: no audio files to use as noise")
     noises = []
     for path in paths:
         try:
@@ -126,7 +133,7 @@ def load_noises(folder: Path | None, sample_rate: int) -> list[np.ndarray]:
 
 
 def fingerprint(utterances: Sequence[Utterance]) -> str:
-    """A hash of what a model was trained on: names, labels and samples, in order."""
+    """Return a hash of the names, labels and samples of utterances, in order."""
     digest = hashlib.sha256()
     for utterance in utterances:
         clip = utterance.clip
@@ -140,7 +147,11 @@ def right_labels(
     labels: Sequence[str],
     corpus_labels: Mapping[str, Sequence[str]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The label numbers of clips, and which labels are right for each (clip, label)."""
+    """Return the label indices of clips, and which labels are correct for each.
+
+    Shape:
+        (clips) and (clips, labels).
+    """
     number = {label: i for i, label in enumerate(labels)}
     right = np.zeros((len(clips), len(labels)), bool)
     for row, clip in zip(right, clips, strict=True):

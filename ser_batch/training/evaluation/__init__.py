@@ -1,1 +1,1 @@
-"""How good a model is: conditions, metrics, pictures, the model card."""
+"""Evaluation of models: conditions, metrics, plots and the model card."""

@@ -1,4 +1,4 @@
-"""The model card of a bundle, written from its metrics and from nothing else."""
+"""The model card of a bundle, generated from the bundle and its metrics alone."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ser_batch.training.evaluation.conditions import CONDITIONS
 
 
 def card_text(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
-    """The card as Markdown (Mitchell et al., Model Cards for Model Reporting, 2019)."""
+    """Return the card as Markdown (Mitchell et al., Model Cards, 2019)."""
     corpora, speakers, clips = metrics["corpora"], metrics["speakers"], metrics["clips"]
     trained = ", ".join(
         f"{c['title']} ({c['licence']}; {', '.join(c['labels'])})"
@@ -19,17 +19,18 @@ def card_text(name: str, metrics: dict[str, Any], bundle: Bundle) -> str:
         for kind in f.kinds
     )
     deltas = ("", " with deltas", " with deltas and delta-deltas")[f.deltas]
-    parts = [f"training: {len(speakers['train'])} speakers, {clips['train']} clips"]
+    parts = [f"training ({len(speakers['train'])} speakers, {clips['train']} clips)"]
     parts += [
-        f"{part}: {len(speakers[part])} speakers, {clips[part]} clips"
+        f"{part} ({len(speakers[part])} speakers, {clips[part]} clips)"
         for part in ("validation", "test")
         if clips[part]
     ]
     return f"""# {name}
 
-A neural network that reads the emotion of one utterance from {kinds}{deltas} at {f.sample_rate} Hz.
-Labels: {", ".join(bundle.labels)}. Recipe: `{metrics["recipe"]}`. {metrics["parameters"]:,} parameters,
-{metrics["mflop_per_s"]:.0f} MFLOP for a second of speech.
+A neural network that recognises the emotion of one utterance from {kinds}{deltas}
+at {f.sample_rate} Hz. Labels: {", ".join(bundle.labels)}.
+Recipe: `{metrics["recipe"]}`. {metrics["parameters"]:,} parameters,
+{metrics["mflop_per_s"]:.0f} MFLOP per second of speech.
 {_context(bundle)}
 ## Data and licence
 
@@ -37,20 +38,22 @@ Trained on {trained}.
 
 {_sentence(bundle.licence)}
 
-The bundle's own {"; ".join(parts)}. Where a corpus has no word for `calm`, its neutral clips leave open which of the
-two they are, in training and in the figures below.
+The bundle's own split: {"; ".join(parts)}.
+Where a corpus has no label `calm`, its neutral clips may be neutral or calm, in
+training and in the figures below.
 
 {_augmentation(metrics)}
 
-## What it reaches
+## Results
 
 {metrics["protocol"]}
 
 {_figures(metrics, bundle)}
 
-{_conditions(metrics)} `labelled`: clips on which the model does not abstain (confidence of at least
-{bundle.calibration.abstain_below:.2f}). The model may answer any of its labels; one that a corpus lacks counts as
-wrong. Intervals of 95 %, calibration, coverage, precision and the confusion matrices are in `metrics.json`.
+{_conditions(metrics)} `labelled`: share of clips on which the model does not abstain
+(confidence of at least {bundle.calibration.abstain_below:.2f}). The model may predict
+any of its labels; one that a corpus lacks is scored as wrong. 95 % intervals,
+calibration, coverage, precision and the confusion matrices are in `metrics.json`.
 
 Recall by label, {_first_condition(metrics)}:
 
@@ -58,26 +61,29 @@ Recall by label, {_first_condition(metrics)}:
 
 ![Confusion matrix](confusion.png)
 
-![Loss, validation and learning rate by epoch](training.png)
+![Loss, validation figures and learning rate by epoch](training.png)
 
 ## Limits
 
-The speakers of these corpora act, in few sentences and few languages. What people do on the telephone is
-weaker, mixed, and shaped by age, language and line: expect less than the figures above, and compare
-averages of many calls rather than single segments. On corpora, languages and ways of acting that it was not
-trained on, a model may be little better than chance, and as sure of itself as ever: nothing here says how it
-does there. Try it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`). One emotion per
-segment is the model's view, not a fact about a person.
+The speakers of these corpora are acting, with few sentences in few languages. Emotional
+speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
+less than the figures above, and compare averages of many calls rather than single
+segments. On corpora, languages and acting styles that it was not trained on, a model
+may be little better than chance and still as confident; the figures here do not cover
+that case. Test it on labelled segments of your own
+(`ser evaluate {bundle.name} csv=FILE`). One emotion per segment is the model's view,
+not a fact about a person.
 
 ## Use
 
-Intended: trends and ranking over many calls, so that people choose better which ones to listen to.
-Out of scope: decisions about a person, lie detection, medical or psychological findings, and inferring the
-emotions of employees, which is prohibited in the European Union (Regulation 2024/1689, Art. 5(1)(f)).
-Callers must be told (Art. 50(3)).
+Intended use: trends and rankings over many calls, to help people choose which ones to
+listen to. Out of scope: decisions about a person, lie detection, medical or
+psychological findings, and inferring the emotions of employees, which is prohibited in
+the European Union (Regulation 2024/1689, Art. 5(1)(f)). Callers must be informed (Art.
+50(3)).
 
-Made by `ser train`, version {metrics["ser_version"]}; recipe, seeds, data fingerprints, versions and the whole history
-are in `metrics.json`.
+Made by `ser train`, version {metrics["ser_version"]}. Recipe, seeds, data fingerprints,
+versions and the complete history are in `metrics.json`.
 """
 
 
@@ -85,27 +91,31 @@ def _context(bundle: Bundle) -> str:
     if not bundle.features.context_s:
         return ""
     return f"""
-Features are normalised by the speaker's own speech: by the mean and deviation over the first
-{bundle.features.context_s:g} seconds of speech in a recording's channel and the segment itself; where there is
-less speech, over what there is. Figures with `context` behind the condition give each test clip other clips of
-its speaker for that, without their labels; those without know the clip alone.
+Features are normalised by the speaker's own speech: by the mean and standard deviation
+over the first {bundle.features.context_s:g} seconds of speech in the channel of a
+recording and the segment itself, or over all speech if there is less. For conditions
+with `context` in their name, each test clip is normalised along with other clips of its
+speaker, without their labels; for the others, on its own.
 """
 
 
 def _figures(metrics: dict[str, Any], bundle: Bundle) -> str:
     rows = [
-        "| corpus | heard | clips | UAR | sd | accuracy | macro-F1 | ECE | labelled | accuracy of those |",
+        "| corpus | condition | clips | UAR | sd | accuracy | macro-F1 | ECE "
+        "| labelled | accuracy of those |",
         "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for corpus, conditions in metrics["test"].items():
         for condition, m in conditions.items():
             spread = f"{m['uar_sd']:.1%} over runs, " if "uar_sd" in m else ""
             rows.append(
-                f"| {metrics['corpora'][corpus]['title']} | {condition} | {m['clips']} | {m['uar']:.1%} "
-                f"| {spread}{m['uar_speaker_sd']:.1%} over speakers | {m['accuracy']:.1%} | {m['macro_f1']:.3f} "
-                f"| {m['ece']:.3f} | {m['coverage']:.0%} | {_percent(m['accuracy_when_not_abstaining'])} |"
+                f"| {metrics['corpora'][corpus]['title']} | {condition} | {m['clips']} "
+                f"| {m['uar']:.1%} | {spread}{m['uar_speaker_sd']:.1%} over speakers "
+                f"| {m['accuracy']:.1%} | {m['macro_f1']:.3f} | {m['ece']:.3f} "
+                f"| {m['coverage']:.0%} "
+                f"| {_percent(m['accuracy_when_not_abstaining'])} |"
             )
-    return "\n".join(rows) if metrics["test"] else "It was not tested."
+    return "\n".join(rows) if metrics["test"] else "Not tested."
 
 
 def _recalls(metrics: dict[str, Any]) -> str:
@@ -146,8 +156,9 @@ def _percent(share: float | None) -> str:
 
 def _augmentation(metrics: dict[str, Any]) -> str:
     changes = {
-        "speed": "speed", "pitch": "pitch", "reverberation": "reverberation", "noise": "noise", "band": "band limits",
-        "gain": "gain", "codec": "G.711 mu-law, A-law or GSM 06.10",
+        "speed": "speed", "pitch": "pitch", "reverberation": "reverberation",
+        "noise": "noise", "band": "band limits", "gain": "gain",
+        "codec": "G.711 mu-law, A-law or GSM 06.10",
     }  # fmt: skip
     used = [
         text
@@ -155,11 +166,14 @@ def _augmentation(metrics: dict[str, Any]) -> str:
         if metrics["config"]["augmentation"][f"{name}_p"]
     ]
     if not used:
-        return "Clips were heard in training as they are."
+        return "Training used the clips without augmentation."
     noise, recorded = metrics["noise"], ""
     if noise and "noise" in used:
-        recorded = f" Noise is made on the way, or one of {noise['files']} recordings ({noise['folder']})."
-    return f"Heard in training through random {', '.join(used)}.{recorded}"
+        recorded = (
+            f" Noise is synthetic, or one of {noise['files']} recordings "
+            f"({noise['folder']})."
+        )
+    return f"Training clips were augmented with random {', '.join(used)}.{recorded}"
 
 
 def _sentence(text: str) -> str:

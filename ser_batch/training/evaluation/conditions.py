@@ -1,4 +1,4 @@
-"""Conditions of test clips: as recorded, over a telephone line, in noise. The same clip always sounds the same."""
+"""Deterministic conditions of test clips, such as telephone lines and noise."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ BAND_HZ = (300.0, 3400.0)
 def in_condition(
     waves: Sequence[Wave], sample_rate: int, condition: str, seed: int = 0
 ) -> list[Wave]:
-    """All clips in a condition; `seed` and a clip's place draw its noise.
+    """Return the clips in a condition; `seed` and a clip's index draw its noise.
 
     Raises:
         UsageError: there is no such condition.
@@ -42,7 +42,7 @@ def in_condition(
 
 
 def check_condition(condition: str) -> str:
-    """The condition itself.
+    """Return the condition unchanged if it exists.
 
     Raises:
         UsageError: there is no such condition.
@@ -72,4 +72,6 @@ def _hear(
         return reverberate(wave, sample_rate, 0.4, rng)
     if match := re.fullmatch(r"noise=(-?\d+(?:\.\d+)?)dB", condition):
         return pink(float(match[1]))
-    raise UsageError(f"no condition {condition!r}: choose of {', '.join(CONDITIONS)}")
+    raise UsageError(
+        f"unknown condition {condition!r}: choose one of {', '.join(CONDITIONS)}"
+    )

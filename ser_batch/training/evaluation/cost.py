@@ -1,4 +1,4 @@
-"""What a network costs: floating-point operations for a second of speech."""
+"""The cost of a network: floating-point operations per second of speech."""
 
 import torch
 from torch import nn
@@ -7,9 +7,10 @@ from ser_batch.emotion.network import CnnBiLstm
 
 
 def mflop_per_s(network: CnnBiLstm, frame_rate: float, seconds: int = 4) -> float:
-    """Millions of multiplications and additions for a second of speech, all members and poolings included.
+    """Count the MFLOP per second of speech, with all members and pooling layers.
 
-    Counted over `seconds` of it: convolutions, LSTM and linear layers; what else there is weighs little.
+    Multiplications and additions in convolutions, LSTM and linear layers are counted
+    over `seconds` of input; the remaining operations are negligible.
     """
     flop = 0.0
 

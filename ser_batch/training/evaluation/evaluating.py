@@ -1,4 +1,4 @@
-"""A bundle on labelled corpora: what its answers are worth, by corpus and condition."""
+"""Evaluation of a bundle on labelled corpora, by corpus and condition."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +22,12 @@ from ser_batch.training.evaluation.plots import draw_evaluation
 from ser_batch.training.evaluation.prediction import predict_logits
 
 PROFILED_CLIPS = 100
-"""How many clips of a corpus its profile is made of, as `ser analyze` does it."""
+"""Number of clips that a corpus's profile is computed from, as in `ser analyze`."""
 Answer = Callable[
     [Sequence[np.ndarray], Sequence[str]], dict[str, Float[np.ndarray, "clips labels"]]
 ]
-"""Waveforms and their speakers to probabilities, by what the model was told besides."""
+"""Maps waveforms and their speakers to probabilities, keyed by the suffix that names
+the additional input: none, `, profile` or `, context`."""
 
 
 def evaluate_bundle(
@@ -37,17 +38,19 @@ def evaluate_bundle(
     device: str = "auto",
     progress: Callable[[Sequence[Clip]], Iterator[Clip]] = iter,
 ) -> dict[str, Any]:
-    """All figures of a bundle on corpora given as `NAME=PATH`.
+    """Evaluate a bundle on corpora given as `NAME=PATH`.
 
-    Each condition comes twice where the bundle can be told more than the clip: with the
-    clip alone, and, with `, profile` behind its name, with a profile of the corpus, or,
-    with `, context`, with the speaker's other clips; never with their labels.
-    `seen_speakers` are those that the bundle was trained or calibrated on: figures of
-    theirs say nothing about strangers.
+    If the bundle takes additional input, each condition is evaluated twice: on the clip
+    alone, and with a profile of the corpus (suffix `, profile`) or with the speaker's
+    other clips (suffix `, context`), but never with their labels.
+
+    Returns:
+        All figures. `seen_speakers` are those that the bundle was trained or calibrated
+        on; their figures do not apply to unseen speakers.
 
     Raises:
         BundleError: there is no such bundle.
-        CorpusError: a corpus cannot be understood, or has a label that the bundle has not.
+        CorpusError: a corpus cannot be parsed, or has a label that the bundle lacks.
         UsageError: there is no such condition.
     """
     for condition in conditions:
@@ -98,7 +101,7 @@ def evaluate_bundle(
         "bundle": bundle.name,
         "model_id": bundle.model_id,
         "labels": list(bundle.labels),
-        "protocol": f"The whole of each corpus, scored by {bundle.model_id}.",
+        "protocol": f"All clips of each corpus, scored by {bundle.model_id}.",
         "seen_speakers": sorted(seen & everyone),
         "notes": material.notes,
         "data_sha256": material.fingerprints(
@@ -144,7 +147,7 @@ def _by_profile(bundle: ProfiledBundle, device: str) -> Answer:
 
 
 def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> None:
-    """`evaluation.json`, and a picture for each corpus and condition.
+    """Write `evaluation.json`, and a plot for each corpus and condition.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -162,11 +165,13 @@ def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> None:
 
 
 def read_metrics(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The metrics of bundles and evaluations, by name: of shipped bundles by theirs, of those in a folder by its path,
-    and of all that lie in a folder of folders.
+    """Read the metrics of bundles and evaluations, by name.
+
+    Each path is the name of a shipped bundle, the folder of a bundle or an evaluation,
+    or a folder of such folders.
 
     Raises:
-        BundleError: there are none.
+        BundleError: a path has no metrics.
     """
     found: dict[str, dict[str, Any]] = {}
     for given in paths:
@@ -187,7 +192,7 @@ def read_metrics(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
                 files = [find_bundle(given) / "metrics.json"]
             except BundleError as error:
                 raise BundleError(
-                    f"{given}: neither a bundle nor a folder of bundles or evaluations is here"
+                    f"{given}: not a bundle, an evaluation, or a folder of them"
                 ) from error
         for file in files:
             place = file.resolve().parent

@@ -1,4 +1,4 @@
-"""What predictions are worth: unweighted average recall and its relatives. Pure, on numpy arrays."""
+"""Metrics of predictions, such as unweighted average recall, on numpy arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,11 @@ COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What one model says of clips: `truth` (clips) are label numbers, `right` (clips, labels) which labels are
-    right, `probabilities` (clips, labels) what it says, `kept` (clips) where it does not abstain."""
+    """The predictions of one model for clips.
+
+    `truth` is the index of the true label, `right` marks all correct labels, and `kept`
+    the clips on which the model does not abstain.
+    """
 
     run: str
     truth: Int[np.ndarray, " clips"]
@@ -26,15 +29,14 @@ class Predictions:
 
     @property
     def answers(self) -> Int[np.ndarray, " clips"]:
-        """The most probable labels, in the words of the corpus: where another label than the true one is right
-        too, the true one."""
+        """Indices of the most probable labels; see `answered`."""
         return answered(self.truth, self.right, self.probabilities.argmax(axis=1))
 
 
 def confusion(
     truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], n_labels: int
 ) -> Int[np.ndarray, "labels labels"]:
-    """Counts by true label (row) and predicted label (column)."""
+    """Count the clips by true label (row) and predicted label (column)."""
     matrix = np.zeros((n_labels, n_labels), int)
     np.add.at(matrix, (truth, predicted), 1)
     return matrix
@@ -45,26 +47,33 @@ def answered(
     right: Bool[np.ndarray, "n labels"],
     predicted: Int[np.ndarray, " n"],
 ) -> Int[np.ndarray, " n"]:
-    """The predictions in the words of the corpus: where another label than the true one is right too, the true one."""
+    """Map predictions to the labels of the corpus.
+
+    A correct prediction other than the true label (calm for a neutral clip of a corpus
+    without calm, for example) is replaced by the true label.
+    """
     return np.where(right[np.arange(len(truth)), predicted], truth, predicted)
 
 
 def recalls(
     matrix: Int[np.ndarray, "*n labels labels"],
 ) -> Float[np.ndarray, "*n labels"]:
-    """Recall of each label; NaN for labels that do not occur."""
+    """Return the recall of each label; NaN for labels that do not occur."""
     total = matrix.sum(axis=-1)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
     return np.where(total, hits / np.maximum(total, 1), np.nan)
 
 
 def uar(matrix: Int[np.ndarray, "labels labels"]) -> float:
-    """Unweighted average recall: the mean recall of the labels that occur (Schuller et al., 2009)."""
+    """Return the unweighted average recall over labels that occur.
+
+    Schuller et al., 2009.
+    """
     return float(np.nanmean(recalls(matrix)))
 
 
 def macro_f1(matrix: Int[np.ndarray, "labels labels"]) -> float:
-    """The mean F1 of the labels that occur."""
+    """Return the mean F1 of the labels that occur."""
     true = np.diag(matrix)
     f1 = 2 * true / np.maximum(matrix.sum(axis=0) + matrix.sum(axis=1), 1)
     return float(np.mean(f1[matrix.sum(axis=1) > 0]))
@@ -75,7 +84,10 @@ def reliability(
     confidence: Float[np.ndarray, " n"],
     n_bins: int = N_BINS,
 ) -> list[dict[str, float]]:
-    """Clips, mean confidence and accuracy in equal-width bins of confidence; empty bins are left out."""
+    """Return clips, mean confidence and accuracy by equal-width bin of confidence.
+
+    Empty bins are omitted.
+    """
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     return [
         {
@@ -93,7 +105,10 @@ def calibration_error(
     confidence: Float[np.ndarray, " n"],
     n_bins: int = N_BINS,
 ) -> float:
-    """Expected calibration error over equal-width bins of confidence (Guo et al., ICML 2017)."""
+    """Return the expected calibration error over equal-width bins of confidence.
+
+    Guo et al., ICML 2017.
+    """
     rows = reliability(hit, confidence, n_bins)
     return sum(
         row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in rows
@@ -105,7 +120,7 @@ def accuracy_by_coverage(
     confidence: Float[np.ndarray, " n"],
     coverages: Sequence[float] = COVERAGES,
 ) -> dict[str, float]:
-    """Accuracy on the share of clips of which the model is most confident."""
+    """Return the accuracy on the most confident share of the clips, by coverage."""
     best_first = hit[np.argsort(-confidence, kind="stable")]
     return {
         f"{c:g}": float(best_first[: max(1, round(c * len(hit)))].mean())
@@ -118,9 +133,10 @@ def speaker_intervals(
     seed: int = 0,
     n: int = N_BOOTSTRAP,
 ) -> dict[str, list[float]]:
-    """95 % intervals of UAR and accuracy: percentiles of a bootstrap that draws whole speakers (Efron 1979).
+    """Return 95 % intervals of UAR and accuracy, from a bootstrap over speakers.
 
-    With one speaker there is nothing to draw, and no interval.
+    The percentile bootstrap (Efron 1979). With a single speaker there is nothing to
+    resample, and the result is empty.
     """
     if len(by_speaker) < 2:
         return {}
@@ -141,10 +157,10 @@ def speaker_intervals(
 def evaluation_figures(
     runs: Sequence[Predictions], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """All figures of one evaluation, as plain values.
+    """Compute all figures of one evaluation, as plain values.
 
-    UAR, accuracy and macro-F1 are means over the runs, with their deviation where there are several;
-    everything else is pooled over them.
+    UAR, accuracy and macro-F1 are means over the runs (UAR and accuracy with their
+    standard deviation if there are several); everything else is pooled over the runs.
     """
     n = len(labels)
     by_run = {run.run: confusion(run.truth, run.answers, n) for run in runs}

@@ -1,4 +1,4 @@
-"""Pictures of a training and of an evaluation, as PNG."""
+"""Plots of training runs and evaluations, as PNG."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,15 @@ import numpy as np
 
 WIDTH_INCHES = 7.0
 FEW_CLIPS = 10
-"""Fewer in a bin of confidence say nothing of it."""
+"""Bins of confidence with fewer clips are not drawn."""
 
 
 def draw_training(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """`training.png`: loss, validation figures and learning rate by epoch; `confusion.png`: of the clean test clips."""
+    """Draw `training.png` and `confusion.png`.
+
+    The former shows loss, validation figures and learning rate by epoch, the latter the
+    confusion matrices of the clean test clips.
+    """
     histories: Mapping[str, Sequence[Mapping[str, float]]] = metrics["history"]
     with _figure(folder / "training.png", 1, 3) as (losses, scores, rates):
         for name, rows in histories.items():
@@ -61,7 +65,7 @@ def draw_training(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def draw_confusion(axis: Any, matrix: np.ndarray, labels: Sequence[str]) -> None:
-    """Shares of each true label (row) by answer (column)."""
+    """Draw a confusion matrix: shares of each true label (row) by answer (column)."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(share):
@@ -87,7 +91,7 @@ def draw_confusion(axis: Any, matrix: np.ndarray, labels: Sequence[str]) -> None
 def draw_evaluation(
     folder: Path, name: str, figures: Mapping[str, Any], labels: Sequence[str]
 ) -> None:
-    """`NAME.png`: confusion matrix, reliability diagram, and accuracy by coverage."""
+    """Draw `NAME.png`: confusion matrix, reliability and accuracy by coverage."""
     with _figure(folder / f"{name}.png", 1, 3, height=3.2) as (matrix, diagram, curve):
         draw_confusion(matrix, np.array(figures["confusion"]), labels)
         rows = figures["reliability"]
@@ -111,8 +115,7 @@ def draw_evaluation(
 
 
 def draw_reliability(path: Path, left_out: Mapping[str, Any]) -> None:
-    """Accuracy by confidence on corpora that were left out, a line for each; as recorded
-    and by telephone."""
+    """Draw accuracy by confidence on held-out corpora, as recorded and by telephone."""
     conditions = ("clean, neutral", "telephone, neutral")
     with _figure(path, 1, len(conditions), height=3.4) as axes:
         for axis, condition in zip(axes, conditions, strict=True):
@@ -135,7 +138,7 @@ def draw_reliability(path: Path, left_out: Mapping[str, Any]) -> None:
 def _figure(
     path: Path, rows: int, columns: int, height: float = 2.6
 ) -> Iterator[Sequence[Any]]:
-    # Without pyplot, so that nothing global is changed and no window can open.
+    # Without pyplot, no global state changes and no window can open.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a network says of waveforms, alone and with their speakers' other clips for context."""
+"""Predictions for waveforms, alone or with the speaker's other clips as context."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,13 @@ def predict_logits(
     speakers: Sequence[str] | None = None,
     batch_size: int = 64,
 ) -> Tensor:
-    """Logits of waveforms in order, on the CPU; shape (clips, labels).
+    """Return the logits of waveforms in their order, on the CPU.
 
-    With `speakers`, each clip has the others of its speaker for context, as many as the features ask for.
+    With `speakers`, the context of each clip is other clips of its speaker, as many as
+    the features are configured for.
+
+    Shape:
+        (clips, labels).
     """
     device = network.feature_mean.device
     order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
@@ -51,7 +55,11 @@ def predict_logits(
 
 
 def other_clips(known: Tensor, speakers: Sequence[str], n_frames: float) -> Tensor:
-    """For each clip the sums of its speaker's other clips, from the next one on, until `n_frames` are together."""
+    """Return the feature sums of other clips of each clip's speaker.
+
+    In a random ring of the speaker's clips, those that follow the clip are summed until
+    they have `n_frames`.
+    """
     context = torch.zeros_like(known)
     by_speaker: dict[str, list[int]] = {}
     for i, speaker in enumerate(speakers):
@@ -59,9 +67,8 @@ def other_clips(known: Tensor, speakers: Sequence[str], n_frames: float) -> Tens
             by_speaker.setdefault(speaker, []).append(i)
     rng = np.random.default_rng(0)
     for own in by_speaker.values():
-        ring = rng.permutation(
-            own
-        )  # so that neighbours are no more alike than any two clips
+        # Shuffled, so that neighbours are no more alike than any two clips.
+        ring = rng.permutation(own)
         for place, i in enumerate(ring):
             after = torch.from_numpy(np.roll(ring, -place)[1:]).to(known.device)
             enough = int((known[after, 0].cumsum(0) < n_frames).sum()) + 1

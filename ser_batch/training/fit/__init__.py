@@ -1,1 +1,1 @@
-"""Networks are fitted, searched for, calibrated, and written as bundles."""
+"""Fitting, hyperparameter search, calibration, and the writing of bundles."""

@@ -1,4 +1,7 @@
-"""Corpora in, a bundle out: read, split, fit, calibrate, test once, write. Read `train_bundle` first."""
+"""Training a bundle from corpora: read, split, fit, calibrate, test once, write.
+
+Start reading at `train_bundle`.
+"""
 
 import platform
 import shutil
@@ -39,24 +42,26 @@ from ser_batch.training.recipe import Recipe
 from ser_batch.version import __version__
 
 COVERAGE = 0.8
-"""The share of held-out clips on which the model does not abstain."""
+"""Share of held-out clips on which the model does not abstain."""
 CONTEXT_CLIPS = 16
-"""Clips in a call, where a training starts from a bundle with context and its recipe has none."""
+"""Clips per call when fine-tuning a bundle with context and the recipe has no
+context."""
 FINE_TUNING_RATE = 0.2
-"""Of the recipe's learning rate, where a training starts from a bundle."""
+"""Factor on the recipe's learning rate when fine-tuning a bundle."""
 
 
 def train_bundle(
     options: TrainOptions, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Trains a model, writes its bundle to `options.out`, and returns its metrics.
+    """Train a model, write its bundle to `options.out`, and return its metrics.
 
-    A training that was stopped goes on where it was when it is started again in the same way.
+    An interrupted training run resumes when it is started again with the same options.
 
     Raises:
-        CorpusError: a corpus is not there, or leaves no speakers to train or test on.
-        UsageError: `out` holds the state of another training, or cannot be written.
-        BundleError: there is no such bundle to start from.
+        CorpusError: a corpus is missing, or leaves no speakers to train or test on.
+        UsageError: `out` contains the state of another training run, or cannot be
+            written.
+        BundleError: the bundle to fine-tune does not exist.
     """
     device = resolve_device(options.device)
     base = _base(options.initial) if options.initial else None
@@ -70,8 +75,8 @@ def train_bundle(
     known = sorted(before & {clip.speaker for run in runs for clip in run.split.test})
     if known:
         material.notes.append(
-            f"{options.initial} was trained on {len(known)} of the speakers that are tested here, {known[0]} first: "
-            "the figures say nothing about people whom it has not heard"
+            f"{options.initial} was trained on {len(known)} of the test speakers "
+            f"(first: {known[0]}), so the figures do not apply to unseen speakers"
         )
     for note in material.notes:
         say(f"note: {note}")
@@ -96,7 +101,10 @@ def train_bundle(
         licences if base is None else [*licences, f"{base.name}: {base.licence}"]
     )
     if "NC" in licence or "research" in licence:
-        licence = f"for research and other non-commercial use, as the corpora it was trained on ({licence})"
+        licence = (
+            "for research and other non-commercial use, as the corpora it was trained "
+            f"on ({licence})"
+        )
     bundle = Bundle(
         options.out.name,
         material.labels,
@@ -154,7 +162,7 @@ def train_bundle(
     try:
         draw_training(options.out, metrics)
     except OSError as error:
-        say(f"note: {options.out}: the pictures cannot be drawn: {error.strerror}")
+        say(f"note: {options.out}: the plots cannot be written: {error.strerror}")
     shutil.rmtree(work, ignore_errors=True)
     return metrics
 
@@ -164,14 +172,14 @@ def _base(name: str) -> Bundle:
     if isinstance(bundle, Bundle):
         return bundle
     raise UsageError(
-        f"a training cannot start from {name}: its network reads other features than "
-        "the recipes make; train from the beginning",
+        f"cannot fine-tune {name}: its network takes other features than those of the "
+        "recipes; train from scratch, without --init",
         option="--init",
     )
 
 
 def _started_from(base: Bundle, recipe: Recipe) -> Recipe:
-    """The recipe with the features and the network of a bundle, at a lower rate."""
+    """Return the recipe with a bundle's features and network, and a lower rate."""
     fit = replace(recipe.fit, learning_rate=FINE_TUNING_RATE * recipe.fit.learning_rate)
     data = recipe.data
     if base.features.context_s and data.clips_per_call == 1:
@@ -182,7 +190,7 @@ def _started_from(base: Bundle, recipe: Recipe) -> Recipe:
 
 
 def _weights_for(base: Bundle, labels: tuple[str, ...]) -> dict[str, Tensor]:
-    """The weights of a bundle; without those of its last layer, where the labels or their order are others."""
+    """Return a bundle's weights; without the output layer if the labels differ."""
     return {
         name: t
         for name, t in base.weights.items()
@@ -191,7 +199,7 @@ def _weights_for(base: Bundle, labels: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _speakers_before(options: TrainOptions) -> set[str]:
-    """Whom the bundle that is started from has heard."""
+    """Return the speakers that the bundle to fine-tune was trained on."""
     if not options.initial:
         return set()
     parts = read_json(find_bundle(options.initial) / "metrics.json").get("speakers", {})
@@ -205,7 +213,7 @@ def _speakers_before(options: TrainOptions) -> set[str]:
 def _calibrated(
     held_out: Sequence[tuple[TrainedRun, str]], material: Material
 ) -> Calibration:
-    """One calibration for all conditions in `CALIBRATED_ON`, from clips that the networks did not train on."""
+    """Fit one calibration to held-out clips in all conditions in `CALIBRATED_ON`."""
     logits, right = [], []
     for outcome, part in held_out:
         rights = torch.from_numpy(material.truth(getattr(outcome.run.split, part))[1])
@@ -224,9 +232,10 @@ def _test_figures(
     material: Material,
     calibration: Calibration,
 ) -> dict[str, dict[str, Any]]:
-    """Figures by corpus and condition. The model may answer any of its labels, as it may in use.
+    """Return the test figures by corpus and condition.
 
-    With folds, each fold's probabilities are calibrated on the other folds' clips alone.
+    The model may predict any of its labels, as it may in use. With folds, each fold is
+    calibrated on the clips of the other folds only.
     """
     groups: dict[tuple[str, str], list[Predictions]] = {}
     for outcome in tested:
@@ -244,8 +253,14 @@ def _test_figures(
             for corpus in sorted(set(names)):
                 own = names == corpus
                 part = Predictions(
-                    predictions.run, predictions.truth[own], predictions.right[own], predictions.probabilities[own],
-                    [s for s, is_own in zip(predictions.speakers, own, strict=True) if is_own], predictions.kept[own],
+                    predictions.run, predictions.truth[own], predictions.right[own],
+                    predictions.probabilities[own],
+                    [
+                        s
+                        for s, is_own in zip(predictions.speakers, own, strict=True)
+                        if is_own
+                    ],
+                    predictions.kept[own],
                 )  # fmt: skip
                 groups.setdefault((corpus, condition), []).append(part)
     results: dict[str, dict[str, Any]] = {}
@@ -257,7 +272,7 @@ def _test_figures(
 
 
 def training_versions() -> dict[str, str]:
-    """Return the versions of what shapes a training."""
+    """Return the versions of Python and the packages that affect training."""
     names = ("torch", "torchaudio", "numpy", "scipy", "soxr", "soundfile", "silero-vad")
     return {
         "python": platform.python_version(),
@@ -266,7 +281,7 @@ def training_versions() -> dict[str, str]:
 
 
 def _seconds(outcomes: Sequence[TrainedRun]) -> dict[str, float]:
-    """Where the time of all trainings went."""
+    """Return the total time of all training runs, by kind of work [s]."""
     rows = [row for outcome in outcomes for row in outcome.fitted.history]
     return {
         kind.removesuffix("_s"): round(sum(row[kind] for row in rows), 1)

@@ -1,4 +1,4 @@
-"""Fitting a network to utterances, epoch by epoch, with exact resume."""
+"""Fitting of a network to utterances, epoch by epoch, with exact resume."""
 
 import math
 import time
@@ -33,36 +33,36 @@ from ser_batch.training.recipe import Recipe
 
 GRADIENT_NORM = 5.0
 KINDS = ("data_s", "features_s", "network_s", "validation_s")
-"""Of work, in the rows of a history."""
+"""Kinds of work that are timed in each row of a history."""
 
 
 class DivergedError(UsageError):
-    """A training whose loss is not a number any more."""
+    """The loss of a training run is no longer finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitJob:
-    """One training: what shapes it, and where its state is kept."""
+    """The inputs of one training run, and the location of its checkpoint."""
 
     recipe: Recipe
     n_labels: int
     seed: int
     device: torch.device
     workers: int
-    """Processes that augment."""
+    """Number of processes for augmentation."""
     checkpoint: Path
-    """After every epoch the whole state is written here."""
+    """The file that the complete state is written to after every epoch."""
     identity: dict[str, Any]
-    """What tells this training from others: recipe, seed, fingerprints of the data."""
+    """Identifies the training run: recipe, seed and fingerprints of the data."""
     initial: dict[str, Tensor] | None = None
-    """Weights to start from; what they lack has its own start."""
+    """Weights to start from; any that are missing are initialised as usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """Who watches a training.
+    """Callbacks that observe a training run.
 
-    `batches` wraps an epoch's chunks; `epoch` gets each epoch's row.
+    `batches` wraps the chunks of an epoch; `epoch` receives the row of each epoch.
     """
 
     batches: Callable[[Iterable[ClipBatch], int], Iterable[ClipBatch]] = (
@@ -73,7 +73,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Modules ready for inference, and a row of figures for each epoch."""
+    """The modules, ready for inference, and one row of figures per epoch."""
 
     features: Features
     network: CnnBiLstm
@@ -81,7 +81,7 @@ class Fitted:
 
 
 Validate = Callable[[Features, CnnBiLstm], dict[str, float]]
-"""Gives the `validation_...` figures of a network."""
+"""Computes the `validation_...` figures of a network."""
 
 
 def fit_network(
@@ -92,18 +92,18 @@ def fit_network(
 ) -> Fitted:
     """Train for the recipe's epochs, and return the network of the epoch that it keeps.
 
-    A training that finds a checkpoint goes on from it, and ends (on the CPU) with the
-    same weights as one that was never stopped.
+    Training resumes from a checkpoint if there is one. On the CPU it then ends with the
+    same weights as an uninterrupted run.
 
     Raises:
-        UsageError: the checkpoint belongs to another training, or the loss is not a
-            number any more.
+        UsageError: the checkpoint belongs to another training run, or the loss is no
+            longer finite.
     """
     state = _State(job, train)
     state.resume()
     fit = job.recipe.fit
     for epoch in range(len(state.history), fit.epochs):
-        # Dropout's draws depend on the epoch alone.
+        # Seeded per epoch, so that dropout is the same after a resume.
         torch.manual_seed(hash((job.seed, epoch)) % 2**31)
         clock = _Clock()
         loss, rate = _train_epoch(state, train, epoch, clock, monitor)
@@ -117,7 +117,7 @@ def fit_network(
 
 
 class _State:
-    """All that a training changes, and how it is kept and found again."""
+    """The mutable state of a training run, with its checkpointing."""
 
     def __init__(self, job: FitJob, train: SimulatedCalls) -> None:
         recipe, fit = job.recipe, job.recipe.fit
@@ -137,6 +137,7 @@ class _State:
             self.network.load_state_dict(self.network.state_dict() | job.initial)
         self.average = None
         if fit.average_decay:
+            # Buffers too: the statistics of batch normalisation go with the weights.
             ema = get_ema_multi_avg_fn(fit.average_decay)
             self.average = AveragedModel(
                 self.network, multi_avg_fn=ema, use_buffers=True
@@ -151,20 +152,20 @@ class _State:
 
     @property
     def kept(self) -> CnnBiLstm:
-        """The network whose weights are kept: their average, or the last ones."""
+        """The network whose weights are kept: the average if there is one."""
         return self.average.module if self.average else self.network  # type: ignore[return-value]
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one."""
         path = self.job.checkpoint
         if not path.exists():
             return
         state = torch.load(path, map_location=self.job.device, weights_only=True)
         if state["identity"] != self._identity:
             raise UsageError(
-                f"{path} belongs to a training with another recipe, seed or data: "
-                "repeat that one, choose another --out, or delete the file to start "
-                "anew",
+                f"{path} belongs to a training run with another recipe, seed or data: "
+                "repeat that run, choose another --out, or delete the file to start "
+                "again",
                 path=path,
             )
         self.network.load_state_dict(state["network"])
@@ -174,7 +175,7 @@ class _State:
         self.history, self.best = state["history"], state["best"]
 
     def end_epoch(self, row: dict[str, float]) -> None:
-        """Take note of an epoch, keep its weights if they are the best, write all."""
+        """Record an epoch and, if they are the best, its weights; save the state."""
         self.history.append(row)
         keys = {"best_accuracy": "validation_accuracy", "best_uar": "validation_uar"}
         score = row.get(keys.get(self.job.recipe.fit.keep, ""), row["epoch"])
@@ -197,10 +198,10 @@ class _State:
 def _train_epoch(
     state: _State, train: SimulatedCalls, epoch: int, clock: "_Clock", monitor: Monitor
 ) -> tuple[float, float]:
-    """Make every step of an epoch; return its mean loss and last rate.
+    """Train one epoch; return its mean loss and last learning rate.
 
     Raises:
-        UsageError: there is one clip, or the loss is not a number any more.
+        UsageError: there is only one clip, or the loss is no longer finite.
     """
     job, fit = state.job, state.job.recipe.fit
     chunks = epoch_calls(
@@ -217,15 +218,15 @@ def _train_epoch(
         minibatches = torch.randperm(len(x)).split(fit.batch_size)
         for i, rows in enumerate(minibatches):
             if len(rows) == 1:
-                continue  # batch normalisation needs two
-            # By the share that is done: chunks divide into batches unevenly.
+                continue  # batch normalisation needs two clips
+            # Progress by chunks: the number of batches per chunk varies.
             done = (number + i / len(minibatches)) / len(chunks)
             rate = fit.learning_rate * rate_factor((epoch + done) / fit.epochs, fit)
             at = rows.to(job.device)
             losses.append(_step(state, x[at], frames[at], right[at], rate))
         clock.lap("network_s")
     if not losses:
-        raise UsageError("one clip is too few to train on: batches need two")
+        raise UsageError("one clip is too few to train on: a batch needs two")
     if not math.isfinite(sum(losses)):
         raise DivergedError(
             f"epoch {epoch + 1}: the loss is {sum(losses)}; choose a smaller "
@@ -238,7 +239,7 @@ def _train_epoch(
 def _step(
     state: _State, x: Tensor, frames: Tensor, right: Tensor, rate: float
 ) -> float:
-    """Make one step of the optimiser, and return its loss."""
+    """Take one optimiser step, and return its loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     loss = step_loss(state.network, x, frames, right, state.job.recipe.fit)
@@ -252,7 +253,7 @@ def _step(
 
 
 class _Clock:
-    """Seconds by kind of work."""
+    """Elapsed time by kind of work [s]."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = dict.fromkeys(KINDS, 0.0)
@@ -265,10 +266,10 @@ class _Clock:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state, whole or not at all.
+    """Write a state atomically.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         with LocalStorage(path.parent).writing(path.name) as file:
@@ -276,7 +277,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         # torch's writer raises RuntimeError on a full disk.
         raise UsageError(
-            f"{path}: cannot be written ({error}); make room, and start the same "
-            "training again",
+            f"{path}: cannot be written ({error}); free some space, and run the same "
+            "command again",
             path=path,
         ) from error

@@ -1,4 +1,4 @@
-"""The trainings that the options ask for, and who is in which."""
+"""Options of a training command, and the training runs that follow from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,63 +22,64 @@ from ser_batch.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What is trained, on what, and where."""
+    """The options of `ser train` for a `Recipe`."""
 
     corpora: tuple[str, ...]
-    """Each as `NAME=PATH`."""
+    """Corpora, each as `NAME=PATH`."""
     out: Path
     recipe_name: str
     recipe: Recipe
     split: Literal["speakers", "random"] = "speakers"
     folds: bool = False
-    """Test on every fold in turn, then train the bundle on everyone."""
+    """Whether to test on every fold in turn, then train the bundle on all speakers."""
     test_fold: int = 1
-    """Without folds."""
+    """The fold to test on, without `folds`."""
     seed: int = 0
     n_seeds: int = 1
-    """With folds: so many trainings of each fold."""
+    """Number of training runs per fold, with `folds`."""
     noise: Path | None = None
     labels: tuple[str, ...] | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
     initial: str | None = None
-    """A bundle whose features, network and weights are started from."""
+    """A bundle to fine-tune: its features, network and weights."""
     device: str = "auto"
     workers: int = 1
     tensorboard: Path | None = None
     quiet: bool = False
     tuned: dict[str, Any] | None = None
-    """What a search chose on the validation speakers, if there was one."""
+    """The result of a search on the validation speakers, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: its split and its seed."""
+    """One training run: its split and its seed."""
 
     split: Split
     seed: int
 
     @property
     def name(self) -> str:
+        """The name of the run in messages and metrics."""
         return f"{self.split.name}, seed {self.seed}"
 
     @property
     def stem(self) -> str:
-        """The name as a file's."""
+        """The name of the run in file names."""
         return self.name.replace(" ", "-").replace(",", "")
 
 
 def material_for(options: TrainOptions) -> Material:
-    """The corpora that the options name, decoded for their recipe."""
+    """Load the corpora of the options, decoded for their recipe."""
     recipe = options.recipe
     bar = partial(tqdm, desc="reading", unit="clip", disable=options.quiet, leave=False)
     return prepare(
-        options.corpora, recipe.features.sample_rate, recipe.data.trim_silence, bar, options.noise,
-        options.labels, options.label_map,
+        options.corpora, recipe.features.sample_rate, recipe.data.trim_silence, bar,
+        options.noise, options.labels, options.label_map,
     )  # fmt: skip
 
 
 def all_runs(options: TrainOptions, material: Material) -> list[Run]:
-    """All trainings in order; with folds, the last one is on everyone."""
+    """Return all training runs in order; with folds, the last is on all speakers."""
     config, seeds = (
         options.recipe.data,
         range(options.seed, options.seed + options.n_seeds),
@@ -89,7 +90,7 @@ def all_runs(options: TrainOptions, material: Material) -> list[Run]:
         ]
     else:
         folds = speaker_folds(material.corpora, options.seed)
-        # Where a fixed number of epochs is kept, nobody needs to select one of them.
+        # With a fixed number of epochs, there is nothing to select by validation.
         select = options.recipe.fit.keep != "last"
         if options.folds:
             runs = [
@@ -118,7 +119,8 @@ def all_runs(options: TrainOptions, material: Material) -> list[Run]:
         else:
             if not 1 <= options.test_fold <= len(folds):
                 raise UsageError(
-                    f"there are folds 1 to {len(folds)} here, and no fold {options.test_fold}"
+                    f"the folds are 1 to {len(folds)}; there is no fold "
+                    f"{options.test_fold}"
                 )
             fold = folds[options.test_fold - 1]
             name = f"fold {options.test_fold}"
@@ -140,5 +142,5 @@ def all_runs(options: TrainOptions, material: Material) -> list[Run]:
 
 
 def first_run(options: TrainOptions, material: Material) -> Run:
-    """The first training that the options ask for."""
+    """Return the first training run of the options."""
     return all_runs(options, material)[0]

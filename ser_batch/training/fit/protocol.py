@@ -1,18 +1,18 @@
-"""How the figures of a training came about, in sentences."""
+"""The protocol behind the figures of a training run, in sentences."""
 
 from ser_batch.training.fit.options import TrainOptions
 from ser_batch.training.fit.runs import TrainedRun
 
 
 def protocol_text(options: TrainOptions, last: TrainedRun) -> str:
-    """How the figures came about, in sentences."""
+    """Describe the protocol behind the figures of a training run, in sentences."""
     recipe, split = options.recipe, last.run.split
     chosen = recipe.fit.keep != "last"
     sentences = []
     if options.split == "random":
         sentences.append(
-            "Clips divided at random: every speaker stands on all sides, so these figures say nothing about people "
-            "whom the model has not heard."
+            "Clips split at random: speakers occur in all parts, so these figures do "
+            "not apply to unseen speakers."
         )
         if not recipe.data.test_share:
             what = (
@@ -20,25 +20,26 @@ def protocol_text(options: TrainOptions, last: TrainedRun) -> str:
                 if chosen
                 else "The calibration was chosen"
             )
-            sentences.append(f"{what} on the very clips that the figures are of.")
+            sentences.append(f"{what} on the very clips used for these figures.")
     elif options.folds:
         sentences.append(
-            f"Speaker-independent: every speaker is tested once for each seed ({options.n_seeds}), by a network that "
-            "never heard them."
+            "Speaker-independent: every speaker is tested once per seed "
+            f"({options.n_seeds}), by a network that was not trained on them."
         )
         sentences.append(
-            "The epoch was chosen on speakers taken out of the training folds."
+            "The epoch was chosen on validation speakers from the training folds."
             if chosen
-            else "The number of epochs is fixed; nobody validates."
+            else "The number of epochs is fixed; there is no validation set."
         )
         sentences.append(
-            "Each fold is calibrated on the other folds. Figures are means over folds and seeds; ECE and matrices are "
-            f"pooled over them. The bundle itself is trained on everyone{' but those who validate' * chosen}, and "
-            "calibrated on all folds."
+            "Each fold is calibrated on the other folds. Figures are means over folds "
+            "and seeds; ECE and confusion matrices are pooled over them. The bundle "
+            "itself is trained on all speakers"
+            f"{' except those for validation' * chosen}, and calibrated on all folds."
         )
     else:
         sentences.append(
-            "Speaker-independent: nobody is in two of train, validation and test."
+            "Speaker-independent: train, validation and test share no speakers."
         )
         if split.validation:
             what = (
@@ -47,20 +48,22 @@ def protocol_text(options: TrainOptions, last: TrainedRun) -> str:
                 else "The calibration was chosen"
             )
             sentences.append(
-                f"{what} on the validation speakers; the test speakers were looked at once."
+                f"{what} on the validation speakers; the test speakers were used once."
             )
         else:
             sentences.append(
-                "There was nobody to validate on: the last epoch is kept, and nothing is calibrated."
+                "There were no validation speakers: the last epoch is kept, and "
+                "nothing is calibrated."
             )
     if options.initial:
         sentences.append(
-            f"It was fine-tuned from {options.initial}, whose own training is told in its card."
+            f"Fine-tuned from {options.initial}; its card describes its training."
         )
     if options.tuned:
         sentences.append(
-            f"The recipe was searched for in {options.tuned['trials']} trials, on the validation speakers alone."
+            "The recipe was tuned on the validation speakers only, in "
+            f"{options.tuned['trials']} trials."
         )
     if recipe.data.trim_silence:
-        sentences.append("Clips are cut to their speech, as analysis does it.")
+        sentences.append("Clips are trimmed to their speech, as in `ser analyze`.")
     return " ".join(sentences)

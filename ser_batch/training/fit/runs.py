@@ -1,4 +1,4 @@
-"""The trainings that the options ask for: who is in which, and what each one gives."""
+"""Execution of training runs, and their predictions for held-out clips."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,10 @@ CALIBRATED_ON = ("clean", "telephone")
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """What one training gave: its network, its history, and logits of held-out clips by part and condition."""
+    """The result of one training run.
+
+    `logits` are those of held-out clips, by part and condition.
+    """
 
     run: Run
     fitted: Fitted
@@ -58,7 +61,7 @@ def fit_run(
     initial: dict[str, Tensor] | None,
     say: Callable[[str], None],
 ) -> Fitted:
-    """Trains one run; its state lies in `work`."""
+    """Train one run, with its checkpoint in `work`."""
     recipe, split = options.recipe, run.split
     clips = [*split.train, *split.validation]
     identity = {
@@ -92,7 +95,10 @@ def fit_run(
         def on_epoch(row: dict[str, float]) -> None:
             text = f"{run.name}, epoch {row['epoch'] + 1}: loss {row['loss']:.3f}"
             if validation:
-                text += f", validation accuracy {row['validation_accuracy']:.1%}, UAR {row['validation_uar']:.1%}"
+                text += (
+                    f", validation accuracy {row['validation_accuracy']:.1%}, "
+                    f"UAR {row['validation_uar']:.1%}"
+                )
             say(text)
             log(row)
 
@@ -125,10 +131,10 @@ def carry_out(
     initial: dict[str, Tensor] | None,
     say: Callable[[str], None],
 ) -> TrainedRun:
-    """Trains and tests one run; if it was finished before, what it gave is read."""
+    """Train and test one run; if it was finished before, load its results."""
     fitted = fit_run(run, options, material, device, work, initial, say)
     split, logits_file = run.split, work / f"{run.stem}-logits.pt"
-    # What is kept belongs to these weights and these clips, and to nothing else.
+    # Saved logits are valid only for the same weights and the same clips.
     weights = hashlib.sha256(
         b"".join(
             t.cpu().numpy().tobytes() for t in fitted.network.state_dict().values()
@@ -173,7 +179,7 @@ def _held_out_logits(
     material: Material,
     seed: int,
 ) -> dict[str, Tensor]:
-    """By condition; with ", context" behind it where the others of the speaker's clips are the context."""
+    """Return logits by condition, with the suffix ", context" where context is used."""
     logits = {}
     waves = [utterance.speech for utterance in material.of(clips)]
     speakers = [clip.speaker for clip in clips]
@@ -196,7 +202,7 @@ def predictions_of(
     calibration: Calibration,
     material: Material,
 ) -> tuple[np.ndarray, Predictions]:
-    """The corpus of each clip, and what the run says of it."""
+    """Return the corpus of each clip, and the predictions of the run."""
     clips = getattr(outcome.run.split, part)
     truth, right = material.truth(clips)
     probabilities = calibration.probabilities(outcome.logits[part][condition]).numpy()
@@ -212,7 +218,7 @@ def predictions_of(
 def _logged(
     options: TrainOptions, name: str
 ) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Takes each epoch's row to TensorBoard, if asked to."""
+    """Provide a function that logs the row of an epoch to TensorBoard, if requested."""
     if options.tensorboard is None:
         yield lambda row: None
         return

@@ -1,4 +1,4 @@
-"""One step of a training: what the network sees, what it loses, how fast it learns."""
+"""The parts of a training step: network inputs, loss and learning rate."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,18 @@ from ser_batch.training.data.batches import ClipBatch
 from ser_batch.training.recipe import FitConfig
 
 ONE_CYCLE_UP = 0.15
+"""Share of the steps in which the learning rate rises."""
 
 
 def cross_entropy(log_p: Tensor, right: Tensor, smoothing: float) -> Tensor:
-    """The negative log-probability that the answer is right, where several answers may be; shape (..., batch).
+    """Return the cross-entropy with label smoothing for sets of correct labels.
 
-    With one right answer this is the usual cross-entropy with label smoothing. Where a corpus leaves open
-    which of two labels a clip has, either is as good: none of them is taught, and none is punished.
+    The loss is the negative log-probability of the set of correct labels. With a single
+    correct label it is the usual cross-entropy. Where a clip may have either of two
+    labels, the loss favours neither of them.
+
+    Shape:
+        (..., batch).
     """
     hit = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1)
     return (1 - smoothing) * hit - smoothing * log_p.mean(-1)
@@ -29,10 +34,10 @@ def cross_entropy(log_p: Tensor, right: Tensor, smoothing: float) -> Tensor:
 def network_inputs(
     features: Features, chunk: ClipBatch, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features, frames and right labels of a chunk.
+    """Return the features, numbers of frames and correct labels of a chunk.
 
-    Where features have a context, every second clip gets some of the others of its
-    call, so that the network learns to do with much, little and none.
+    If the features use context, half of the clips, at random, get some of the other
+    clips of their call, so that the network learns to work with any amount of context.
     """
     static, frames = features.static(
         chunk.waveforms.to(device, non_blocking=True),
@@ -42,6 +47,7 @@ def network_inputs(
     if features.config.context_s:
         n = len(frames)
         together = chunk.calls[:, None] == chunk.calls
+        # Row by row another probability of each other clip of the call.
         drawn = torch.rand(n, n) < torch.rand(n, 1)
         drawn &= together & ~torch.eye(n, dtype=torch.bool) & (torch.rand(n, 1) < 0.5)
         context = drawn.to(device, static.dtype) @ feature_sums(static, frames)
@@ -52,7 +58,7 @@ def network_inputs(
 def step_loss(
     network: CnnBiLstm, x: Tensor, frames: Tensor, right: Tensor, fit: FitConfig
 ) -> Tensor:
-    """Return the mean loss of a minibatch, with hidden frames and mixed pairs."""
+    """Return the mean loss of a minibatch, with time masking and mixup."""
     if fit.masked_frames:
         x = hide_frames(x, frames, network.feature_mean, fit.masked_frames)
     weight, partner = 1.0, None
@@ -76,13 +82,16 @@ def step_loss(
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 for training where the device computes in it; weights stay in float32."""
+    """Return an autocast to bfloat16, enabled where the device computes in it natively.
+
+    Weights stay in float32.
+    """
     native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
 
 
 def hide_frames(features: Tensor, frames: Tensor, mean: Tensor, longest: int) -> Tensor:
-    """The features with two random stretches of each segment at their mean, at most half of it."""
+    """Replace two random stretches, at most half of each segment, by the mean."""
     t = torch.arange(features.shape[1], device=features.device)
     for _ in range(2):
         length = torch.rand(len(frames), device=frames.device) * torch.minimum(
@@ -101,7 +110,10 @@ def set_statistics(
     device: torch.device,
     n: int = 512,
 ) -> None:
-    """Sets the mean and deviation of every feature from evenly chosen training clips, bare of augmentation."""
+    """Set the mean and deviation of each feature from up to `n` training clips.
+
+    The clips are evenly spaced in the list and not augmented.
+    """
     values = []
     with torch.inference_mode():
         for index in np.linspace(0, len(waves) - 1, min(n, len(waves))).astype(int):
@@ -113,7 +125,7 @@ def set_statistics(
 
 
 def rate_factor(done: float, fit: FitConfig) -> float:
-    """The learning rate's factor when a share `done` of the training lies behind."""
+    """Return the factor on the learning rate after a share `done` of the training."""
     if fit.schedule == "one_cycle":
         if done < ONE_CYCLE_UP:
             return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / ONE_CYCLE_UP))

@@ -1,4 +1,7 @@
-"""A search for better values of a recipe, on the validation speakers: Optuna's TPE (Akiba et al., KDD 2019)."""
+"""Hyperparameter search for a recipe, on the validation speakers.
+
+The sampler is Optuna's TPE (Akiba et al., KDD 2019).
+"""
 
 import hashlib
 import json
@@ -21,35 +24,39 @@ from ser_batch.training.fit.runs import fit_run
 from ser_batch.training.recipe import Recipe
 
 RATE_RANGE = 10.0
-"""The learning rate is searched from a tenth of the recipe's to ten times."""
+"""The learning rate is searched from a tenth of the recipe's to ten times that."""
 WIDTHS = (0.5, 0.75, 1.0, 1.5)
+"""Factors on the widths of convolutions and LSTM."""
 STRENGTHS = (0.0, 1.5)
-"""Of augmentation: what the probabilities of the recipe are multiplied by."""
+"""Range of the factor on the augmentation probabilities of the recipe."""
 
 
 def tuned(
     options: TrainOptions, n_trials: int, say: Callable[[str], None]
 ) -> TrainOptions:
-    """The options with the recipe that was best on the validation speakers; the test speakers are not looked at.
+    """Return the options with the recipe that is best on the validation speakers.
 
-    Trials are kept in `OUT/tuning.log`: a search that was stopped goes on where it was. The score is the
-    validation UAR of the epoch that the recipe keeps.
+    The test speakers are not used. Trials are saved in `OUT/tuning.log`, so an
+    interrupted search resumes. The score is the validation UAR of the epoch that the
+    recipe keeps.
 
     Raises:
-        UsageError: options that a search cannot keep apart from the test speakers or does not apply to, no
-            validation speakers, or no trial that ended well.
+        UsageError: the options do not allow a search, or one that is independent of the
+            test speakers; there are no validation speakers; or no trial succeeded.
     """
     if options.split == "random" or options.folds or options.initial:
         raise UsageError(
-            "--tune searches on the validation speakers of one split: leave --split random, --folds and --init out. "
-            "The bundle's folder can be given as --recipe to a training with --folds"
+            "--tune searches on the validation speakers of one split and cannot be "
+            "combined with --split random, --folds or --init. To test the tuned recipe "
+            "with --folds, pass the bundle's folder as --recipe"
         )
     material = material_for(options)
     device = resolve_device(options.device)
     run = first_run(options, material)
     if not run.split.validation:
         raise UsageError(
-            "--tune needs validation speakers, and none are left: give a corpus of more speakers"
+            "--tune needs validation speakers, and there are none: give a corpus with "
+            "more speakers"
         )
     work = options.out / ".tuning"
     try:
@@ -62,7 +69,7 @@ def tuned(
 
     def score(trial: optuna.Trial) -> float:
         candidate = replace(options, recipe=suggested(recipe, trial), tensorboard=None)
-        # By its values: a trial that was stopped and is asked for again goes on where it was.
+        # Named by its values, so that an interrupted trial resumes when it is repeated.
         folder = work / _digest(trial.params)
         folder.mkdir(exist_ok=True)
         try:
@@ -79,7 +86,8 @@ def tuned(
         }
         uar = max(history, key=lambda row: row[keys[recipe.fit.keep]])["validation_uar"]
         say(
-            f"trial {trial.number + 1}: validation UAR {uar:.1%}, {_shown(trial.params)}"
+            f"trial {trial.number + 1}: validation UAR {uar:.1%}, "
+            f"{_shown(trial.params)}"
         )
         shutil.rmtree(folder)
         return uar
@@ -98,13 +106,15 @@ def tuned(
     study = optuna.create_study(
         study_name=name, direction="maximize", storage=storage, load_if_exists=True
     )
+    # After a resume the seed differs, or the sampler would repeat its first draws.
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
     finished = [
         trial.params
         for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     ]
     n_left = max(0, n_trials - len(finished))
-    # The recipe as it is comes first: nothing worse is ever chosen. Then what was broken off.
+    # First the unchanged recipe, so that nothing worse is ever chosen; then interrupted
+    # trials.
     first = {
         "rate": 1.0,
         "dropout": recipe.network.dropout,
@@ -125,10 +135,11 @@ def tuned(
         best = study.best_trial
     except ValueError as error:
         raise UsageError(
-            "no trial of --tune ended well; choose a smaller fit.learning_rate"
+            "no trial of --tune succeeded; choose a smaller fit.learning_rate"
         ) from error
     say(
-        f"best of {n_done} trials: validation UAR {best.value:.1%}, {_shown(best.params)}"
+        f"best of {n_done} trials: validation UAR {best.value:.1%}, "
+        f"{_shown(best.params)}"
     )
     shutil.rmtree(work, ignore_errors=True)
     chosen = {"trials": n_done, "validation_uar": best.value, **best.params}
@@ -140,7 +151,10 @@ def tuned(
 
 
 def suggested(recipe: Recipe, trial: optuna.trial.BaseTrial) -> Recipe:
-    """The recipe with the values that a trial suggests: rate, dropout, widths, strength of augmentation."""
+    """Return the recipe with the values suggested by a trial.
+
+    These are learning rate, dropout, widths and strength of augmentation.
+    """
     rate = trial.suggest_float("rate", 1 / RATE_RANGE, RATE_RANGE, log=True)
     dropout = trial.suggest_float("dropout", 0.0, 0.7)
     width = trial.suggest_categorical("width", WIDTHS)

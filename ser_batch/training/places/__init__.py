@@ -1,9 +1,10 @@
-"""Training for places that nobody has heard: many corpora, each with its own statistics.
+"""Training for unseen places, on many corpora that are each normalised as a place.
 
-segments     corpora -> segments as `ser analyze` cuts them
+segments     corpora -> segments, cut as `ser analyze` cuts them
 bank         segments -> features on disk, in several renderings (`renderings`)
-draws        segments -> what each step hears, and the place that it is told
-fitting      features, draws -> one network (`spectral` augments on the way)
-leaving_out  networks without a corpus -> what they are worth on it
-building     all of it -> a bundle
+draws        segments -> the segments and the place of every step
+fitting      features, draws -> one network (`spectral` augments the features)
+leaving_out  networks trained without a corpus -> their figures on that corpus
+trying       the recipe on each held-out corpus -> figures and calibration
+building     everything together -> a bundle
 """

@@ -1,4 +1,4 @@
-"""The features of all segments in all renderings, made once and kept on disk."""
+"""The features of all segments in all renderings, computed once and stored on disk."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -27,19 +27,26 @@ Batches = Callable[[Sequence[np.ndarray], str], Iterable[np.ndarray]]
 
 @dataclass(frozen=True)
 class Bank:
-    """Features of segments: those of segment i in rendering r are the rows from
-    r * n_frames + first[i] on, count[i] of them."""
+    """The features of segments in all renderings.
+
+    Those of segment i in rendering r are the `count[i]` rows from
+    `r * n_frames + first[i]`.
+
+    Shape:
+        features: (renderings * n_frames, N_VALUES).
+        summary: (renderings, segments, N_SUMMARY).
+        first, count: (segments).
+    """
 
     features: Tensor
-    """(renderings * n_frames, N_VALUES), half precision; on disk while it is on a CPU."""
+    """In half precision; memory-mapped while the bank is on the CPU."""
     summary: Tensor
-    """(renderings, segments, N_SUMMARY)."""
     first: Tensor
     count: Tensor
     n_frames: int
 
     def on(self, device: torch.device) -> "Bank":
-        """Return the bank on a device."""
+        """Return the bank, copied to a device if that is not the CPU."""
         if device.type == "cpu":
             return self
         return Bank(
@@ -51,10 +58,10 @@ class Bank:
         )
 
     def usual(self, groups: Sequence[np.ndarray]) -> Statistics:
-        """Return the statistics of features over corpora, each counting alike.
+        """Return the feature statistics over corpora, with equal weight for each.
 
-        `groups` are the numbers of each corpus' segments. Clean and telephone count
-        half each.
+        `groups` are the indices of the segments of each corpus. The clean and the
+        telephone renderings have half of the weight each.
         """
         halves = []
         for kinds in (CLEAN, TELEPHONE):
@@ -82,9 +89,10 @@ def open_bank(
     batches: Batches,
     seed: int = 0,
 ) -> Bank:
-    """Return the bank of segments, made where it is not in the folder already.
+    """Open the bank of segments, or compute it if the folder does not contain it yet.
 
-    Made anew, it goes on after the last whole rendering. `batches` shows progress.
+    An interrupted computation resumes after the last complete rendering. `batches`
+    wraps the batches of a rendering to show progress.
 
     Raises:
         OSError: the folder cannot be written.
@@ -141,6 +149,7 @@ def _fill(
     batches: Batches,
     seed: int,
 ) -> None:
+    """Compute one rendering of all segments, and write it into the arrays."""
     rendering, frontend, corpus = RENDERINGS[number], Frontend(), segments.corpus
     lengths = segments.n_samples
     names = list(dict.fromkeys(corpus.tolist()))
@@ -151,10 +160,11 @@ def _fill(
     todo = []
     for name in names:
         own = np.flatnonzero(corpus == name)
+        # Sorted by length, so that batches have little padding.
         own = own[np.argsort(lengths[own], kind="stable")]
         todo += np.array_split(own, max(1, len(own) // TOGETHER))
     for at, rows in enumerate(batches(todo, rendering.name)):
-        # One place for all batches of a corpus; noise of its own for each.
+        # All batches of a corpus share one place; each has its own noise.
         place = places[corpus[rows[0]]]
         place.bit_generator.state = states[corpus[rows[0]]]
         torch.manual_seed(seed * 1_000_003 + number * 100_003 + at)

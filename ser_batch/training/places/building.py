@@ -1,4 +1,4 @@
-"""Many corpora in, a bundle that is told its place out. Read `train_on_places` first."""
+"""Training a profiled bundle on many corpora. Start reading at `train_on_places`."""
 
 import shutil
 import time
@@ -28,12 +28,12 @@ def train_on_places(
 ) -> dict[str, Any]:
     """Train on all corpora, write the bundle to `options.out`, and return its metrics.
 
-    Where corpora were left out before into the same folder (`leave_corpora_out`), their
-    figures go into the card, and say when the model abstains. A training that was
-    stopped goes on where it was.
+    If `leave_corpora_out` was run before in the same folder, its figures go into the
+    card, and its calibration decides when the model abstains. An interrupted training
+    run resumes.
 
     Raises:
-        CorpusError: a corpus is not there, or cannot be understood.
+        CorpusError: a corpus is missing or cannot be parsed.
         UsageError: `out` cannot be written.
     """
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Fitted networks to a bundle, with its figures and its card."""
+"""Bundles from fitted networks, with their metrics and model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from ser_batch.training.places.preparing import PlacesOptions, Prepared
 from ser_batch.version import __version__
 
 USUAL_SEGMENTS = 300
-"""Of each corpus, for what distances from training are usual."""
+"""Segments per corpus for the usual distances from the training data."""
 
 
 def write_bundle(
@@ -35,10 +35,10 @@ def write_bundle(
     left_out: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
-    """Write networks that were fitted to `corpora` as a bundle; return its metrics.
+    """Write networks fitted to `corpora` as a bundle, and return its metrics.
 
-    `left_out` are figures of such networks on corpora left out; `more` goes into the
-    metrics.
+    `left_out` are the figures of such networks on held-out corpora; `more` is added to
+    the metrics.
 
     Raises:
         BundleError: the folder cannot be written.
@@ -63,7 +63,7 @@ def write_bundle(
 
 
 def licence_of(corpora: Sequence[Corpus]) -> str:
-    """Return what the licences of corpora leave of a bundle that was trained on them."""
+    """Return the licence of a bundle, from those of the corpora it was trained on."""
     licences = [corpus.licence for corpus in corpora]
     if any("NC" in licence or "research" in licence for licence in licences):
         return (
@@ -76,6 +76,7 @@ def licence_of(corpora: Sequence[Corpus]) -> str:
 def _usual_distance(
     members: Sequence[Fitted], prepared: Prepared, corpora: Sequence[Corpus]
 ) -> tuple[float, float]:
+    """Return the median and the 99th percentile of distances from the training data."""
     found = []
     rng = np.random.default_rng(0)
     for corpus in corpora:

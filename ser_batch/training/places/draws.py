@@ -1,4 +1,4 @@
-"""What each step of a training hears, drawn beforehand: the same for a seed, anywhere."""
+"""Sampling of all training steps in advance, reproducible from a seed on any device."""
 
 from dataclasses import dataclass
 
@@ -11,45 +11,46 @@ from ser_batch.training.places_recipe import DrawsConfig
 
 @dataclass(frozen=True)
 class Drawable:
-    """The segments to draw from, one value for each."""
+    """The segments to draw from, with one value per segment in each array."""
 
     corpus: np.ndarray
     speaker: np.ndarray
     clip: Int[np.ndarray, " segments"]
     kind: np.ndarray
-    """Its label, or its level of arousal where that is all that is known."""
+    """The label, or the level of arousal where only that is annotated."""
     calm: np.ndarray
-    """Whether it is neutral, calm, or of medium arousal."""
+    """Whether the segment is neutral, calm, or of medium arousal."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Numbers of segments and renderings, step by step."""
+    """Indices of segments and renderings for every step."""
 
     segment: Int[np.ndarray, "steps groups clips"]
-    """First those that make the loss, then those of the place."""
+    """The segments that the loss is computed on, followed by those of the place."""
     rendering: Int[np.ndarray, "steps groups"]
     sample: Int[np.ndarray, "steps groups sample"]
-    """What the statistics of the place are made of ..."""
+    """The segments from which the statistics of the place are computed."""
     sample_weight: Float32[np.ndarray, "steps groups sample"]
-    """... and how much each of it counts."""
+    """The weight of each segment of the sample."""
     share: Float32[np.ndarray, "steps groups"]
-    """How far the place's statistics replace those of all corpora."""
+    """Weight of the place's statistics against those of all corpora."""
 
 
 def draw(segments: Drawable, config: DrawsConfig, steps: int, seed: int) -> Draws:
     """Draw all steps of a training.
 
-    Corpora are drawn by their weights, different ones within a step. Of the clips that
-    make the loss, labels are alike, and speakers of a label count by the square root of
-    their clips; the segments of one clip share its weight.
+    Corpora are drawn by their weights, without repetition within a step. Among the
+    clips that the loss is computed on, labels have equal weight, and within a label
+    speakers are weighted by the square root of their number of clips. The segments of a
+    clip share its weight.
     """
     rng = np.random.default_rng(seed)
     corpora = list(dict.fromkeys(segments.corpus.tolist()))
     groups, size = min(config.groups, len(corpora)), config.sample[1]
     shape = (steps, groups)
     weights = np.array([config.corpora.get(name, 1.0) for name in corpora])
-    # The largest of log-weights with Gumbel noise: a draw without replacement.
+    # Gumbel top-k: a weighted draw without replacement.
     keys = np.log(weights) + rng.gumbel(size=(steps, len(corpora)))
     chosen = np.argsort(-keys, axis=1)[:, :groups]
     by_phone = rng.random(shape) < config.telephone_share
@@ -96,6 +97,7 @@ def draw(segments: Drawable, config: DrawsConfig, steps: int, seed: int) -> Draw
 def _drawn(
     weight: np.ndarray, size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
+    """Draw indices by their weights, with replacement, by inversion of the CDF."""
     if not weight.any():
         weight = np.ones(len(weight))
     edges = np.cumsum(weight)
@@ -104,6 +106,7 @@ def _drawn(
 
 
 def _labels_alike(segments: Drawable, own: np.ndarray) -> np.ndarray:
+    """Return sampling weights with the same sum for every label; see `draw`."""
     kinds = np.unique(segments.kind[own], return_inverse=True)[1]
     speakers = np.unique(segments.speaker[own], return_inverse=True)[1]
     clips = np.unique(segments.clip[own], return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""One network fitted to many places."""
+"""Fitting of one network to many places."""
 
 import copy
 import math
@@ -20,24 +20,26 @@ from ser_batch.training.places.spectral import augmented, cropped
 from ser_batch.training.places_recipe import PlacesRecipe
 
 STATE_STEPS = 250
-"""How often the state is written."""
+"""Number of steps between checkpoints."""
 POOLED_MOMENTUM = 0.02
+"""Momentum of the running statistics of the pooled vectors."""
 MARGIN = 0.05
-"""Targets of arousal stay so far from 0 and 1."""
+"""Distance that arousal targets keep from 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Learnable:
-    """What is known of each segment of a bank."""
+    """Labels and metadata of the segments of a bank."""
 
     drawable: Drawable
     right: Tensor
-    """(segments, labels): which labels are right; none where none is known."""
+    """Which labels are correct, (segments, labels); none where only arousal is
+    known."""
     arousal: Tensor
-    """(segments): 0 to 1, NaN where it is not known."""
+    """Arousal, (segments): 0 to 1, or NaN if unknown."""
 
     def usual(self, bank: Bank, use: np.ndarray) -> Statistics:
-        """Return what is normal over the corpora of the segments `use`."""
+        """Return the feature statistics over the corpora of the segments `use`."""
         corpus = self.drawable.corpus[use]
         names = dict.fromkeys(corpus.tolist())
         return bank.usual([use[corpus == name] for name in names])
@@ -45,12 +47,12 @@ class Learnable:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network, and what is normal over the corpora that it was fitted to."""
+    """A network, and the feature statistics over the corpora that it was fitted to."""
 
     network: ProfiledNetwork
     usual: Statistics
     losses: list[float]
-    """Averaged, every `STATE_STEPS`."""
+    """Smoothed loss, every `STATE_STEPS` steps."""
 
 
 def fit_network_to_places(
@@ -65,10 +67,11 @@ def fit_network_to_places(
 ) -> Fitted:
     """Fit one network to the segments `use`.
 
-    Stopped, it goes on from `checkpoint` when it is called in the same way again.
+    An interrupted fit resumes from `checkpoint` when called again with the same
+    arguments.
 
     Raises:
-        UsageError: the state cannot be written.
+        UsageError: the checkpoint cannot be written.
     """
     run = _Run(bank, data, use, recipe, seed, device, checkpoint)
     run.resume()
@@ -113,7 +116,7 @@ class _Run:
             "clips": sorted({int(i) for i in own.clip[use]}),
         }
         self.network = ProfiledNetwork(recipe.network, data.right.shape[1]).to(device)
-        # `to` lays the copied weights of the LSTM out in one piece, as cuDNN wants them.
+        # `to` makes the copied LSTM weights contiguous, as cuDNN requires.
         self.average = copy.deepcopy(self.network).to(device).eval()
         plain = [p for p in self.network.parameters() if p.ndim < 2]
         matrices = [p for p in self.network.parameters() if p.ndim >= 2]
@@ -130,7 +133,7 @@ class _Run:
         self.loss = torch.zeros(())
 
     def resume(self) -> None:
-        """Go on where the last call stood, if there was one of the same training."""
+        """Load the checkpoint, if it belongs to the same training run."""
         if not self.checkpoint.is_file():
             return
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
@@ -145,7 +148,7 @@ class _Run:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the checkpoint atomically."""
         cuda = self.device.type == "cuda"
         state: dict[str, Any] = {
             "identity": self.identity,
@@ -160,7 +163,7 @@ class _Run:
         save_state(self.checkpoint, state)
 
     def step(self) -> Tensor:
-        """Do one step, and return its loss."""
+        """Take one step, and return the smoothed loss."""
         fit = self.recipe.fit
         for group in self.optimizer.param_groups:
             group["lr"] = fit.learning_rate * _rate(self.done / fit.steps, fit.warm_up)
@@ -225,7 +228,7 @@ class _Run:
         log_p = outputs[:, :n_labels].log_softmax(1)
         right = self.right[segment]
         known = right.any(1)
-        # Where several labels may be right, any of them is.
+        # Where several labels may be correct, their probabilities are added.
         chosen = log_p.masked_fill(~right, -math.inf)[known].logsumexp(1)
         smooth = log_p[known].mean(1)
         said = (1 - fit.label_smoothing) * chosen + fit.label_smoothing * smooth
@@ -250,7 +253,7 @@ class _Run:
 
 
 def _rate(at: float, warm_up: float) -> float:
-    """Return the share of the highest learning rate: up, then half a cosine down."""
+    """Return the factor on the learning rate: a cosine rise, then a cosine decay."""
     if at < warm_up:
         return 0.04 + 0.96 * (0.5 - 0.5 * math.cos(math.pi * at / warm_up))
     return max(0.5 + 0.5 * math.cos(math.pi * (at - warm_up) / (1 - warm_up)), 1e-4)

@@ -1,4 +1,4 @@
-"""The segments of corpora, cut once and kept on disk beside their features."""
+"""The segments of corpora, cut once and stored on disk along with their features."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ FULL_SCALE = 32767
 
 
 class KeptWaveforms(Sequence):
-    """Waveforms one after the other in a file of 16-bit samples, read as they are asked for."""
+    """Waveforms concatenated in a file of 16-bit samples, and read on access."""
 
     def __init__(self, path: Path, n_samples: Sequence[int]) -> None:
         self._samples = np.load(path, mmap_mode="r")
@@ -36,9 +36,9 @@ class KeptWaveforms(Sequence):
 def open_segments(
     folder: Path, corpora: Sequence[Corpus], progress: Progress = iter
 ) -> Segments:
-    """Return the segments of corpora, cut where the folder does not hold them already.
+    """Open the segments of corpora, or cut them if they are not in the folder yet.
 
-    Cut anew when any clip has another label, size or time of change.
+    They are cut again if the label, size or modification time of any clip has changed.
 
     Raises:
         CorpusError: no clip of a corpus can be read.
@@ -70,6 +70,7 @@ def _cut(
     segments = cut_corpora(corpora, progress)
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
+    # Removed first, so that an index never describes other waveforms.
     index.unlink(missing_ok=True)
     pcm = [
         np.round(own.clip(-1, 1) * FULL_SCALE).astype(np.int16)
@@ -92,7 +93,7 @@ def _cut(
 
 
 def _stamp(clips: Sequence[Clip]) -> str:
-    """Return a hash of what clips are called, and of the size and time of their files."""
+    """Return a hash of the names and labels of clips and their files' size and time."""
     digest = hashlib.sha256()
     for clip in clips:
         known = (clip.corpus, clip.speaker, clip.name, clip.label, str(clip.source))

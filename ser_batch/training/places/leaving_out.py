@@ -1,4 +1,4 @@
-"""What a network is worth on corpora that it has never heard."""
+"""Evaluation of a network on held-out corpora, and the baseline to compare it with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,29 +26,34 @@ from ser_batch.training.places.bank import Bank
 from ser_batch.training.places.fitting import Fitted
 
 FOUR = ("neutral", "happy", "sad", "angry")
-"""The labels that nearly all corpora have; calm counts as neutral."""
+"""The labels that nearly all corpora have; calm is scored as neutral."""
 PLACE_CLIPS = 100
+"""Largest number of clips in the sample of a place."""
 NEUTRAL_SHARE = 0.85
+"""Share of neutral clips in the sample of a mostly neutral place."""
 RENDERED = {"clean": 0, "telephone": 3}
-"""As they are, and from 300 to 3400 Hz in mu-law with white noise at 11 to 19 dB."""
+"""Renderings: as recorded, and 300 to 3400 Hz in mu-law with white noise at 11 to 19 dB
+SNR."""
 PERCENTILES = (0.1, 0.5, 0.9)
 TOGETHER = 64
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The segments of one corpus, as a folder of clips that somebody analyses."""
+    """The segments of one held-out corpus, like a folder of clips to analyse."""
 
     rows: Int[np.ndarray, " segments"]
-    """Their numbers in the bank."""
+    """Indices of the segments in the bank."""
     clip: Int[np.ndarray, " segments"]
-    """Whose segment each is, from 0."""
+    """Index of each segment's clip, from 0."""
     seconds: Float[np.ndarray, " segments"]
+    """Length of each segment [s]."""
     label: Sequence[str]
-    """Of each clip."""
+    """The label of each clip."""
 
     def place(self, rng: np.random.Generator, mostly_neutral: bool) -> np.ndarray:
-        """Return the numbers (in `rows`) of a sample of it, one segment a clip."""
+        """Draw a sample with one segment per clip; return indices into `rows`."""
+        # One random segment per clip: the first of each in a random order.
         order = rng.permutation(len(self.rows))
         order = order[np.unique(self.clip[order], return_index=True)[1]]
         order = rng.permutation(order)
@@ -62,7 +67,7 @@ class LeftOut:
         return np.concatenate([order[neutral][:n], order[~neutral][:others]])
 
     def by_clip(self, values: Float[np.ndarray, "segments n"]) -> np.ndarray:
-        """Return the means of each clip's segments, by their length."""
+        """Return the means over each clip's segments, weighted by their length."""
         total = np.zeros((len(self.label), values.shape[1]))
         np.add.at(total, self.clip, values * self.seconds[:, None])
         return total / np.bincount(self.clip, self.seconds, len(self.label))[:, None]
@@ -76,9 +81,9 @@ def network_answers(
     sample: np.ndarray,
     aroused: Float[Tensor, " labels"],
 ) -> tuple[Float[Tensor, "segments labels"], Float[Tensor, " segments"]]:
-    """Return logits of labels, not yet calibrated, and the arousal of every segment.
+    """Return the uncalibrated label logits and the arousal of every segment.
 
-    The place is told as `ser analyze` tells it, from the segments `sample`.
+    The profile of the place comes from the segments `sample`, as in `ser analyze`.
     """
     network, share = fitted.network, share_of_place(len(sample))
     rows = torch.from_numpy(left_out.rows)
@@ -99,7 +104,7 @@ def network_answers(
 def distance_from_training(
     fitted: Fitted, bank: Bank, rows: np.ndarray, rendering: int
 ) -> Float[np.ndarray, " segments"]:
-    """Return how unlike those of training the pooled vectors of segments are."""
+    """Return the distance of segments' pooled vectors from those of training."""
     pooled = _pooled(fitted, bank, rows, rendering, fitted.usual)
     own = fitted.network.own_place
     gap = (pooled - own.mean).square() / (own.variance + 1e-4)
@@ -109,6 +114,7 @@ def distance_from_training(
 def _pooled(
     fitted: Fitted, bank: Bank, rows: np.ndarray, rendering: int, place: Statistics
 ) -> Tensor:
+    """Return the pooled vectors of segments, in batches of similar length."""
     place = Statistics(place.mean[None], place.variance[None])
     count = bank.count[torch.from_numpy(rows)]
     out = torch.zeros(len(rows), fitted.network.config.pooled_width)
@@ -123,6 +129,7 @@ def _pooled(
 
 
 def _frames(bank: Bank, rows: Tensor, rendering: int) -> Tensor:
+    """Return the frames of segments; shorter ones repeat their last frame."""
     first = bank.first[rows] + rendering * bank.n_frames
     count = bank.count[rows]
     t = torch.arange(int(count.max()), device=first.device)
@@ -133,7 +140,11 @@ def _frames(bank: Bank, rows: Tensor, rendering: int) -> Tensor:
 def functionals(bank: Bank, rows: np.ndarray, rendering: int) -> np.ndarray:
     """Return mean, deviation and percentiles of 40 cepstra, pitch, voicing and energy.
 
-    Shape (segments, 5 * 43). The naive reference: no network, no order in time.
+    They are the input of the baseline, which has no network and ignores the order of
+    frames.
+
+    Shape:
+        (segments, 5 * 43).
     """
     out = np.zeros((len(rows), 5 * (N_CEPSTRA + 3)), np.float32)
     transform = cepstral_transform(N_CEPSTRA).to(bank.features.device)
@@ -160,9 +171,10 @@ def functionals(bank: Bank, rows: np.ndarray, rendering: int) -> np.ndarray:
 def baseline(
     known: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> LogisticRegression:
-    """Return a regression on functionals, each corpus standardised by its own.
+    """Fit a logistic regression to functionals, standardised within each corpus.
 
-    `known` are functionals by corpus, `labels` their label numbers; labels count alike.
+    `known` are the functionals of each corpus, `labels` their label indices; labels
+    have equal weight.
     """
     weights = []
     for own in labels:
@@ -175,7 +187,7 @@ def baseline(
 
 
 def standardised(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Return functionals in deviations from the means of a sample, at most five."""
+    """Standardise functionals by the statistics of a sample, clipped to +-5."""
     return np.clip((values - sample.mean(0)) / (sample.std(0) + 1e-3), -5, 5)
 
 
@@ -187,7 +199,7 @@ def four_label_figures(
 ) -> dict[str, Any]:
     """Return UAR of four labels, AUC of anger and of arousal, ECE and reliability.
 
-    Only clips of those labels count. The AUC of arousal is that of happy and angry
+    Clips with other labels are ignored. The AUC of arousal is for happy and angry
     against neutral and sad.
     """
     said = {label: probabilities[:, i] for i, label in enumerate(labels)}

@@ -1,4 +1,4 @@
-"""The card of a bundle that is told its place, written from its metrics alone."""
+"""The model card of a profiled bundle, generated from its metrics alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,7 @@ RELIABILITY = "reliability.png"
 def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     """Return the card as Markdown (Mitchell et al., Model Cards, 2019)."""
     shape, members = bundle.network, bundle.network.members
-    kind = (
-        f"{members} networks whose answers are averaged" if members > 1 else "A network"
-    )
+    kind = f"{members} networks with averaged outputs" if members > 1 else "A network"
     made = metrics.get("made_by") or (
         f"Made by `ser train --recipe {metrics['recipe']}`, version "
         f"{metrics['ser_version']}."
@@ -21,13 +19,13 @@ def places_card_text(metrics: Mapping[str, Any], bundle: ProfiledBundle) -> str:
     return f"""# {bundle.name}
 
 {kind} for the emotion of one utterance at 8000 Hz: a CNN-BiLSTM on 40 MFCC, pitch,
-voicing and energy. Labels: {", ".join(bundle.labels)}; and arousal beside them.
-{metrics["parameters"]:,} parameters, {metrics["mflop_per_s"]:.0f} MFLOP for a second of
+voicing and energy. Labels: {", ".join(bundle.labels)}. It also estimates arousal.
+{metrics["parameters"]:,} parameters, {metrics["mflop_per_s"]:.0f} MFLOP per second of
 speech (convolutions {", ".join(map(str, shape.channels))}; LSTM {shape.lstm_width}).
 
 Features and pooled vectors are normalised by a *profile*: statistics of the place that
-recordings come from, without any labels. `ser analyze` draws it from a sample of the
-first run; a single file gets what was normal in training.
+recordings come from, without any labels. `ser analyze` computes it from a sample of the
+first run; a single file is normalised by the statistics of the training data.
 
 ## Data and licence
 
@@ -35,29 +33,31 @@ first run; a single file gets what was normal in training.
 
 {bundle.licence[:1].upper()}{bundle.licence[1:]}.
 
-Where a corpus knows only one of neutral and calm, its clips leave open which of the two
-they are. Clips whose labels are levels (low, medium, high) teach arousal alone.
+Where a corpus has only one of the labels neutral and calm, its clips may be either of
+the two. Clips whose labels are levels (low, medium, high) train arousal only.
 
-## What it reaches on corpora that it has never heard
+## Results on unseen corpora
 
 {_figures(metrics)}
 
 ## Limits
 
-The speakers of these corpora act, in few sentences and few languages. What people do on
-the telephone is weaker, mixed, and shaped by age, language and line: expect less than the
-figures above, and compare averages of many calls rather than single segments. Ranking
-calls by anger or arousal carries over better than any single label. Try it on labelled
-segments of your own (`ser evaluate {bundle.name} csv=FILE`). `out_of_domain` tells music, noise and strange
-lines from speech like that of training; it does not tell right labels from wrong ones.
-One emotion per segment is the model's view, not a fact about a person.
+The speakers of these corpora are acting, with few sentences in few languages. Emotional
+speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
+less than the figures above, and compare averages of many calls rather than single
+segments. Ranking calls by anger or arousal transfers better than any single label. Test
+it on labelled segments of your own (`ser evaluate {bundle.name} csv=FILE`).
+`out_of_domain` distinguishes music, noise and unusual lines from speech like that of
+the training data; it does not distinguish correct labels from wrong ones. One emotion
+per segment is the model's view, not a fact about a person.
 
 ## Use
 
-Intended: trends and ranking over many calls, so that people choose better which ones to
-listen to. Out of scope: decisions about a person, lie detection, medical or psychological
-findings, and inferring the emotions of employees, which is prohibited in the European
-Union (Regulation 2024/1689, Art. 5(1)(f)). Callers must be told (Art. 50(3)).
+Intended use: trends and rankings over many calls, to help people choose which ones to
+listen to. Out of scope: decisions about a person, lie detection, medical or
+psychological findings, and inferring the emotions of employees, which is prohibited in
+the European Union (Regulation 2024/1689, Art. 5(1)(f)). Callers must be informed (Art.
+50(3)).
 
 {made} Recipe, seeds, data fingerprints and versions are in `metrics.json`.
 """
@@ -79,9 +79,9 @@ def _corpora(metrics: Mapping[str, Any]) -> str:
 def _figures(metrics: Mapping[str, Any]) -> str:
     left_out = metrics["left_out"]
     if not left_out:
-        return "It was not tried on any."
+        return "Not tested on unseen corpora."
     rows = [
-        "| corpus left out | heard, in a place | clips | UAR | anger AUC | arousal AUC "
+        "| held-out corpus | condition, place | clips | UAR | anger AUC | arousal AUC "
         "| ECE | UAR of functionals |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -98,27 +98,27 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 {chr(10).join(rows)}
 
-![Accuracy by confidence on each corpus left out]({RELIABILITY})
+![Accuracy by confidence on each held-out corpus]({RELIABILITY})
 
-Confidences are calibrated on the corpora left out; each corpus' own figures come from a
-calibration on the others. What a confidence means differs from corpus to corpus, as the
-picture shows."""
+Confidences are calibrated on the held-out corpora; the figures of each corpus use a
+calibration on the others. The meaning of a confidence differs between corpora, as the
+plot shows."""
 
 
 def protocol_text(left_out: Mapping[str, Any]) -> str:
-    """Return how the figures of corpora that were left out came about."""
+    """Describe the protocol behind the figures of held-out corpora."""
     if not left_out:
-        return "Trained on all corpora; none was left out to try it on."
+        return "Trained on all corpora; none was held out for testing."
     if "protocol" in left_out:
         return str(left_out["protocol"])
     groups = "; ".join(", ".join(group) for group in left_out["groups"])
     return (
         "The recipe, trained without each of these groups of corpora in turn "
-        f"({groups}), seed {left_out['seed']}. Four labels (calm counts as neutral; chance 25 %), one answer "
-        "for each clip. A balanced place: the profile is drawn from the corpus as it is; "
-        "a neutral one: from clips of which 85 % are neutral. Arousal is the network's own "
-        "output. Telephone: 300 to 3400 Hz, "
-        "mu-law, white noise at 11 to 19 dB. Functionals: a logistic regression on "
+        f"({groups}), seed {left_out['seed']}. Four labels (calm is scored as neutral; "
+        "chance is 25 %), one answer per clip. Balanced place: the profile is computed "
+        "from the corpus as it is; neutral place: from clips of which 85 % are "
+        "neutral. Arousal is the network's own output. Telephone: 300 to 3400 Hz, "
+        "mu-law, white noise at 11 to 19 dB SNR. Functionals: a logistic regression on "
         "means, deviations and percentiles of the same features."
     )
 

@@ -1,4 +1,4 @@
-"""Corpora to all that a training on many places reads."""
+"""Preparation of corpora for training on many places."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ from ser_batch.training.places_recipe import PlacesRecipe
 
 @dataclass(frozen=True, slots=True)
 class PlacesOptions:
-    """What is trained, on what, and where."""
+    """The options of `ser train` for a `PlacesRecipe`."""
 
     corpora: tuple[str, ...]
-    """Each as `NAME=PATH`."""
+    """Corpora, each as `NAME=PATH`."""
     out: Path
     recipe_name: str
     recipe: PlacesRecipe
@@ -43,7 +43,7 @@ class PlacesOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that is trained on: segments, their features, and what is known of them."""
+    """All training data: segments, their features and their labels."""
 
     corpora: list[Corpus]
     labels: tuple[str, ...]
@@ -54,16 +54,16 @@ class Prepared:
     device: torch.device
 
     def of(self, names: Iterable[str], inside: bool = True) -> np.ndarray:
-        """Return the numbers of the segments of some corpora, or of all others."""
+        """Return the indices of the segments of some corpora, or of all others."""
         own = np.isin(self.data.drawable.corpus, list(names))
         return np.flatnonzero(own if inside else ~own)
 
 
 def prepare(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
-    """Read and cut the corpora, and make their bank.
+    """Read the corpora, cut them into segments, and compute their bank.
 
     Raises:
-        CorpusError: a corpus is not there, or cannot be understood.
+        CorpusError: a corpus is missing or cannot be parsed.
         UsageError: `out` cannot be written.
     """
     device = resolve_device(options.device)
@@ -91,7 +91,7 @@ def prepare(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
     except OSError as error:
         raise UsageError(
             f"{options.out}: cannot be written: {error.strerror}; the features of all "
-            "renderings need about 4 GB for each 10 hours of speech"
+            "renderings need about 4 GB per 10 hours of speech"
         ) from error
     data = _learnable(segments, labels, corpora)
     return Prepared(corpora, labels, segments, bank.on(device), data, notes, device)
@@ -115,7 +115,7 @@ def fitted(
     work: Path,
     name: str,
 ) -> Fitted:
-    """Return a network fitted to the segments `use`; it goes on where it stood."""
+    """Return a network fitted to the segments `use`; an interrupted fit resumes."""
     stem = name.replace(" ", "-").replace(",", "")
     steps = options.recipe.fit.steps
     with tqdm(
@@ -133,7 +133,11 @@ def fitted(
 
 
 def work_folder(out: Path) -> Path:
-    """Return the folder where a training keeps what it goes on from."""
+    """Create the folder for the intermediate state of a training run, and return it.
+
+    Raises:
+        UsageError: the folder cannot be created.
+    """
     work = out / ".training"
     try:
         work.mkdir(parents=True, exist_ok=True)

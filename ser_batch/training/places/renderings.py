@@ -1,7 +1,7 @@
-"""Corpora as they would sound elsewhere: in a studio, in a room, through telephones.
+"""Renderings: corpora as they would sound in a studio, in a room, or over a telephone.
 
-A rendering treats each corpus as a place of its own: the colour of its lines, their band
-edges and its rooms are the same for all of its clips; noise and level differ.
+A rendering simulates one place per corpus: the frequency response and the band edges of
+its line are the same for all clips of the corpus, while rooms, noise and level differ.
 """
 
 import math
@@ -20,21 +20,22 @@ Waveforms = Float[Tensor, "batch samples"]
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One way to hear a corpus."""
+    """The parameters of one simulated recording condition."""
 
     name: str
     snr_db: tuple[float, float] | None
-    """None: as it is."""
+    """Range of the SNR [dB]; None leaves clips unchanged."""
     colour: tuple[float, float] = (0.0, 0.0)
-    """How steeply the power of the noise falls: 0 white, 1 pink, 2 brown."""
+    """Range of the noise exponent: 0 is white, 1 pink, 2 brown."""
     low_hz: tuple[float, float] | None = None
-    """Of the telephone's band, and of its other end; None: no telephone."""
+    """Range of the lower edge of the telephone band; None: no telephone."""
     high_hz: tuple[float, float] = (3400.0, 3400.0)
+    """Range of the upper edge of the telephone band."""
     coloured_line: bool = True
-    """Whether the place has a frequency response of its own."""
+    """Whether the place has its own frequency response."""
     in_room: bool = False
     environment: bool = False
-    """Whether noises are recordings, where some were given."""
+    """Whether to mix in noise recordings, if there are any."""
 
 
 _LOW, _HIGH = (200.0, 400.0), (3000.0, 3600.0)
@@ -53,7 +54,7 @@ RENDERINGS = (
 )
 CLEAN, TELEPHONE = (0, 1, 2), (3, 4, 5, 6, 7)
 TAIL = 4000
-"""Samples of a room's reverberation."""
+"""Length of the reverberation tail [samples]."""
 
 
 def rendered(
@@ -63,16 +64,16 @@ def rendered(
     rng: np.random.Generator,
     surroundings: Float[Tensor, " samples"] | None = None,
 ) -> Waveforms:
-    """Return waveforms as a rendering sounds; zero where they were padded.
+    """Apply a rendering to padded waveforms; the padding stays zero.
 
-    `rng` draws the place first and its clips afterwards: one that starts alike gives one
-    place. Noise itself comes from torch's generator.
+    `rng` draws the place before the clips, so generators in the same state give the
+    same place. The noise itself comes from torch's generator.
     """
     if rendering.snr_db is None:
         return waveforms
     batch, n = waveforms.shape
     own = torch.arange(n, device=waveforms.device) < lengths[:, None]
-    # Powers of two: few plans of an FFT are made.
+    # Powers of two, so that few FFT plans are needed.
     size = 1 << (n + TAIL).bit_length()
     response = _response(size, rendering, rng).to(waveforms.device)
     y = torch.fft.irfft(torch.fft.rfft(waveforms, size) * response, size)[:, :n]
@@ -96,7 +97,7 @@ def rendered(
 
 
 def mu_law(waveforms: Waveforms) -> Waveforms:
-    """Return what is left of samples after 8 bits of G.711's mu-law."""
+    """Encode and decode waveforms with 8-bit mu-law companding, as in G.711."""
     x = waveforms.clamp(-1, 1)
     code = torch.sign(x) * torch.log1p(255 * x.abs()) / math.log(256)
     code = torch.round((code + 1) * 127.5) / 127.5 - 1
@@ -104,11 +105,11 @@ def mu_law(waveforms: Waveforms) -> Waveforms:
 
 
 def coloured_noise(n: int, exponent: Float[Tensor, "batch 1"]) -> Waveforms:
-    """Return noise of deviation 1 whose power falls with frequency to the `exponent`."""
+    """Return noise of unit variance, with power proportional to 1 / f ** `exponent`."""
     size = 1 << (n - 1).bit_length()
     white = torch.randn(len(exponent), size, device=exponent.device)
     bins = torch.arange(size // 2 + 1, device=exponent.device)
-    # Below 20 Hz nothing rises any more.
+    # The spectrum is flat below 20 Hz.
     frequency = bins.clamp(min=max(1, n // 400)).float() / size
     shaped = torch.fft.rfft(white) * frequency ** (-exponent / 2)
     noise = torch.fft.irfft(shaped, size)[:, :n]
@@ -118,6 +119,7 @@ def coloured_noise(n: int, exponent: Float[Tensor, "batch 1"]) -> Waveforms:
 def _response(
     size: int, rendering: Rendering, rng: np.random.Generator
 ) -> Complex[Tensor, " bins"]:
+    """Draw the frequency response of a place: its line and its telephone band."""
     response = torch.ones(size // 2 + 1, dtype=torch.complex64)
     edges = None
     if rendering.low_hz:
@@ -146,6 +148,7 @@ def _telephone_band(
 def _tails(
     t60_s: Float[Tensor, "batch 1"], below_db: Float[Tensor, "batch 1"]
 ) -> Float[Tensor, "batch tail"]:
+    """Return room impulse responses: a direct path, then decaying noise after 2 ms."""
     t = torch.arange(TAIL, device=t60_s.device) / SAMPLE_RATE
     later: Bool[Tensor, " tail"] = t > 0.002
     noise = torch.randn(len(t60_s), TAIL, device=t60_s.device)
@@ -161,6 +164,7 @@ def _excerpts(
     n: int,
     rng: np.random.Generator,
 ) -> Float32[Tensor, "batch samples"]:
+    """Draw excerpts of `n` samples from noise recordings, scaled to unit power."""
     at = torch.from_numpy(rng.integers(0, max(1, len(surroundings) - n), batch))
     index = at[:, None] + torch.arange(n)
     noise = surroundings[index.to(surroundings.device) % len(surroundings)]

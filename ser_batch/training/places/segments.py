@@ -1,4 +1,4 @@
-"""Corpora to segments, cut from their clips as `ser analyze` cuts them from calls."""
+"""Segments of corpora, cut from clips as `ser analyze` cuts them from recordings."""
 
 import hashlib
 from collections import defaultdict
@@ -28,42 +28,45 @@ Progress = Callable[[Sequence[Clip]], Iterator[Clip]]
 
 @dataclass(frozen=True)
 class Segments:
-    """All segments of all clips, one after the other."""
+    """All segments of all clips, in order."""
 
     clips: list[Clip]
     waveforms: Sequence[Float32[np.ndarray, " samples"]]
-    """At `SAMPLE_RATE`."""
+    """The waveform of each segment, at `SAMPLE_RATE`."""
     clip: Int[np.ndarray, " segments"]
-    """Which of the clips each belongs to."""
+    """Index in `clips` of each segment's clip."""
     n_samples: Int[np.ndarray, " segments"]
-    """How long each is."""
+    """Length of each segment."""
     notes: list[str]
-    """What was left out, in sentences."""
+    """Sentences on excluded clips."""
     fingerprint: str
     """A hash of names, labels and samples."""
 
     @property
     def corpus(self) -> np.ndarray:
-        """Of each segment, the name of its corpus."""
+        """The name of each segment's corpus."""
         return np.array([self.clips[i].corpus for i in self.clip])
 
     @property
     def speaker(self) -> np.ndarray:
-        """Of each segment, the name of its speaker."""
+        """The name of each segment's speaker."""
         return np.array([self.clips[i].speaker for i in self.clip])
 
     def label(self, labels: Sequence[str]) -> Int[np.ndarray, " segments"]:
-        """Return the number of each segment's label; -1 where only arousal is known."""
+        """Return the index of each segment's label; -1 where only arousal is known."""
         number = {label: i for i, label in enumerate(labels)}
         return np.array([number.get(self.clips[i].label, -1) for i in self.clip])
 
     def arousal(self) -> Float32[np.ndarray, " segments"]:
-        """Return the arousal of each, 0 to 1; NaN where its label may be either."""
+        """Return each segment's arousal, 0 to 1; NaN where the label leaves it open."""
         levels = [AROUSAL.get(self.clips[i].label) for i in self.clip]
         return np.array([np.nan if v is None else v for v in levels], np.float32)
 
     def right(self, labels: Sequence[str], corpora: Sequence[Corpus]) -> np.ndarray:
-        """Return which labels are right for each segment; none where none is known."""
+        """Return which labels are correct for each segment, (segments, labels).
+
+        None is correct where only arousal is known.
+        """
         known = {corpus.name: corpus.vocabulary or corpus.labels for corpus in corpora}
         number = {label: i for i, label in enumerate(labels)}
         right = np.zeros((len(self.clip), len(labels)), bool)
@@ -77,9 +80,9 @@ class Segments:
 def cut_corpora(corpora: Sequence[Corpus], progress: Progress = iter) -> Segments:
     """Decode all clips of corpora, and cut them into segments.
 
-    Of clips that sound the same, one is kept, and none where their labels differ. A clip
-    in which nothing is long enough to be scored is taken from its first speech to its
-    last.
+    Of identical clips, one is kept, or none if their labels differ. A clip without a
+    speech region long enough to be scored becomes one segment, from the start of its
+    first speech region to the end of its last.
 
     Raises:
         CorpusError: no clip of a corpus can be read.
@@ -106,16 +109,16 @@ def cut_corpora(corpora: Sequence[Corpus], progress: Progress = iter) -> Segment
         if len(errors) == len(corpus.clips):
             first, reason = next(iter(errors.items()))
             raise CorpusError(
-                f"{corpus.title}: no clip can be read: {first.source}: {reason}"
+                f"{corpus.title}: no clip can be read; {first.source}: {reason}"
             )
-        notes += [f"{c.source.shown}: left out: {text}" for c, text in errors.items()]
+        notes += [f"{c.source.shown}: excluded: {text}" for c, text in errors.items()]
     for twins in same.values():
         differ = len({clip.label for clip in twins}) > 1
         for clip in twins if differ else twins[1:]:
             del cut[clip]
             other = twins[0] if clip is not twins[0] else twins[1]
             notes.append(
-                f"{clip.source.shown}: left out: the same recording as "
+                f"{clip.source.shown}: excluded: the same recording as "
                 f"{other.source.shown}" + (", with another label" if differ else "")
             )
     clips = list(cut)

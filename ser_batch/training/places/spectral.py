@@ -1,4 +1,4 @@
-"""Augmentation of features, on their device, drawn anew for every clip."""
+"""Augmentation of features on their device, drawn independently for every clip."""
 
 import math
 
@@ -12,6 +12,7 @@ from ser_batch.training.places_recipe import SpectralConfig
 Frames = Float[Tensor, "batch frames values"]
 NEPERS_PER_DB = math.log(10) / 10
 NOISE_DB = (8.0, 40.0)
+"""Range of the level of the noise below the speech [dB]."""
 
 
 def cropped(
@@ -21,9 +22,10 @@ def cropped(
     length: int,
     tempo: float,
 ) -> tuple[Frames, Int[Tensor, " batch"]]:
-    """Return `length` frames of each segment, at a tempo of its own, and how many are true.
+    """Crop `length` frames from each segment at a random tempo; also return the counts.
 
-    `first` and `n_frames` say where segments lie in the bank.
+    `first` and `n_frames` locate the segments in the bank. Where a segment is too
+    short, its last frame is repeated; the counts are the numbers of frames before that.
     """
     device = first.device
     rate = torch.exp((torch.rand(len(first), device=device) * 2 - 1) * tempo)
@@ -40,9 +42,9 @@ def cropped(
 
 
 def augmented(frames: Frames, config: SpectralConfig) -> Frames:
-    """Return the frames with bands warped, equalised, drowned and masked.
+    """Warp, equalise, add noise to and mask the bands of frames.
 
-    The pitch moves along with the vocal tract.
+    The pitch is shifted along with the vocal tract.
     """
     batch, n_frames, _ = frames.shape
     device = frames.device
@@ -51,6 +53,7 @@ def augmented(frames: Frames, config: SpectralConfig) -> Frames:
         return torch.rand(*shape, device=device)
 
     band = torch.arange(N_MELS, device=device).float()
+    # The warp is zero at both ends of the frequency axis.
     warp = (rand(batch, 1) * 2 - 1) * config.warp
     at = (band * (1 - warp * (1 - band / N_MELS))).clamp(0, N_MELS - 1)
     low = at.long().clamp(max=N_MELS - 2)
@@ -68,6 +71,7 @@ def augmented(frames: Frames, config: SpectralConfig) -> Frames:
 
 
 def _curve(batch: int, band: Tensor, db: float) -> Float[Tensor, "batch bands"]:
+    """Return smooth random curves over the bands, as sums of cosines [nepers]."""
     order = torch.arange(1, 5, device=band.device).float()
     waves = torch.cos(torch.pi * order[:, None] * (band + 0.5) / N_MELS)
     size = torch.randn(batch, 4, device=band.device) / order.sqrt()
@@ -75,7 +79,7 @@ def _curve(batch: int, band: Tensor, db: float) -> Float[Tensor, "batch bands"]:
 
 
 def _noise(batch: int, n_frames: int, band: Tensor, share: float) -> Frames:
-    """Return a tilted floor that fluctuates; far below everything where there is none."""
+    """Return a tilted, fluctuating noise floor, negligible for clips without noise."""
     device = band.device
     low, high = NOISE_DB
     below_db = low + (high - low) * torch.rand(batch, 1, 1, device=device)
@@ -89,6 +93,7 @@ def _noise(batch: int, n_frames: int, band: Tensor, share: float) -> Frames:
 def _hidden(
     shape: tuple[int, int, int], config: SpectralConfig, device: torch.device
 ) -> Tensor:
+    """Return a random mask of time and frequency stretches to hide."""
     batch, n_frames, n_bands = shape
     hidden = torch.zeros(shape, dtype=torch.bool, device=device)
     for axis, n, longest, repeats in (

@@ -1,4 +1,4 @@
-"""The recipe tried on corpora that it has not heard. Read `leave_corpora_out` first."""
+"""Tests of a recipe on held-out corpora. Start reading at `leave_corpora_out`."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,9 +38,9 @@ from ser_batch.version import __version__
 
 LEFT_OUT = "left_out.json"
 COVERAGE = 0.8
-"""The share of clips of unheard corpora on which the model does not abstain."""
+"""Share of segments of held-out corpora on which the model does not abstain."""
 FITTED_SEGMENTS = 500
-"""Of each corpus left out, in each condition, for the calibration."""
+"""Segments per held-out corpus and condition for the calibration."""
 CONDITIONS = {
     f"{heard}, {place}": (rendering, place == "neutral")
     for heard, rendering in RENDERED.items()
@@ -50,17 +50,21 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class Tried:
-    """What a network and a regression say of a corpus that neither has heard."""
+    """The predictions of a network and a regression for a held-out corpus."""
 
     left_out: LeftOut
     right: Bool[Tensor, "segments labels"]
     network: dict[str, tuple[Tensor, Tensor]]
-    """By condition, the logits of labels and the arousal of each segment."""
+    """The label logits and the arousal of each segment, by condition."""
     functionals: dict[str, Float[np.ndarray, "segments labels"]]
-    """By condition, the regression's probabilities."""
+    """The regression's probabilities, by condition."""
 
     def probabilities(self, condition: str, calibration: Calibration) -> np.ndarray:
-        """Return the network's probabilities for each clip, (clips, labels)."""
+        """Return the network's probabilities for each clip.
+
+        Shape:
+            (clips, labels).
+        """
         logits, _ = self.network[condition]
         return self.left_out.by_clip(calibration.probabilities(logits).numpy())
 
@@ -70,20 +74,25 @@ def leave_corpora_out(
     groups: Sequence[Sequence[str]],
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train without each group of corpora in turn, and try the network on them.
+    """Train without each group of corpora in turn, and test the network on that group.
 
     Args:
-        options: as for `train_on_places`; figures go to `left_out.json` in `out`, and
-            each network to a bundle `without-GROUP`, calibrated on the other groups.
-        groups: names of corpora; none: each corpus with enough labels in turn.
+        options: as for `train_on_places`. The figures are written to `left_out.json` in
+            `out`, and each network to a bundle `without-GROUP`, calibrated on the other
+            groups.
+        groups: names of the corpora in each group; if empty, each corpus with enough
+            labels is a group.
+        say: prints a message.
 
     Returns:
-        By corpus left out: figures of four labels, clean and by telephone, in a balanced
-        place and a mostly neutral one; those of a regression on functionals; means.
+        Figures of four labels for each held-out corpus, clean and by telephone, in a
+        balanced and a mostly neutral place, with those of a regression on functionals;
+        and their means.
 
     Raises:
-        CorpusError: a corpus is not there, cannot be understood, or has no such labels.
-        UsageError: `out` cannot be written, or a group names no corpus.
+        CorpusError: a corpus is missing, cannot be parsed, or lacks such labels; or no
+            corpus remains to train on.
+        UsageError: `out` cannot be written, or a group names an unknown corpus.
     """
     prepared = prepare(options, say)
     names = [corpus.name for corpus in prepared.corpora]
@@ -91,20 +100,20 @@ def leave_corpora_out(
     for name in (name for group in groups for name in group):
         if name not in names:
             raise UsageError(
-                f"--leave-corpus-out: there is no corpus {name} here, but "
+                f"--leave-corpus-out: there is no corpus {name}; the corpora are "
                 f"{', '.join(names)}",
                 option="--leave-corpus-out",
             )
         if not _has_four_labels(prepared, name):
             raise CorpusError(
                 f"{name} has fewer than two of the labels {', '.join(FOUR)}: it cannot "
-                "be tested on"
+                "be held out"
             )
     work, tried, networks = work_folder(options.out), {}, []
     for group in groups:
         use = prepared.of(group, inside=False)
         if not len(use):
-            raise CorpusError("leave at least one corpus to train on")
+            raise CorpusError("no corpus left to train on: hold out fewer corpora")
         title = f"without {' and '.join(group)}, seed {options.seed}"
         network = fitted(prepared, use, options, options.seed, work, title)
         networks.append(network)
@@ -156,7 +165,7 @@ def _write_without(
     prepared: Prepared,
     tried: Mapping[str, Tried],
 ) -> None:
-    """Write a network as a bundle, calibrated on the corpora of other groups."""
+    """Write a network as a bundle, calibrated on the corpora of the other groups."""
     others = [other for name, other in tried.items() if name not in group]
     kept = [corpus for corpus in prepared.corpora if corpus.name not in group]
     write_bundle(
@@ -188,7 +197,7 @@ def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
 
 
 def _calibration(tried: Collection[Tried], labels: Sequence[str]) -> Calibration:
-    """Return what fits best what was said of these corpora, each counting alike."""
+    """Fit a calibration to the predictions for corpora, with equal weight for each."""
     alike = neutral_or_calm(labels)
     if not tried:
         return Calibration(alike=alike)
@@ -219,7 +228,7 @@ def _figures(
 def _answers(
     tried: Tried, calibration: Calibration, labels: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Return, by true label, the mean probability of every label, over all conditions."""
+    """Return the mean probabilities over all conditions, by true label."""
     said = np.mean([tried.probabilities(c, calibration) for c in tried.network], axis=0)
     truth = np.array(tried.left_out.label)
     return {
@@ -246,7 +255,7 @@ def _baseline(prepared: Prepared, use: np.ndarray) -> Any:
             own = own[right[own].any(1)]
             if len(own):
                 known.append(functionals(prepared.bank, own, rendering))
-                # Where several labels may be right, the first: neutral before calm.
+                # Where several labels may be correct, the first: neutral before calm.
                 labels.append(right[own].argmax(1))
     return baseline(known, labels)
 
