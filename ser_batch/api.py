@@ -54,7 +54,7 @@ class Call:
     """One row per speech region: channel, role, start_s, end_s."""
     segments: pd.DataFrame
     """One row per scored segment: channel, role, start_s, end_s, label (None where the
-    model abstains), confidence, one `p_<label>` per label, level_dbfs."""
+    model abstains), confidence, one `p_<label>` per label, level_dbfs, arousal."""
 
 
 class Model:

@@ -51,7 +51,8 @@ def command(
         bar = partial(tqdm, desc=corpus.title, unit="clip", leave=False)
         utterances, broken = load_utterances(corpus.clips, SAMPLE_RATE, False, bar)
         statistics = [clip_statistics(u.waveform, SAMPLE_RATE) for u in utterances]
-        print_corpus(corpus, utterances, broken, duplicates(utterances))
+        twins = duplicates(utterances)
+        print_corpus(corpus, utterances, broken, twins, SAMPLE_RATE)
         print_sound(
             by_label(utterances, statistics), doubtful_sexes(utterances, statistics)
         )

@@ -30,8 +30,7 @@ def checks() -> Iterator[Check]:
         (
             "torch and torchaudio",
             _torch_pair,
-            "install the same version of both: pip install 'torch==2.11.*' "
-            "'torchaudio==2.11.*'",
+            f"install the pair that ser needs: pip install {_required_pair()}",
         ),
         (
             "GPU",
@@ -94,6 +93,10 @@ def _packages() -> str:
     if wrong:
         raise RuntimeError("; ".join(wrong))
     return f"ser-batch {version('ser-batch')} and its {n} requirements"
+
+
+def _required_pair() -> str:
+    return " ".join(own for own in requires("ser-batch") or () if own[:5] == "torch")
 
 
 def _torch_pair() -> str:

@@ -40,6 +40,7 @@ def print_corpus(
     utterances: Sequence["Utterance"],
     broken: Mapping["Clip", str],
     twins: Sequence[tuple["Clip", "Clip"]],
+    sample_rate: int,
 ) -> None:
     """Print the contents of a corpus (clips, speakers, labels) and its problems."""
     console = Terminal()
@@ -53,7 +54,8 @@ def print_corpus(
         )
         if n
     )
-    hours = sum(len(utterance.waveform) for utterance in utterances) / 8000 / 3600
+    n_samples = sum(len(utterance.waveform) for utterance in utterances)
+    hours = n_samples / sample_rate / 3600
     console.print(f"[bold]{corpus.title}[/bold]  {corpus.licence}", highlight=False)
     of = f" of {corpus.n_published}" if corpus.n_published else ""
     rows = Table(box=None, show_header=False, padding=(0, 1))
@@ -139,7 +141,8 @@ def print_left_out(figures: Mapping[str, Any]) -> None:
         "ECE",
         "functionals",
     ):
-        table.add_column(name, justify="left" if name[0] in "hc" else "right")
+        is_text = name in ("held out", "condition, place")
+        table.add_column(name, justify="left" if is_text else "right")
 
     def auc(own: Mapping[str, float], name: str) -> str:
         return f"{own[name]:.3f}" if name in own else "–"
@@ -183,7 +186,7 @@ def print_figures(test: Mapping[str, Mapping[str, Any]], console: Terminal) -> N
         for condition, m in conditions.items():
             low, high = m["intervals_95"].get("uar", (None, None))
             table.add_row(
-                corpus, condition.replace(", context", "+context"), str(m["clips"]),
+                corpus, condition.replace(", ", "+"), str(m["clips"]),
                 f"{100 * m['uar']:.1f}",
                 "–" if low is None else f"{100 * low:.0f}-{100 * high:.0f}",
                 f"{100 * m['uar_sd']:.1f}" if "uar_sd" in m else "–",
@@ -236,11 +239,12 @@ def comparison_rows(
     rows = []
     for name, values in metrics.items():
         for corpus, conditions in values.get("test", {}).items():
-            for heard in (condition, f"{condition}, context", f"{condition}, profile"):
-                if m := conditions.get(heard):
+            for variant in ("", ", context", ", profile"):
+                if m := conditions.get(condition + variant):
                     rows.append(
                         {
-                            "bundle": name, "corpus": corpus, "heard": heard,
+                            "bundle": name, "corpus": corpus,
+                            "condition": condition + variant,
                             "split": values.get("split", "evaluation"),
                             "clips": m["clips"], "uar": m["uar"],
                             "uar_sd": m.get("uar_sd"),
@@ -271,7 +275,7 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     )
     cells = [
         (
-            row["bundle"], row["corpus"], row["heard"], row["split"], str(row["clips"]),
+            row["bundle"], row["corpus"], row["condition"], row["split"], str(row["clips"]),
             f"{100 * row['uar']:.1f}",
             "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}",
             f"{100 * row['accuracy']:.1f}",
@@ -288,10 +292,11 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
         ]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
-    # All rows share the condition, apart from context: it becomes the title.
-    heard = rows[0]["heard"].partition(",")[0]
+    # All rows share the condition, which becomes the title; a context or a profile is
+    # marked on the corpus.
+    condition = rows[0]["condition"].partition(",")[0]
     table = Table(
-        title=heard,
+        title=condition,
         title_justify="left",
         box=None,
         header_style="dim",
@@ -306,7 +311,8 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
                 no_wrap=True,
             )
     for row, line in zip(rows, cells, strict=True):
-        corpus = f"{line[1]}+context" if "context" in row["heard"] else line[1]
+        _, comma, variant = row["condition"].partition(", ")
+        corpus = f"{line[1]}+{variant}" if comma else line[1]
         table.add_row(line[0], corpus, *line[3:])
     console = Terminal()
     console.print(table)
