@@ -37,6 +37,6 @@ class Selection:
         return f"(SELECT * FROM {rows} SEMI JOIN selected USING (recording_id))"
 
     def timelines(self, role: str | None = None) -> Iterator[Timeline]:
-        """Yield all recordings that are done, with the segments of one or every role."""
+        """Yield all recordings that are done, with segments of one role or of all."""
         found = all_timelines(self.connection, self.results, role)
         return (timeline for timeline in found if timeline.call["status"] == "done")
