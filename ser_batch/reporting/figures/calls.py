@@ -293,7 +293,7 @@ def _add_parts(
 
 
 def _label_sums(labels: Sequence[str]) -> dict[str, str]:
-    """Return the sums over labels in `calls.sql`, of probabilities and (`_s`) seconds."""
+    """Return the sums over labels in `calls.sql`: probabilities, and seconds (`_s`)."""
     weights = {
         "distress": dict.fromkeys(DISTRESS, 1.0),
         "angry": {"angry": 1.0},

@@ -76,8 +76,8 @@ heard AS (
         ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
     )
 ),
--- The stretch that has reached furthest. Its end (40 bits), start (inverted, so that the
--- earliest is greatest) and channel are packed into one number, so that a single running
+-- The stretch that has reached furthest. Its end (40 bits), start (inverted: the
+-- earliest wins) and channel are packed into one number, so that a single running
 -- maximum finds all three.
 reached AS (
     SELECT
