@@ -152,6 +152,8 @@ def _struck_out(text: str | None, path: str, root: str) -> str | None:
     parts = [*PurePosixPath(path).parts, *PurePosixPath(root).parts]
     stems = (PurePosixPath(part).stem for part in parts)
     names = {path, root, f"{root}/{path}", *parts, *stems}
+    # Longest first, before shorter names that are part of them. Names of one or two
+    # characters would also match ordinary text.
     for name in sorted(names, key=len, reverse=True):
         if len(name) > 2:
             text = text.replace(name, "...")

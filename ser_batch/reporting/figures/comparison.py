@@ -114,7 +114,7 @@ def _previous_period(options: Options) -> tuple[datetime, datetime]:
         )
     until = options.until or local_now(options.inputs.zone)
     day = timedelta(days=1)
-    earlier = -((options.since - until) // day) * day
+    earlier = -((options.since - until) // day) * day  # the length, rounded up to days
     try:
         return options.since - earlier, until - earlier
     except OverflowError:

@@ -149,6 +149,7 @@ def estimate(
     effective = recordings.astype(float)
     proportion = np.array([own is Scale.proportion for own in scales], bool)
     if not are_recordings:
+        # As many independent recordings as would have the jackknife's standard error.
         alike = value * (1 - value) / plain**2
         # If all recordings agree, the similarity within a unit cannot be estimated.
         both = (value > 0) & (value < 1)
@@ -223,6 +224,7 @@ def p_values(
     """
     low, high = np.full(size, -12.0), np.zeros(size)  # bounds of log10(p)
     known = ~np.isnan(limits(np.full(size, LEVEL))[0])
+    # Bisection: the interval at level 1 - p contains 0 for any p below the p-value.
     for _ in range(40):
         middle = (low + high) / 2
         ends = limits(1 - 10**middle)

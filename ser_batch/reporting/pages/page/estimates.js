@@ -2,6 +2,7 @@
 // A ratio of two sums and its 95 % interval. estimates.py has the same formulas, and
 // explains them.
 const serEstimate = (() => {
+  // The logarithm of t is tabulated over 1 / df, in which it is nearly linear.
   const studentT = (df, logT) => {
     const at = (logT.length - 1) / df,
       i = Math.min(Math.floor(at), logT.length - 2);
