@@ -1,1 +1,1 @@
-"""Results to what an analyst needs: figures, pages, exports. Never imports torch."""
+"""Reporting on results: figures, reports and exports. Never imports torch."""

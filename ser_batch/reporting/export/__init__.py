@@ -1,1 +1,1 @@
-"""Results in the formats of other tools."""
+"""Exports of results to the formats of other tools."""

@@ -1,4 +1,7 @@
-"""Results as annotations of the audio: RTTM, audformat, Praat TextGrid, WebVTT. Each is written to a new folder."""
+"""Exports as audio annotations: RTTM, audformat, Praat TextGrid and WebVTT.
+
+Each is written to a new folder.
+"""
 
 import hashlib
 import os
@@ -13,15 +16,17 @@ from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.version import __version__
 
 MAX_NAME = 250
-"""Bytes that a file's name may have."""
+"""Longest file name, in bytes."""
 TIERS = 1e-3
-"""Praat knows no empty stretches: shorter gaps than this, in seconds, are closed."""
+"""Shortest interval in a Praat tier, in seconds: Praat does not allow empty ones."""
 
 
 def write_rttm(selection: Selection, folder: Path) -> None:
-    """`speech.rttm`: who speaks when; `emotions.rttm`: the label of each segment (NIST RT-09; times in seconds).
+    """Write RTTM files (NIST RT-09; times in seconds).
 
-    A recording is named by its path; white space in it becomes `_`, since RTTM separates its fields by that.
+    `speech.rttm` contains who speaks when, `emotions.rttm` the label of each segment.
+    The file field is the recording's path, with white space replaced by `_` because
+    RTTM separates its fields with it.
     """
     folder.mkdir()
     with ExitStack() as stack:
@@ -44,11 +49,17 @@ def _rttm_line(
     t: Timeline, channel: int, start_s: float, end_s: float, name: str
 ) -> str:
     uri, name = ("_".join(text.split()) for text in (t.call["path"], name))
-    return f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} <NA> <NA> {name} <NA> <NA>\n"
+    return (
+        f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} "
+        f"<NA> <NA> {name} <NA> <NA>\n"
+    )
 
 
 def write_audformat(selection: Selection, folder: Path) -> None:
-    """A database of audformat: a segmented table with emotion, confidence, channel, role and probabilities."""
+    """Write an audformat database with one segmented table.
+
+    Its columns are emotion, confidence, channel, role and the probabilities.
+    """
     folder.mkdir()
     probabilities = [f"p_{label}" for label in selection.labels]
     columns = {name: {"scheme_id": name} for name in ("emotion", "channel", "role")}
@@ -56,8 +67,11 @@ def write_audformat(selection: Selection, folder: Path) -> None:
         name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)
     }
     header = {
-        "name": "ser", "source": f"ser {__version__}, model {selection.model_id}", "usage": "other", "languages": [],
-        "description": "Emotions of call segments, predicted by a model and checked by nobody.",
+        "name": "ser",
+        "source": f"ser {__version__}, model {selection.model_id}",
+        "usage": "other",
+        "languages": [],
+        "description": "Emotions of call segments, predicted by a model; not reviewed.",
         "schemes": {
             "emotion": {"dtype": "str", "labels": list(selection.labels)},
             "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
@@ -77,22 +91,31 @@ def write_audformat(selection: Selection, folder: Path) -> None:
             *map(quoted, [n for n in columns if n != "emotion"]),
         ]
     )
-    rows = f"SELECT {chosen} FROM {selection.rows('segments')} ORDER BY path, start_s, channel"
+    rows = (
+        f"SELECT {chosen} FROM {selection.rows('segments')} "
+        "ORDER BY path, start_s, channel"
+    )
     selection.connection.execute(
         f"COPY ({rows}) TO {literal(str(folder / 'db.segments.csv'))} (HEADER)"
     )
 
 
 def _timedelta(name: str) -> str:
-    """A time in seconds as pandas writes one, in SQL."""
-    clock = f"strftime(make_timestamp(round(({name}_s % 86400) * 1e6)::BIGINT), '%H:%M:%S.%f')"
+    """Return SQL that formats a time in seconds as a pandas timedelta."""
+    clock = (
+        f"strftime(make_timestamp(round(({name}_s % 86400) * 1e6)::BIGINT), "
+        "'%H:%M:%S.%f')"
+    )
     return (
         f"printf('%d days %s', floor({name}_s / 86400)::INT, {clock}) AS {quoted(name)}"
     )
 
 
 def write_textgrid(selection: Selection, folder: Path) -> None:
-    """A Praat TextGrid for each recording: for each channel a tier of speech, and one of emotion where it is scored."""
+    """Write a Praat TextGrid for each recording.
+
+    Each channel has a speech tier and, if it was scored, an emotion tier.
+    """
     from praatio import textgrid
     from praatio.utilities.constants import Interval
 
@@ -137,12 +160,15 @@ def write_textgrid(selection: Selection, folder: Path) -> None:
 
 
 def write_webvtt(selection: Selection, folder: Path) -> None:
-    """Subtitles of the emotion over each recording (W3C WebVTT)."""
+    """Write subtitles with the emotions of each recording (W3C WebVTT)."""
     folder.mkdir()
     for t in selection.timelines():
         cues = ["WEBVTT\n"]
         for s in t.segments:
-            text = f"{t.who(s.channel)}: {s.label or 'unsure'} ({max(s.probabilities):.0%})"
+            text = (
+                f"{t.who(s.channel)}: {s.label or 'unsure'} "
+                f"({max(s.probabilities):.0%})"
+            )
             escaped = (
                 text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
             )
@@ -152,11 +178,18 @@ def write_webvtt(selection: Selection, folder: Path) -> None:
 
 def _vtt_time(seconds: float) -> str:
     ms = round(seconds * 1000)
-    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
+    return (
+        f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:"
+        f"{ms // 1000 % 60:02}.{ms % 1000:03}"
+    )
 
 
 def _beside(folder: Path, t: Timeline, end: str) -> Path:
-    """Where the file of a recording goes: as its path below the input, with an end of its own."""
+    """Return the output path of a recording, with its folders created.
+
+    It mirrors the path of the recording below its input, with `end` appended. Names too
+    long for a file system are shortened and made unique by a hash.
+    """
     relative = PurePosixPath(t.call["path"].lstrip("/"))
     parts = [part.replace("\0", "_") for part in relative.parts if part != ".."]
     name = parts[-1]

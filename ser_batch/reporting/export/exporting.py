@@ -1,4 +1,4 @@
-"""Results in the formats of other tools: read `export_results` first."""
+"""Export of results to the formats of other tools: start with `export_results`."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ FORMATS: dict[str, Callable[[Selection, Path], None]] = {
     "results": write_results,
 }
 FILES = ("xlsx", "duckdb")
-"""Formats that are one file; the others are a folder of files."""
+"""Formats written as a single file; the others are folders."""
 
 
 def export_results(
@@ -53,22 +53,25 @@ def export_results(
     options: Options = Options(),
     hash_paths: Path | None = None,
 ) -> Metadata:
-    """Write results to `out` in one of `FORMATS`; whole, or not at all.
+    """Write results to `out` in one of `FORMATS`, completely or not at all.
 
     Args:
-        results: what is exported.
+        results: the results to export.
         format_: a key of `FORMATS`.
-        out: a new file or folder, or a file that is replaced.
-        options: which recordings, and call metadata beside those that are kept with the
-            results.
-        hash_paths: a file with a key, made where there is none. With it, keyed hashes
-            stand in place of file names (see `pseudonyms`), and metadata serve to
-            select and are not written.
+        out: a new file or folder, or a file to replace.
+        options: which recordings to export, and call metadata in addition to that
+            stored with the results.
+        hash_paths: a key file, created if it does not exist. If given, file names are
+            replaced by keyed hashes (see `pseudonyms`), and metadata is used for
+            selection only and not written.
+
+    Returns:
+        The gathered call metadata and its notes.
 
     Raises:
         ResultsError: the results are damaged.
-        UsageError: `out` is in the way or cannot be written, or the format cannot hold
-            so much.
+        UsageError: `out` cannot be replaced or written, or there are too many rows for
+            the format.
     """
     _check_target(out, format_)
     with _measured(results, options) as selection:
@@ -84,7 +87,7 @@ def export_results(
                     FORMATS[format_](selection, partial)
         except duckdb.IOException as error:
             if str(out.parent) not in str(error):
-                raise  # it is about what is read
+                raise  # a read error, not a write error
             raise _unwritable(out, error) from error
         except (OSError, xlsxwriter.exceptions.XlsxWriterException) as error:
             raise _unwritable(out, getattr(error, "strerror", None) or error) from error
@@ -96,7 +99,7 @@ def _check_target(out: Path, format_: str) -> None:
     problem = None
     if os.path.exists(out) and os.path.isdir(out) != is_folder:
         wanted, found = ("folder", "file") if is_folder else ("file", "folder")
-        problem = f"{format_} is written to a {wanted}, and this is a {found}"
+        problem = f"{format_} is written to a {wanted}, but this is a {found}"
     elif os.path.isdir(out) and any(out.iterdir()):
         problem = "is not empty; choose a new folder"
     elif os.path.lexists(out) and not (os.path.isdir(out) or os.path.isfile(out)):
@@ -107,7 +110,8 @@ def _check_target(out: Path, format_: str) -> None:
 
 def _unwritable(out: Path, reason: object) -> UsageError:
     return UsageError(
-        f"--out {out}: cannot be written: {reason}; make room, or choose another place",
+        f"--out {out}: cannot be written: {reason}; free some space or choose another "
+        "location",
         path=out,
         option="--out",
     )
@@ -122,7 +126,7 @@ def _measured(results: Results, options: Options = Options()) -> Iterator[Select
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """Give a place beside `out` that takes its name when all is written."""
+    """Yield a temporary path next to `out`, and rename it to `out` at the end."""
     with tempfile.TemporaryDirectory(prefix=".ser-export-", dir=out.parent) as folder:
         partial = Path(folder) / "partial"
         yield partial

@@ -1,6 +1,7 @@
-"""A copy of results with pseudonyms: keyed hashes in place of file names.
+"""Pseudonymous copies of results: keyed hashes instead of file names.
 
-A plain hash would not do: who knows how names are built, say from telephone numbers, hashes all of them and compares.
+A plain hash would not be enough: anyone who knows how names are built, for example from
+telephone numbers, could hash every candidate and compare.
 """
 
 import hashlib
@@ -31,14 +32,14 @@ KEPT_OF_THE_RECORD = (
     "versions",
     "counts",
 )
-"""What of `run.json` names no file."""
+"""Keys of `run.json` that name no files."""
 
 
 def load_key(path: Path) -> bytes:
-    """Return the key in a file; make one, for its owner's eyes alone, if it is new.
+    """Return the key in a file; create it, readable by its owner only, if it is new.
 
     Raises:
-        UsageError: the file cannot be read or made, or holds no key.
+        UsageError: the file cannot be read or created, or does not contain a key.
     """
     storage, key = LocalStorage(path.parent), secrets.token_bytes(KEY_BYTES)
     try:
@@ -50,21 +51,24 @@ def load_key(path: Path) -> bytes:
         return bytes.fromhex(text)
     except OSError as error:
         raise UsageError(
-            f"--hash-paths {path}: the key cannot be read or made there: {error.strerror}",
+            f"--hash-paths {path}: cannot read or create the key: {error.strerror}",
             path=path,
             option="--hash-paths",
         ) from error
     except ValueError:
         raise UsageError(
-            f"--hash-paths {path}: not a key ({2 * KEY_BYTES} hexadecimal digits); name "
-            "a file that is not there yet, and a key is made",
+            f"--hash-paths {path}: not a key ({2 * KEY_BYTES} hexadecimal digits); to "
+            "create one, name a file that does not exist yet",
             path=path,
             option="--hash-paths",
         ) from None
 
 
 def hasher(key: bytes) -> Callable[[str], str]:
-    """Turns names into 16 hexadecimal digits each: BLAKE2b with the key (RFC 7693). The same name, the same digits."""
+    """Return a function that hashes names: BLAKE2b with the key (RFC 7693).
+
+    A hash has 16 hexadecimal digits; equal names have equal hashes.
+    """
 
     @cache
     def hashed(name: str) -> str:
@@ -74,16 +78,19 @@ def hasher(key: bytes) -> Callable[[str], str]:
 
 
 def hashed_path(path: str, hashed: Callable[[str], str]) -> str:
-    """A path with each of its names hashed: one folder stays one. An ending may be a name: none is kept."""
+    """Return a path with each part hashed, so that a folder's files stay together.
+
+    File extensions are not kept, since they may be part of a name.
+    """
     return "/".join(hashed(name) for name in PurePosixPath(path).parts)
 
 
 def write_results(selection: Selection, folder: Path, key: bytes | None = None) -> None:
-    """Write the selected rows as a results directory of their own.
+    """Write the selected rows as a new results directory.
 
-    With a key, file names are hashed, and what might hold one is left out: call
-    metadata, the inputs and options of `run.json`, and libraries' own words on failures
-    (`error_detail`; `error` itself never names a file).
+    With a key, file names are hashed, and anything that might contain one is left out:
+    call metadata, the inputs and options in `run.json`, and the error messages of
+    libraries (`error_detail`; `error` itself never names a file).
     """
     results, schemas = selection.results, table_schemas(selection.labels)
     hashed = hasher(key) if key else None
@@ -101,7 +108,7 @@ def write_results(selection: Selection, folder: Path, key: bytes | None = None) 
     with open_writer(folder, results.identity) as writer:
         profile = read_results_profile(results.directory, results.identity)
         if profile is not None:
-            # What it was drawn from are ids of paths.
+            # The sample consists of ids derived from paths.
             profile = replace(profile, sample=()) if hashed else profile
             profile.write(folder / profile_name(profile.profile_id))
         writer.parts.replace(set(), parts())
@@ -116,7 +123,7 @@ def write_results(selection: Selection, folder: Path, key: bytes | None = None) 
 def _pseudonymous(
     tables: dict[str, pa.Table], hashed: Callable[[str], str]
 ) -> dict[str, pa.Table]:
-    """Return the tables with hashes in place of names, and without free text."""
+    """Return the tables with names replaced by hashes, and without free text."""
     columns: dict[str, Callable[[str], str | None]] = {
         "recording_id": hashed,
         "duplicate_of": hashed,
@@ -131,7 +138,7 @@ def _pseudonymous(
 
 
 def _without_names(recordings: pa.Table, column: str) -> pa.Table:
-    """Return the recordings with their own names struck out of a column of text."""
+    """Return the recordings with their own names removed from a text column."""
     rows = recordings.select(["path", "input_root", column]).to_pylist()
     texts = [_struck_out(row[column], row["path"], row["input_root"]) for row in rows]
     at = recordings.schema.get_field_index(column)
@@ -145,6 +152,8 @@ def _struck_out(text: str | None, path: str, root: str) -> str | None:
     parts = [*PurePosixPath(path).parts, *PurePosixPath(root).parts]
     stems = (PurePosixPath(part).stem for part in parts)
     names = {path, root, f"{root}/{path}", *parts, *stems}
+    # Longest first, before shorter names that are part of them. Names of one or two
+    # characters would also match ordinary text.
     for name in sorted(names, key=len, reverse=True):
         if len(name) > 2:
             text = text.replace(name, "...")

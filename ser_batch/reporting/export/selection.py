@@ -1,4 +1,4 @@
-"""What an export is made of: the selected rows of results, measured."""
+"""The input of an export: the selected rows of results, measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Selection:
         return self.results.model_id
 
     def rows(self, table: str, parts: Sequence[str] | None = None) -> str:
-        """Return the selected rows of a table as SQL; of all parts, or of some."""
+        """Return SQL for the selected rows of a table, in all or the given parts."""
         parts = self.results.parts if parts is None else parts
         rows = scan_sql(self.results, table, parts) if parts else f"_no_{table}"
         return f"(SELECT * FROM {rows} SEMI JOIN selected USING (recording_id))"
 
     def timelines(self, role: str | None = None) -> Iterator[Timeline]:
-        """Yield all recordings that are done, with one role's segments or everyone's."""
+        """Yield all recordings that are done, with segments of one role or of all."""
         found = all_timelines(self.connection, self.results, role)
         return (timeline for timeline in found if timeline.call["status"] == "done")

@@ -1,4 +1,4 @@
-"""Results as a workbook for Excel and its kin."""
+"""Export as a workbook for Excel and other spreadsheet programs."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -19,27 +19,34 @@ from ser_batch.results.schemas import table_schemas
 from ser_batch.version import __version__
 
 SHEET_ROWS = 1_048_575
-"""What a sheet holds below its header."""
+"""Most rows that a sheet can have below its header."""
 
 
 def write_xlsx(selection: Selection, path: Path) -> None:
-    """Sheets: calls with their measures, moments worth listening to, segments, what the columns mean."""
+    """Write a workbook of four sheets.
+
+    They contain calls with their measures, moments to listen to, segments, and the
+    meaning of the columns.
+    """
     connection = selection.connection
-    longest = f"greatest((SELECT count(*) FROM calls), (SELECT count(*) FROM {selection.rows('segments')}))"
+    longest = (
+        "greatest((SELECT count(*) FROM calls), "
+        f"(SELECT count(*) FROM {selection.rows('segments')}))"
+    )
     count = connection.execute(f"SELECT {longest}").fetchall()[0][0]
     if count > SHEET_ROWS:
         raise UsageError(
-            f"xlsx: {count:,} rows are more than a sheet holds ({SHEET_ROWS:,}); choose a period with --since, or csv "
-            "or duckdb"
+            f"xlsx: {count:,} rows exceed the limit of a sheet ({SHEET_ROWS:,}); "
+            "choose a period with --since, or export to csv or duckdb"
         )
-    # Text is text: no formula, no link, whatever it looks like.
+    # Names that look like formulas or links must stay plain text.
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
         "strings_to_urls": False,
         "tmpdir": str(path.parent),
     }
-    # In memory, for a zip file that a full disk cuts short complains once more when it is forgotten.
+    # In memory: a zip file truncated by a full disk would raise again when collected.
     made = BytesIO()
     with xlsxwriter.Workbook(made, options) as book:
         head = book.add_format({"bold": True, "bottom": 1})

@@ -1,4 +1,4 @@
-"""All tables of results as CSV, as JSON lines, or as one DuckDB database."""
+"""Exports of all tables: CSV, JSON lines, or a single DuckDB database."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,8 @@ def _write_tables(
             f"SELECT column_name, column_type FROM (DESCRIBE FROM {rows})"
         ).fetchall()
         chosen = ", ".join(
-            f"{text(quoted(column)) if kind == 'VARCHAR' else quoted(column)} AS {quoted(header(column))}"
+            f"{text(quoted(column)) if kind == 'VARCHAR' else quoted(column)} "
+            f"AS {quoted(header(column))}"
             for column, kind in columns
         )
         order = "recording_id" + (
@@ -38,27 +39,34 @@ def _write_tables(
         )
         target = literal(str(folder / f"{name}.{end}"))
         selection.connection.execute(
-            f"COPY (SELECT {chosen} FROM {rows} ORDER BY {order}) TO {target} ({options})"
+            f"COPY (SELECT {chosen} FROM {rows} ORDER BY {order}) "
+            f"TO {target} ({options})"
         )
 
 
 def write_csv_tables(selection: Selection, folder: Path) -> None:
-    """A file for each table; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Write each table to a CSV file.
+
+    Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
+    """
     formula = "regexp_matches({0}, '^[=+\\-@\\t\\r]')"
 
     def text(column: str) -> str:
-        return f"CASE WHEN {formula.format(column)} THEN chr(39) || {column} ELSE {column} END"
+        return (
+            f"CASE WHEN {formula.format(column)} "
+            f"THEN chr(39) || {column} ELSE {column} END"
+        )
 
     _write_tables(selection, folder, "csv", "HEADER", text, plain_text)
 
 
 def write_jsonl(selection: Selection, folder: Path) -> None:
-    """A file for each table, one JSON object a line."""
+    """Write each table to a file with one JSON object per line."""
     _write_tables(selection, folder, "jsonl", "FORMAT JSON", lambda column: column)
 
 
 def write_duckdb(selection: Selection, path: Path) -> None:
-    """One database: the three tables, calls and episodes, and views of what is asked most."""
+    """Write one database: the three tables, calls, episodes, and views on them."""
     connection = selection.connection
     shares = ", ".join(
         f"{m.sql} AS {quoted(m.name)}" for m in measures_of(selection.labels).values()
@@ -73,16 +81,22 @@ def write_duckdb(selection: Selection, path: Path) -> None:
             connection.execute(f"CREATE TABLE export.{name} AS FROM {name}")
         connection.execute(
             "CREATE TABLE export.about AS SELECT * FROM (VALUES "
-            f"('made by', {literal(f'ser {__version__}')}), ('model', {literal(selection.model_id)})) t(what, value)"
+            f"('made by', {literal(f'ser {__version__}')}), "
+            f"('model', {literal(selection.model_id)})) t(what, value)"
         )
         views = {
             "portfolio": f"SELECT {shares} FROM calls",
-            "by_day": f"SELECT day, {shares} FROM calls WHERE day IS NOT NULL GROUP BY day ORDER BY day",
-            "by_hour": f"SELECT hour, {shares} FROM calls WHERE hour IS NOT NULL GROUP BY hour ORDER BY hour",
-            "by_folder": f"SELECT folder, {shares} FROM calls GROUP BY folder ORDER BY folder",
-            "worth_listening": "SELECT path, concern, peak_distress, peak_at_s, episodes, escalated FROM calls "
+            "by_day": f"SELECT day, {shares} FROM calls WHERE day IS NOT NULL "
+            "GROUP BY day ORDER BY day",
+            "by_hour": f"SELECT hour, {shares} FROM calls WHERE hour IS NOT NULL "
+            "GROUP BY hour ORDER BY hour",
+            "by_folder": f"SELECT folder, {shares} FROM calls "
+            "GROUP BY folder ORDER BY folder",
+            "worth_listening": "SELECT path, concern, peak_distress, peak_at_s, "
+            "episodes, escalated FROM calls "
             f"WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST}",
-            "failures": "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path",
+            "failures": "SELECT path, error FROM calls WHERE status = 'failed' "
+            "ORDER BY path",
         }
         connection.execute("USE export")
         for name, query in views.items():

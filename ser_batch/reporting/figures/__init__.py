@@ -1,1 +1,1 @@
-"""Measures of calls and of groups of calls, computed out of core in DuckDB."""
+"""Measures of single calls and of groups of calls, computed out of core in DuckDB."""

@@ -1,10 +1,13 @@
-"""One row of figures for each recording: `calls`. Computed in SQL, a few parts at a time, so in bounded memory.
+"""One row of figures for each recording: `calls`.
 
-Timing comes from the `speech` table, emotion from `segments`. With roles, emotion is that of one role, the
-customer unless asked otherwise: what agents sound like is never mixed into it.
-What a turn, an interruption and a response latency are, `turns` says.
+Rows are computed in SQL, a few parts at a time, in bounded memory.
 
-Emotions are weighed by seconds: `p_angry_s` is the sum of p_angry times the length of each segment.
+Timing comes from the `speech` table, emotion from `segments`. With roles, emotion is
+that of a single role, the customer by default: emotions of agents are never mixed in.
+`turns` defines turns, interruptions and response latencies.
+
+Emotions are weighted by duration: `p_angry_s` is the sum over segments of p_angry times
+the length in seconds.
 """
 
 import string
@@ -27,29 +30,48 @@ from ser_batch.results.schemas import table_schemas
 from ser_batch.text import counted, counted_examples
 
 DISTRESS = ("angry", "fearful", "disgust")
-"""The negative emotions of high arousal (Russell's circumplex, 1980): what a caller in trouble sounds like."""
+"""The negative emotions of high arousal (Russell's circumplex, 1980).
+
+They are what a caller in trouble sounds like.
+"""
 CIRCUMPLEX = {
-    "neutral": (0.0, 0.0), "calm": (0.68, -0.46), "happy": (0.81, 0.51), "sad": (-0.63, -0.27),
-    "angry": (-0.51, 0.59), "fearful": (-0.64, 0.60), "disgust": (-0.60, 0.35), "surprised": (0.40, 0.67),
+    "neutral": (0.0, 0.0), "calm": (0.68, -0.46),
+    "happy": (0.81, 0.51), "sad": (-0.63, -0.27),
+    "angry": (-0.51, 0.59), "fearful": (-0.64, 0.60),
+    "disgust": (-0.60, 0.35), "surprised": (0.40, 0.67),
 }  # fmt: skip
-"""Valence and arousal, -1 to 1: mean ratings of Russell & Mehrabian (1977), Evidence for a three-factor theory of
-emotions, J. Research in Personality 11; calm is their "relaxed", and neutral the origin by definition."""
+"""Valence and arousal, -1 to 1.
+
+Mean ratings of Russell & Mehrabian (1977), Evidence for a three-factor theory of
+emotions, J. Research in Personality 11; calm is their "relaxed", and neutral the origin
+by definition.
+"""
 
 MIN_QUARTER_S = 3.0
-"""Scored speech that the first and the last quarter of a call need for `escalated`, `recovered`, `valence_change`."""
+"""Minimum scored speech in the first and in the last quarter of a call.
+
+Below it, there is no `escalated`, `recovered` or `valence_change`.
+"""
 ONSET, OFFSET = 0.5, 0.35
-"""An episode begins where the smoothed probability reaches ONSET, and ends where it falls below OFFSET."""
+"""Thresholds of the smoothed probability at which an episode begins and ends.
+
+It begins where the probability reaches ONSET and ends where it falls below OFFSET.
+"""
 EPISODE_S = 6.0
-"""Scored speech that an episode lasts at least."""
+"""Minimum scored speech in an episode."""
 EPISODE_GAP_S = 30.0
-"""After so long without scored speech, an episode is over."""
+"""An episode ends after this long without scored speech."""
 RANK_S = 60.0
-"""Calls are ranked by the seconds of distress and anger in their episodes, divided by their scored time and this."""
+"""Added to the scored time of a call when ranking.
+
+Calls are ranked by the seconds of distress and anger in their episodes, divided by this
+sum.
+"""
 FAINT = 0.25
-"""A probability of distress that is not worth listening to."""
+"""Minimum distress of a segment that is listed."""
 STANDING_OUT = "concern > 0"
 STRONGEST_FIRST = "concern DESC NULLS LAST, peak_distress DESC NULLS LAST, path"
-"""The order of calls in which those most worth listening to come first."""
+"""The order of calls with the strongest first."""
 PARTS_AT_ONCE, GROUPS_AT_ONCE = 24, 2
 SQL = string.Template((Path(__file__).parent / "calls.sql").read_text(encoding="utf-8"))
 CALLS = """
@@ -60,35 +82,39 @@ SELECT
     hour(m.started_at) AS hour,
     strftime(m.started_at, '%u %a') AS weekday,
     strftime(m.started_at, '%G-W%V') AS week,
-    CASE WHEN contains(m.path, '/') THEN split_part(m.path, '/', 1) ELSE '.' END AS folder,
+    CASE
+        WHEN contains(m.path, '/') THEN split_part(m.path, '/', 1) ELSE '.'
+    END AS folder,
     k.* EXCLUDE (recording_id)
 FROM measured m LEFT JOIN known k ON k.recording_id = m.recording_id
 """
 CONSTANTS = {
-    "hold_s": HOLD_S, "pause_s": PAUSE_S, "slow_s": SLOW_S, "min_quarter_s": MIN_QUARTER_S,
-    "onset": ONSET, "offset": OFFSET, "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S,
-    "rank_s": RANK_S, "faint": FAINT,
+    "hold_s": HOLD_S, "pause_s": PAUSE_S, "slow_s": SLOW_S,
+    "min_quarter_s": MIN_QUARTER_S, "onset": ONSET, "offset": OFFSET,
+    "episode_s": EPISODE_S, "episode_gap_s": EPISODE_GAP_S, "rank_s": RANK_S,
+    "faint": FAINT,
 }  # fmt: skip
 
 COLUMNS = (
-    "recording_id", "path", "input_root", "started_at", "time_from", "duration_s", "channels", "status", "error",
-    "notes", "not_scored",
+    "recording_id", "path", "input_root", "started_at", "time_from", "duration_s",
+    "channels", "status", "error", "notes", "not_scored",
     "day", "hour", "weekday", "week", "folder",
-    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s", "conversation_s", "longest_silence_s",
-    "holds", "hold_s", "non_talks", "non_talk_s", "longest_non_talk_s", "one_sided",
+    "talk_s", "agent_talk_s", "customer_talk_s", "silence_s", "overtalk_s",
+    "conversation_s", "longest_silence_s", "holds", "hold_s", "non_talks", "non_talk_s",
+    "longest_non_talk_s", "one_sided",
     *(f"{who}{what}" for who in ("", "agent_", "customer_") for what in (
-        "turns", "backchannels", "interruptions", "interruption_s", "attempts", "attempt_s",
-        "responses", "slow_responses",
+        "turns", "backchannels", "interruptions", "interruption_s", "attempts",
+        "attempt_s", "responses", "slow_responses",
     )),
     "response_latency_s", "agent_latency_s", "customer_latency_s",
     "segments", "scored_s", "abstained_s", "distress_s", "valence_s", "arousal_s",
     "q1_scored_s", "q2_scored_s", "q3_scored_s", "q4_scored_s",
     "q1_distress_s", "q2_distress_s", "q3_distress_s", "q4_distress_s",
     "q1_valence_s", "q2_valence_s", "q3_valence_s", "q4_valence_s",
-    "valence_change", "escalated", "recovered", "concern", "peak_distress", "peak_at_s", "episodes", "episode_s",
-    "angry_episodes", "fearful_episodes",
+    "valence_change", "escalated", "recovered", "concern", "peak_distress", "peak_at_s",
+    "episodes", "episode_s", "angry_episodes", "fearful_episodes",
 )  # fmt: skip
-"""The columns of `calls`, before those of each label (`p_angry_s`) and the metadata."""
+"""The columns of `calls`, apart from those of each label (`p_angry_s`) and metadata."""
 
 
 def measure(
@@ -96,15 +122,19 @@ def measure(
     results: Results,
     options: Options = Options(),
 ) -> Metadata:
-    """Make `calls` (a row per recording), `quarters` (sums by quarter) and `episodes`.
+    """Create the tables `calls`, `quarters` and `episodes`.
 
-    Only recordings that began in [since, until) are taken, by `started_at` of the
-    metadata, in local time.
+    `calls` has one row per recording, `quarters` the sums over recordings by quarter.
+    Only recordings that began in [since, until) are included, according to `started_at`
+    of the metadata, in local time.
 
     Args:
-        connection: where the tables are made.
-        results: what is measured.
-        options: which recordings, by whose clock, whose emotions.
+        connection: the database in which to create the tables.
+        results: the results to measure.
+        options: which recordings, in which time zone, whose emotions.
+
+    Returns:
+        The call metadata, with notes.
 
     Raises:
         ResultsError: the results are damaged.
@@ -113,8 +143,8 @@ def measure(
     labels = results.labels
     if len({label.lower() for label in labels}) < len(labels):
         raise UsageError(
-            f"{results.directory}: some labels differ in upper and lower case alone, "
-            "which no database tells apart",
+            f"{results.directory}: some labels differ only in case, which databases do "
+            "not distinguish",
             path=results.directory,
         )
     results.check_checksums()
@@ -129,14 +159,14 @@ def measure(
     connection.execute(CALLS)
 
     def add(parts: Sequence[str]) -> None:
-        with connection.cursor() as own:  # with views and temporary tables of its own
+        with connection.cursor() as own:  # has separate views and temporary tables
             _add_parts(own, results, parts, role, everything)
 
     groups = [
         results.parts[i : i + PARTS_AT_ONCE]
         for i in range(0, len(results.parts), PARTS_AT_ONCE)
     ]
-    # One group does not keep all cores busy: two do.
+    # A single group does not keep all cores busy, but two do.
     with ThreadPoolExecutor(GROUPS_AT_ONCE) as pool:
         for _ in pool.map(add, groups):
             pass
@@ -151,8 +181,8 @@ def _check_scored(
     (scored,) = connection.execute("SELECT sum(scored_s) FROM calls").fetchall()[0]
     if not scored:
         raise UsageError(
-            f"{results.directory}: no {role} was scored; analyse with --roles and "
-            "--score-agents for that",
+            f"{results.directory}: no {role} was scored; to score agents, analyse with "
+            "--roles and --score-agents",
             option="--role",
         )
 
@@ -163,8 +193,7 @@ def _select(
     options: Options,
     taken: set[str],
 ) -> Metadata:
-    """Make `selected` (which recordings count, when they began) and `known` (their
-    metadata)."""
+    """Create `selected` (the recordings and when they began) and `known` (metadata)."""
     columns = [
         "recording_id", "path", "input_root", "modified_at", "analyzed_at", "status"
     ]  # fmt: skip
@@ -175,13 +204,13 @@ def _select(
     metadata = gather_metadata(found, options.inputs, kept, taken - {"started_at"})
     if is_copy.any():
         metadata.notes.append(
-            f"{counted(is_copy.sum(), 'file')} not counted: the same content as another "
+            f"{counted(is_copy.sum(), 'file')} not counted: same content as another "
             "recording"
         )
     if options.inputs.zone and kept is not None and "started_at" in kept:
         metadata.notes.append(
-            "starts that `ser analyze` was given are by the clock of the machine that "
-            f"analysed, not of {options.inputs.zone}"
+            "start times given to `ser analyze` are in the time zone of the machine it "
+            f"ran on, not in {options.inputs.zone}"
         )
     selected = pd.DataFrame({"recording_id": found.recording_id})
     selected["started_at"] = pd.Series(
@@ -193,7 +222,7 @@ def _select(
     given = selected.started_at.notna()
     selected["time_from"] = given.map({True: "metadata", False: None})
     if options.undated:
-        # A file that had vanished has no time of its own.
+        # A file that had disappeared has no modification time.
         changed = pd.to_datetime(found.modified_at.fillna(found.analyzed_at), utc=True)
         selected.loc[~given, "time_from"] = "file"
         local = local_times(changed, options.inputs.zone).astype("datetime64[us]")
@@ -219,15 +248,15 @@ def _note_undated(undated: pd.DataFrame, notes: list[str]) -> None:
     if len(undated):
         named = counted_examples(sorted(undated.path), "recording")
         notes.append(
-            f"it is not known when {named} began: left out of the period (--metadata or "
-            "--name-pattern would tell; --undated include takes the time of the file's "
-            "last change)"
+            f"{named} left out of the period, since started_at is unknown (set it with "
+            "--metadata or --name-pattern; --undated include uses the modification "
+            "time of the file)"
         )
 
 
 def local_times(times: pd.Series, zone: tzinfo | None = None) -> pd.Series:
-    """Times in UTC as the clock showed them in `zone`, or here, summer and winter."""
-    quarters = times.dt.floor("15min")  # offsets change at these
+    """Convert UTC times to local time in `zone` (None: this machine's zone)."""
+    quarters = times.dt.floor("15min")  # UTC offsets change only at quarter hours
     offsets = {
         t: t.to_pydatetime().astimezone(zone).utcoffset()
         for t in quarters.dropna().unique()
@@ -243,7 +272,7 @@ def _add_parts(
     everything: bool,
     make: bool = False,
 ) -> None:
-    """Add the recordings of some parts to the tables, or make the tables."""
+    """Add the recordings of some parts to the tables, or create the tables."""
     for table, schema in table_schemas(results.labels).items():
         if not parts:
             connection.register(f"_no_{table}", schema.empty_table())
@@ -264,7 +293,7 @@ def _add_parts(
 
 
 def _label_sums(labels: Sequence[str]) -> dict[str, str]:
-    """The sums over labels that `calls.sql` asks for: of probabilities, and (`_s`) of seconds."""
+    """Return the sums over labels in `calls.sql`: probabilities, and seconds (`_s`)."""
     weights = {
         "distress": dict.fromkeys(DISTRESS, 1.0),
         "angry": {"angry": 1.0},
@@ -286,7 +315,7 @@ def _label_sums(labels: Sequence[str]) -> dict[str, str]:
         )
 
     if not set(labels) <= set(CIRCUMPLEX):
-        # Labels of one's own have no place on the circumplex: nobody can tell how pleasant they are.
+        # The valence and arousal of custom labels are unknown.
         weights["valence"] = weights["arousal"] = {}
     return {
         f"{name}{end}": weighed(of, end)

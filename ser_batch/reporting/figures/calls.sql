@@ -1,13 +1,14 @@
--- From the rows of some parts to one row of figures for each recording; calls.py says what the words mean.
+-- One row of figures for each recording of some parts; calls.py defines the terms.
 --
--- In:  _recordings, _speech, _segments   the rows of the recordings that were selected
+-- In:  _recordings, _speech, _segments   the rows of the selected recordings
 --      selected                          when each recording began
 --      $$turns                           turns.sql, over _speech
---      $$role, $$distress, ...           whose emotions, and sums over the labels, which differ from model to model
+--      $$role, $$distress, ...           whose emotions, and sums over the labels,
+--                                        which differ between models
 --      $$onset, ...                      the constants of calls.py
 -- Out: _calls, _quarters, _episodes
 
--- When who speaks.
+-- Who speaks when.
 CREATE OR REPLACE TEMP TABLE _timing AS
 WITH $turns
 SELECT
@@ -31,7 +32,8 @@ SELECT
     count(*) FILTER (is_interruption AND role = 'customer') AS customer_interruptions,
     sum(overlap_s) FILTER (is_interruption) AS interruption_s,
     sum(overlap_s) FILTER (is_interruption AND role = 'agent') AS agent_interruption_s,
-    sum(overlap_s) FILTER (is_interruption AND role = 'customer') AS customer_interruption_s,
+    sum(overlap_s) FILTER (is_interruption AND role = 'customer')
+        AS customer_interruption_s,
     count(*) FILTER (is_attempt) AS attempts,
     count(*) FILTER (is_attempt AND role = 'agent') AS agent_attempts,
     count(*) FILTER (is_attempt AND role = 'customer') AS customer_attempts,
@@ -42,30 +44,34 @@ SELECT
     count(*) FILTER (is_response AND role = 'agent') AS agent_responses,
     count(*) FILTER (is_response AND role = 'customer') AS customer_responses,
     count(*) FILTER (is_response AND offset_s > $slow_s) AS slow_responses,
-    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'agent') AS agent_slow_responses,
-    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'customer') AS customer_slow_responses,
+    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'agent')
+        AS agent_slow_responses,
+    count(*) FILTER (is_response AND offset_s > $slow_s AND role = 'customer')
+        AS customer_slow_responses,
     median(offset_s) FILTER (is_response) AS response_latency_s,
     median(offset_s) FILTER (is_response AND role = 'agent') AS agent_latency_s,
     median(offset_s) FILTER (is_response AND role = 'customer') AS customer_latency_s
 FROM (
-    -- Before the first word only a hold counts: the line may not have been through.
+    -- Before the first speech only holds count: the call may not have been connected.
     SELECT *, pause_s >= $hold_s OR (pause_s > $pause_s AND NOT is_first) AS is_non_talk
     FROM turns
 )
 GROUP BY recording_id;
 
--- The segments of one role, with their length d and the quarter of the conversation that they lie in, 0 to 3.
+-- The segments of one role, with length d and quarter (0 to 3) of the conversation.
 CREATE OR REPLACE TEMP VIEW _scored AS
 SELECT
     s.*,
     end_s - start_s AS d,
     $distress AS distress, $angry AS angry, $fearful AS fearful,
-    least(3, floor(((start_s + end_s) / 2 - first_s) / (last_s - first_s) * 4))::INT AS quarter
+    least(
+        3, floor(((start_s + end_s) / 2 - first_s) / (last_s - first_s) * 4)
+    )::INT AS quarter
 FROM _segments s
 JOIN _timing t ON t.timed_id = s.recording_id
 WHERE role = $role OR (role IS NULL AND $role = 'customer');
 
--- How it sounds, in seconds: probabilities weighed by the length of their segments.
+-- Emotions in seconds: probabilities weighted by the length of their segments.
 CREATE OR REPLACE TEMP TABLE _sums AS
 SELECT
     recording_id,
@@ -73,11 +79,14 @@ SELECT
     sum(d) AS scored_s,
     coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
     sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
-    -- What the model itself says of arousal, from 0 to 1; NULL where it says nothing.
+    -- Arousal as predicted by the model (0 to 1); NULL if it does not predict any.
     sum(d * (2 * arousal - 1)) AS heard_arousal,
     max(greatest(distress, angry, fearful)) AS hottest,
-    -- Of those that are not faint the heaviest segment, and of equal ones the first.
-    max({'loud': distress >= $faint, 'weight': d * distress, 'before': -start_s, 'distress': distress}) AS heaviest
+    -- The segment of highest weight among those that are not faint; of ties, the first.
+    max({
+        'loud': distress >= $faint, 'weight': d * distress, 'before': -start_s,
+        'distress': distress
+    }) AS heaviest
 FROM _scored
 GROUP BY recording_id, quarter;
 
@@ -88,12 +97,15 @@ SELECT
     $valence_s AS valence_s, coalesce(heard_arousal, $arousal_s) AS arousal_s
 FROM _sums;
 
--- A call of a few words is no arc of four quarters.
+-- A call with little scored speech is too short to be divided into quarters.
 CREATE OR REPLACE TEMP VIEW _quarters AS
 SELECT quarter, sum(COLUMNS('(?s)^.*_s$$')) AS '\0'
 FROM _by_quarter
 SEMI JOIN (
-    SELECT recording_id FROM _by_quarter GROUP BY recording_id HAVING sum(scored_s) >= 4 * $min_quarter_s
+    SELECT recording_id
+    FROM _by_quarter
+    GROUP BY recording_id
+    HAVING sum(scored_s) >= 4 * $min_quarter_s
 ) USING (recording_id)
 GROUP BY quarter;
 
@@ -110,47 +122,61 @@ FROM _by_quarter
 GROUP BY recording_id;
 
 CREATE OR REPLACE TEMP MACRO of_emotion(emotion, of) AS
-    CASE emotion WHEN 'distress' THEN of.distress WHEN 'angry' THEN of.angry ELSE of.fearful END;
+    CASE emotion
+        WHEN 'distress' THEN of.distress WHEN 'angry' THEN of.angry ELSE of.fearful
+    END;
 
--- Episodes: hysteresis on the probability, smoothed over each segment and its two neighbours; of each emotion alike. After a
--- gap all begins anew: a block is what lies between gaps.
+-- Episodes of each emotion: hysteresis on the probability, smoothed over each segment
+-- and its two neighbours. Blocks between long gaps are processed independently.
 CREATE OR REPLACE TEMP TABLE _episodes AS
 WITH blocks AS (
     SELECT
         recording_id, channel, role, start_s, end_s, d, distress, angry, fearful,
-        sum(after_gap::INT) OVER (PARTITION BY recording_id, channel ORDER BY start_s) AS block
+        sum(after_gap::INT) OVER (
+            PARTITION BY recording_id, channel ORDER BY start_s
+        ) AS block
     FROM (
         SELECT
             *,
             coalesce(
-                start_s - lag(end_s) OVER (PARTITION BY recording_id, channel ORDER BY start_s) >= $episode_gap_s, false
+                start_s - lag(end_s) OVER (
+                    PARTITION BY recording_id, channel ORDER BY start_s
+                ) >= $episode_gap_s,
+                false
             ) AS after_gap
         FROM _scored
-        -- A mean reaches the threshold only where one of its parts does: most calls need no more than this.
-        SEMI JOIN (SELECT recording_id FROM _by_quarter WHERE hottest >= $onset) USING (recording_id)
+        -- A mean reaches the threshold only if one of its terms does: skip other calls,
+        -- which are the majority.
+        SEMI JOIN (
+            SELECT recording_id FROM _by_quarter WHERE hottest >= $onset
+        ) USING (recording_id)
     )
 ),
 smooth AS (
     SELECT
         recording_id, channel, role, block, start_s, end_s, d,
         {'distress': d * distress, 'angry': d * angry, 'fearful': d * fearful} AS p_s,
-        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near / sum(d) OVER near AS '\1'
+        sum(d * COLUMNS('^(distress|angry|fearful)$$')) OVER near
+            / sum(d) OVER near AS '\1'
     FROM blocks
     WINDOW near AS (
-        PARTITION BY recording_id, channel, block ORDER BY start_s ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING
+        PARTITION BY recording_id, channel, block ORDER BY start_s
+        ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING
     )
 ),
--- Between the thresholds it stays as it was.
+-- Between the thresholds, the previous state continues.
 inside AS (
     SELECT
         recording_id, channel, role, block, start_s, end_s, d, p_s,
         last_value(CASE
             WHEN COLUMNS('^(distress|angry|fearful)$$') >= $onset THEN 1
             WHEN COLUMNS('^(distress|angry|fearful)$$') < $offset THEN 0
-        END IGNORE NULLS) OVER (PARTITION BY recording_id, channel, block ORDER BY start_s) AS '\1'
+        END IGNORE NULLS) OVER (
+            PARTITION BY recording_id, channel, block ORDER BY start_s
+        ) AS '\1'
     FROM smooth
 ),
--- The number of an episode: how often it was outside before.
+-- The number of an episode is the count of segments outside any episode before it.
 numbered AS (
     SELECT
         recording_id, channel, role, block, start_s, end_s, d, p_s,
@@ -164,7 +190,8 @@ within AS (
     SELECT *, of_emotion(emotion, p_s) / d AS p
     FROM numbered UNPIVOT (episode FOR emotion IN (distress, angry, fearful))
 ),
--- Smoothing reaches over the edges: an episode goes from the first segment that shows it to the last.
+-- Smoothing extends episodes beyond their ends: trim them to the first and last segment
+-- of sufficient probability.
 edged AS (
     SELECT
         *,
@@ -184,43 +211,72 @@ HAVING sum(d) >= $episode_s;
 
 CREATE OR REPLACE TEMP VIEW _calls AS
 SELECT
-    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s, r.channels, r.status, r.error, r.notes,
-    -- Agents may have been scored, where the customer is asked for.
-    coalesce(r.not_scored, CASE WHEN by_role AND e.scored_s IS NULL THEN 'customer_silent' END) AS not_scored,
+    r.recording_id, r.path, r.input_root, s.started_at, s.time_from, r.duration_s,
+    r.channels, r.status, r.error, r.notes,
+    -- Only agents may have been scored, although the report is about customers.
+    coalesce(
+        r.not_scored,
+        CASE WHEN by_role AND e.scored_s IS NULL THEN 'customer_silent' END
+    ) AS not_scored,
     CASE WHEN done THEN list_sum(channel_talk_s) END AS talk_s,
     r.agent_talk_s, r.customer_talk_s, r.silence_s, r.overtalk_s,
     CASE WHEN done THEN coalesce(last_s - first_s, 0) END AS conversation_s,
-    CASE WHEN done THEN greatest(coalesce(longest_pause_s, 0), tail_s) END AS longest_silence_s,
+    CASE
+        WHEN done THEN greatest(coalesce(longest_pause_s, 0), tail_s)
+    END AS longest_silence_s,
     CASE WHEN done THEN coalesce(pause_holds, 0) + tail_is_hold::INT END AS holds,
     CASE WHEN done THEN coalesce(pause_hold_s, 0) + tail_hold_s END AS hold_s,
-    CASE WHEN done THEN coalesce(pause_non_talks, 0) + tail_is_hold::INT END AS non_talks,
+    CASE
+        WHEN done THEN coalesce(pause_non_talks, 0) + tail_is_hold::INT
+    END AS non_talks,
     CASE WHEN done THEN coalesce(pause_non_talk_s, 0) + tail_hold_s END AS non_talk_s,
-    CASE WHEN done THEN greatest(coalesce(longest_pause_non_talk_s, 0), tail_hold_s) END AS longest_non_talk_s,
+    CASE
+        WHEN done THEN greatest(coalesce(longest_pause_non_talk_s, 0), tail_hold_s)
+    END AS longest_non_talk_s,
     CASE WHEN two_sided THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
     CASE WHEN two_sided THEN
-        coalesce(COLUMNS('^(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'), 0)
+        coalesce(COLUMNS(
+            '^(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'
+        ), 0)
     END AS '\0',
     CASE WHEN two_sided THEN t.response_latency_s END AS response_latency_s,
     CASE WHEN by_role THEN
-        coalesce(COLUMNS('^(agent|customer)_(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'), 0)
+        coalesce(COLUMNS(
+            '^(agent|customer)_'
+            '(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'
+        ), 0)
     END AS '\0',
     CASE WHEN by_role THEN COLUMNS('^(agent|customer)_latency_s$$') END AS '\0',
     CASE WHEN done THEN r.segments END AS segments,
     e.* EXCLUDE (recording_id, heaviest, ends_scored, angry_s, fearful_s),
-    CASE WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s END AS valence_change,
+    CASE
+        WHEN ends_scored THEN q4_valence_s / q4_scored_s - q1_valence_s / q1_scored_s
+    END AS valence_change,
     CASE WHEN ends_scored THEN
         q1_distress_s / q1_scored_s < $offset AND q4_distress_s / q4_scored_s >= $onset
     END AS escalated,
     CASE WHEN ends_scored THEN
         q1_distress_s / q1_scored_s >= $onset AND q4_distress_s / q4_scored_s < $offset
     END AS recovered,
-    CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.hot_s, 0) / (scored_s + $rank_s) END AS concern,
-    CASE WHEN longest IS NULL THEN e.heaviest.distress ELSE longest.peak END AS peak_distress,
-    CASE WHEN peak_distress >= $faint THEN abs(coalesce(longest.before, e.heaviest.before)) END AS peak_at_s,
+    CASE
+        WHEN e.distress_s IS NOT NULL
+        THEN coalesce(p.hot_s, 0) / (scored_s + $rank_s)
+    END AS concern,
+    CASE
+        WHEN longest IS NULL THEN e.heaviest.distress ELSE longest.peak
+    END AS peak_distress,
+    CASE
+        WHEN peak_distress >= $faint
+        THEN abs(coalesce(longest.before, e.heaviest.before))
+    END AS peak_at_s,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episodes, 0) END AS episodes,
     CASE WHEN e.distress_s IS NOT NULL THEN coalesce(p.episode_s, 0) END AS episode_s,
-    CASE WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0) END AS angry_episodes,
-    CASE WHEN e.fearful_s IS NOT NULL THEN coalesce(p.fearful_episodes, 0) END AS fearful_episodes
+    CASE
+        WHEN e.angry_s IS NOT NULL THEN coalesce(p.angry_episodes, 0)
+    END AS angry_episodes,
+    CASE
+        WHEN e.fearful_s IS NOT NULL THEN coalesce(p.fearful_episodes, 0)
+    END AS fearful_episodes
 FROM (
     SELECT
         *,
@@ -246,8 +302,9 @@ LEFT JOIN (
         count(*) FILTER (emotion = 'angry') AS angry_episodes,
         count(*) FILTER (emotion = 'fearful') AS fearful_episodes,
         sum(mean * scored_s) FILTER (emotion != 'fearful') AS hot_s,
-        -- That of most distress, and of equal ones the first.
-        max({'weight': mean * scored_s, 'before': -start_s, 'peak': peak}) FILTER (emotion = 'distress') AS longest
+        -- The episode of most distress; of ties, the first.
+        max({'weight': mean * scored_s, 'before': -start_s, 'peak': peak})
+            FILTER (emotion = 'distress') AS longest
     FROM _episodes
     GROUP BY recording_id
 ) p ON p.recording_id = r.recording_id,

@@ -1,4 +1,4 @@
-"""The figures that a report is compared with: another directory, or another period."""
+"""Comparison of a report with another results directory or another period."""
 
 import os
 from dataclasses import dataclass, replace
@@ -16,18 +16,20 @@ from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
 
 COMPARED = (
-    "distress_share", "angry_share", "sad_share", "happy_share", "valence", "abstained_share", "episode_share",
-    "escalated_share", "recovered_share", "silence_share", "overtalk_share", "agent_talk_share", "response_latency_s",
+    "distress_share", "angry_share", "sad_share", "happy_share", "valence",
+    "abstained_share", "episode_share", "escalated_share", "recovered_share",
+    "silence_share", "overtalk_share", "agent_talk_share", "response_latency_s",
     "interruptions_per_minute", "mean_duration_s", "failed_share",
 )  # fmt: skip
-"""The rows of a comparison: what a page has room for of the measures. JSON has all."""
+"""The measures shown in a comparison. JSON has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The same measures elsewhere or earlier, and what has changed since: now less then.
+    """The same measures elsewhere or earlier, and the changes: now minus then.
 
-    `clear` are the changes of `COMPARED` that are not luck, by Holm's procedure over these.
+    `clear` are the changes among `COMPARED` that are beyond chance, by Holm's procedure
+    over these.
     """
 
     against: str
@@ -38,7 +40,7 @@ class Comparison:
 
 
 def compare(now: Figures, against: str, then: Figures) -> Comparison:
-    """Return what has changed."""
+    """Return the changes from `then` to `now`."""
     change, chances = now.less(then), now.chances_against(then.estimates)
     clear = beyond_chance({name: chances[name] for name in COMPARED if name in change})
     return Comparison(against, then.recordings, then.values, change, frozenset(clear))
@@ -47,13 +49,18 @@ def compare(now: Figures, against: str, then: Figures) -> Comparison:
 def compared_figures(
     connection: duckdb.DuckDBPyConnection, results: Results, options: Options
 ) -> tuple[str, Figures, str | None]:
-    """Measure what is compared with; return what it is called, its figures, and the column that their intervals go by."""
+    """Measure the other side of the comparison.
+
+    Returns:
+        Its name, its figures, and the column whose values are the units of their
+        intervals.
+    """
     other, since, until, against = _compared_period(results, options)
     if (results.model_id, results.labels) != (other.model_id, other.labels):
         raise UsageError(
-            f"--compare {options.compare}: was made with model {other.model_id}, and "
-            f"{results.directory} with {results.model_id}: a difference would be one of "
-            "models, not of calls",
+            f"--compare {options.compare}: analysed with model {other.model_id}, but "
+            f"{results.directory} with {results.model_id}; results of different models "
+            "cannot be compared",
             option="--compare",
         )
     if since and until and since >= until:
@@ -71,7 +78,7 @@ def compared_figures(
 def _compared_period(
     results: Results, options: Options
 ) -> tuple[Results, datetime | None, datetime | None, str]:
-    """Return the results, the period and the name of what is compared with."""
+    """Return the results, the period and the name of the other side."""
     given = options.compare or ""
     if given and os.path.isdir(given):
         return open_results(given), options.since, options.until, given
@@ -95,23 +102,23 @@ def _compared_period(
 
 
 def _previous_period(options: Options) -> tuple[datetime, datetime]:
-    """Return the same hours so many whole days earlier that the periods do not overlap.
+    """Return the same hours, the fewest whole days earlier that avoid an overlap.
 
-    So today until nine is compared with yesterday until nine, and a week with the same
+    Today until nine is compared with yesterday until nine, and a week with the same
     weekdays of the week before.
     """
     if not options.since:
         raise UsageError(
-            "--compare previous needs --since: what comes before depends on it",
+            "--compare previous needs --since, which the previous period depends on",
             option="--compare",
         )
     until = options.until or local_now(options.inputs.zone)
     day = timedelta(days=1)
-    earlier = -((options.since - until) // day) * day
+    earlier = -((options.since - until) // day) * day  # the length, rounded up to days
     try:
         return options.since - earlier, until - earlier
     except OverflowError:
         raise UsageError(
-            f"--compare previous: there is no such period before {options.since}",
+            f"--compare previous: no such period before {options.since}",
             option="--compare",
         ) from None

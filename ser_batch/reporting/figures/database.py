@@ -1,4 +1,4 @@
-"""The rows of results in DuckDB, which reads Parquet out of core."""
+"""Access to the rows of results with DuckDB, which reads Parquet out of core."""
 
 import glob
 import os
@@ -16,12 +16,12 @@ from ser_batch.results.results import Results
 from ser_batch.text import printable
 
 MEMORY = "600MB"
-"""What DuckDB may hold at once; what is more goes to a temporary folder."""
+"""Memory limit of DuckDB, which spills the rest to a temporary folder."""
 
 
 @contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database that reaches no network and leaves nothing behind."""
+    """Open a database that does not use the network and leaves no files behind."""
     with tempfile.TemporaryDirectory(prefix="ser-report-") as spill:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY,
@@ -40,10 +40,10 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
 def scan_sql(results: Results, table: str, parts: Sequence[str] | None = None) -> str:
     """Return a table of results as SQL to select from: all live parts, or some.
 
-    Names that look like a pattern, or like `column=value`, are just names.
+    Paths that look like a glob pattern, or like `column=value`, are taken literally.
 
     Raises:
-        ResultsError: the directory's name is not text that DuckDB can open.
+        ResultsError: the directory's name is not valid UTF-8, as DuckDB requires.
     """
     try:
         names = [
@@ -53,7 +53,7 @@ def scan_sql(results: Results, table: str, parts: Sequence[str] | None = None) -
     except UnicodeDecodeError as error:
         name = printable(str(results.directory))
         raise ResultsError(
-            f"{name}: reports need a directory whose name is UTF-8: rename it",
+            f"{name}: reports need a directory name that is valid UTF-8; rename it",
             path=results.directory,
         ) from error
     files = ", ".join(map(literal, names))
@@ -62,7 +62,7 @@ def scan_sql(results: Results, table: str, parts: Sequence[str] | None = None) -
 
 @contextmanager
 def translated_errors(results: Results) -> Iterator[None]:
-    """Turn DuckDB's errors about files into ours.
+    """Translate DuckDB's file errors.
 
     Raises:
         ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
@@ -95,10 +95,10 @@ def rows_of(
 
 
 def quoted(name: str) -> str:
-    """Return a column's name in SQL, whatever it holds."""
+    """Quote a column's name for SQL, whatever it contains."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Return a text in SQL, whatever it holds."""
+    """Quote a text as an SQL literal, whatever it contains."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,21 +1,23 @@
 """Ratios of two sums over recordings, with 95 % intervals.
 
-The interval of a ratio R = sum(over) / sum(by) is symmetric on a scale that suits what is
-measured: the logit of a share, the logarithm of a rate or a length, the value itself of a
-score. Its standard error there is the larger of two jackknives, of R (times the slope of the
-scale) and of the scaled R (Miller 1974, The jackknife: a review, Biometrika 61), and it is
-as many of these wide as Student's t says with
+The interval of a ratio R = sum(over) / sum(by) is symmetric on a scale that suits the
+measure: the logit of a share, the logarithm of a rate or a length, the value itself of
+a score. The standard error on that scale is the larger of two jackknife estimates, that
+of R (times the slope of the scale) and that of the scaled R (Miller 1974, The
+jackknife: a review, Biometrika 61). The half-width is this error times the quantile of
+Student's t with
 
     df = min(sum(by)^2 / sum(by^2), 1.8 sum(e^2)^2 / sum(e^4)) - 1,    e = over - R by,
 
-since a few long or extreme recordings say less than their number would. A proportion of
-recordings has Wilson's interval (1927). The interval of a difference is made from the
-limits of both sides (MOVER: Zou & Donner 2008, Construction of confidence limits about
-effect measures, Statistics in Medicine 27). `tests/benchmarks/coverage.py` measures how
-often they hold the truth.
+since a few long or extreme recordings carry less information than their number
+suggests. A proportion of recordings has Wilson's interval (1927). The interval of a
+difference is computed from the limits of both sides (MOVER: Zou & Donner 2008,
+Construction of confidence limits about effect measures, Statistics in Medicine 27).
+`tests/benchmarks/coverage.py` measures how often the intervals contain the true value.
 
-What is left out in a jackknife is a *unit*: a recording, or all recordings of one agent.
-`page.js` has the same formulas, for what the reader of a page chooses; a test compares.
+The jackknife leaves out one *unit* at a time: a recording, or all recordings of one
+agent. `estimates.js` has the same formulas, for the selections made in the HTML report;
+a test compares the two.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -27,16 +29,19 @@ import numpy as np
 from scipy.special import expit, logit, stdtrit
 
 MIN_UNITS = 5
-"""Fewer give no interval: so few say nothing of others."""
+"""With fewer units there is no interval: so few say nothing about the others."""
 LEVEL = 0.95
 TAILS = 1.8
-"""What the degrees of freedom are by the fourth moment of e, times this."""
+"""Factor of the degrees of freedom derived from the fourth moment of e."""
 NORMAL_DF = 1e9
 Key = TypeVar("Key", bound=Hashable)
 
 
 class Scale(StrEnum):
-    """On which scale an interval is symmetric. A `proportion` is one of yes and no; a `total` has no interval."""
+    """The scale on which an interval is symmetric.
+
+    A `proportion` is of a yes-or-no property; a `total` has no interval.
+    """
 
     logit = "logit"
     log = "log"
@@ -47,7 +52,13 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What each unit adds to both sums of each measure, and the recordings that have it; all (unit, measure)."""
+    """The contribution of each unit to both sums of each measure.
+
+    `recordings` is the number of recordings of the unit that have the measure.
+
+    Shape:
+        all: (unit, measure)
+    """
 
     over: np.ndarray
     by: np.ndarray
@@ -56,10 +67,11 @@ class Units:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """The value of each measure, its standard error on its scale, and the degrees of freedom; NaN where there is none.
+    """The value of each measure, its standard error on its scale, and its df.
 
-    `effective` is the number of recordings that a proportion rests on: fewer than there are
-    where those of one unit resemble each other.
+    NaN where there is none. `effective` is the effective number of recordings behind a
+    proportion, which is smaller than their actual number if recordings of one unit
+    resemble each other.
     """
 
     scales: tuple[Scale, ...]
@@ -70,7 +82,7 @@ class Estimates:
     recordings: np.ndarray
 
     def of(self, measures: Sequence[int]) -> "Estimates":
-        """Return the estimates of some measures, by their numbers."""
+        """Return the estimates of some measures, by index."""
         some = list(measures)
         scales = tuple(self.scales[i] for i in some)
         arrays = (self.value, self.error, self.df, self.effective, self.recordings)
@@ -106,7 +118,11 @@ def estimate(
 ) -> Estimates:
     """Return the estimate of each measure.
 
-    `are_recordings` says that no unit is a cluster of recordings that resemble each other.
+    Args:
+        units: the sums of each unit.
+        scales: the scale of each measure.
+        are_recordings: whether each unit is a recording, not a cluster of recordings
+            that resemble each other.
     """
     over, by, recordings = units.over, units.by, units.recordings.sum(0)
     total_over, total_by = over.sum(0), by.sum(0)
@@ -124,7 +140,7 @@ def estimate(
         these = np.array([own is scale for own in scales], bool)
         slope = _slope(scale, value)
         on_scale = _jackknife(_to_scale(scale, without), has, n)
-        # One unit that holds all there is takes the others off the scale.
+        # Leaving out a unit that accounts for a whole sum may be infinite on the scale.
         largest = np.fmax(
             plain * slope, np.where(np.isfinite(on_scale), on_scale, np.nan)
         )
@@ -133,8 +149,9 @@ def estimate(
     effective = recordings.astype(float)
     proportion = np.array([own is Scale.proportion for own in scales], bool)
     if not are_recordings:
+        # As many independent recordings as would have the jackknife's standard error.
         alike = value * (1 - value) / plain**2
-        # Where all say the same, nothing shows how much those of a unit resemble each other.
+        # If all recordings agree, the similarity within a unit cannot be estimated.
         both = (value > 0) & (value < 1)
         effective = np.where(both, np.minimum(recordings, alike), n)
     effective[n < MIN_UNITS] = np.nan
@@ -145,7 +162,7 @@ def estimate(
 
 
 def _jackknife(without: np.ndarray, has: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return the standard error from the figures without each unit in turn."""
+    """Return the standard error, given the figures that leave out one unit each."""
     mean = np.where(has, without, 0).sum(0) / n
     return np.sqrt((n - 1) / n * np.where(has, (without - mean) ** 2, 0).sum(0))
 
@@ -181,7 +198,7 @@ def _wilson(
 def log_quantiles(steps: int = 100) -> list[float]:
     """Return the logarithm of Student's t at `LEVEL` for 1/df = 0, 1/steps, ... 1.
 
-    It is nearly straight in between: what lies there may be interpolated.
+    It is nearly linear in between, so that it can be interpolated.
     """
     df = 1 / np.maximum(np.linspace(0, 1, steps + 1), 1 / NORMAL_DF)
     return [round(float(t), 7) for t in np.log(stdtrit(df, (1 + LEVEL) / 2))]
@@ -190,7 +207,7 @@ def log_quantiles(steps: int = 100) -> list[float]:
 def difference_limits(
     now: Estimates, then: Estimates, level: float | np.ndarray = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of each difference, now less then."""
+    """Return the interval of each difference, now minus then."""
     (low, high), (low_then, high_then) = now.limits(level), then.limits(level)
     d = now.value - then.value
     down = np.hypot(now.value - low, high_then - then.value)
@@ -201,9 +218,13 @@ def difference_limits(
 def p_values(
     limits: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], size: int
 ) -> np.ndarray:
-    """Return for each of `size` differences the level at which its interval begins to hold 0, as a p-value."""
-    low, high = np.full(size, -12.0), np.zeros(size)  # of its logarithm
+    """Return the p-value of each of `size` differences.
+
+    It is 1 minus the level at which the interval begins to contain 0.
+    """
+    low, high = np.full(size, -12.0), np.zeros(size)  # bounds of log10(p)
     known = ~np.isnan(limits(np.full(size, LEVEL))[0])
+    # Bisection: the interval at level 1 - p contains 0 for any p below the p-value.
     for _ in range(40):
         middle = (low + high) / 2
         ends = limits(1 - 10**middle)
@@ -213,10 +234,11 @@ def p_values(
 
 
 def beyond_chance(p: Mapping[Key, float], alpha: float = 1 - LEVEL) -> set[Key]:
-    """Return those of a family of findings that are not luck, by Holm's procedure.
+    """Return the findings of a family that are beyond chance, by Holm's procedure.
 
-    The chance that any of them is lies below `alpha` (Holm 1979, A simple sequentially
-    rejective multiple test procedure, Scandinavian J. of Statistics 6).
+    The probability that any of them is due to chance is below `alpha` (Holm 1979, A
+    simple sequentially rejective multiple test procedure, Scandinavian J. of
+    Statistics 6).
 
     >>> sorted(beyond_chance({"a": 0.001, "b": 0.02, "c": 0.04}))
     ['a', 'b', 'c']

@@ -1,7 +1,8 @@
-"""From one row for each recording to figures over many: totals, groups, trends, comparisons, with intervals.
+"""Figures over many recordings, with intervals: totals, groups, trends, comparisons.
 
-Every figure is a `Measure`: a sum over recordings divided by another. So totals, groups, and days are all made in the same
-way, and long calls count for more where time is what is measured.
+Every figure is a `Measure`, one sum over recordings divided by another. Totals, groups
+and days are therefore all computed in the same way, and long calls have more weight in
+measures of time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +31,16 @@ from ser_batch.reporting.figures.measures import (
 )
 
 BUCKETS = 400
-"""More units than this are dealt into so many, which stand in their place: the interval is as wide, and a million recordings
-take no longer."""
+"""Most units of an interval.
+
+If there are more, they are pooled at random into this many: the interval is as wide,
+and a million recordings take no longer.
+"""
 SAMPLED = 20_000
-"""Of more recordings than this, quantiles are those of so many, drawn at random but always alike."""
+"""Quantiles of more recordings than this are those of a sample of this size.
+
+The sample is random, but the same each time.
+"""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MAX_GROUPS = 200
 AGENTS = ("agent", "agent_id", "agent_name")
@@ -41,21 +48,21 @@ AGENTS = ("agent", "agent_id", "agent_name")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measure's value, and its 95 % interval.
+    """A measure's value and its 95 % interval.
 
-    None where nothing was measured, or too few recordings were (`MIN_UNITS`).
+    None where nothing was measured, or where there are too few units (`MIN_UNITS`).
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     recordings: int = 0
-    """How many recordings the figure rests on."""
+    """Number of recordings behind the figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The measures of one group of recordings, and what their intervals come from."""
+    """The measures of one group of recordings, with the estimates behind them."""
 
     values: dict[str, Figure]
     recordings: int
@@ -65,7 +72,7 @@ class Figures:
         return self.values[name]
 
     def less(self, then: "Figures") -> dict[str, Figure]:
-        """The differences to another period or directory, with their intervals."""
+        """Return the differences from another period or directory, with intervals."""
         low, high = difference_limits(self.estimates, then.estimates)
         result = {}
         for i, (name, now) in enumerate(self.values.items()):
@@ -77,7 +84,7 @@ class Figures:
         return result
 
     def chances_against(self, others: Estimates) -> dict[str, float]:
-        """Return for each measure the p-value of its difference to that of others."""
+        """Return the p-value of each measure's difference from that of others."""
         limits = partial(difference_limits, self.estimates, others)
         p = p_values(limits, len(self.values))
         return dict(zip(self.values, map(float, p), strict=True))
@@ -91,11 +98,14 @@ def chances_against_the_rest(
     names: Sequence[str],
     cluster: str | None,
 ) -> dict[tuple[Any, str], float]:
-    """Return for each group and each of some measures the p-value of its difference to all others together."""
+    """Return the p-value of each group's difference from all other groups combined.
+
+    The keys are pairs of a group and one of the measures in `names`.
+    """
     every = measures_of(labels)
     wanted = [every[name] for name in names if name in every]
     sums = _sums(connection, wanted, by, cluster, across=True)
-    # What a unit adds in several groups is one addend of the rest.
+    # A unit that is in several groups is still one unit of the rest.
     total = sums.drop(columns="key").groupby("bucket").sum()
     found: dict[tuple[Any, str], float] = {}
     for key, rows in sums.groupby("key", sort=False, dropna=False):
@@ -117,18 +127,21 @@ def figures_by(
     most: int | None = None,
     cluster: str | None = None,
 ) -> dict[Any, Figures]:
-    """The measures of all recordings (under the key None), or of each group of them.
+    """Return the measures of all recordings (under the key None), or of each group.
 
-    Units are dealt at random, but always in the same way, into at most `BUCKETS`.
+    Units are pooled into at most `BUCKETS`, at random but in the same way each time.
 
     Args:
-        by: a column of `calls`, built-in or of the metadata.
-        most: groups that there may be; None for any number.
-        cluster: a column whose values are the units that intervals come from, for
-            recordings of one agent resemble each other; else each recording is one.
+        connection: a database with `calls`.
+        labels: the labels of the model.
+        by: a column of `calls`, built-in or from the metadata.
+        most: the largest number of groups allowed; None for any number.
+        cluster: a column whose values are the units of the intervals, since recordings
+            of one agent, for example, resemble each other. None to use recordings.
 
     Raises:
-        UsageError: `by` or `cluster` is no column, or `by` has more than `most` values.
+        UsageError: `by` or `cluster` is not a column, or `by` has more than `most`
+            values.
     """
     wanted = list(measures_of(labels).values())
     table = _sums(connection, wanted, by, cluster)
@@ -140,7 +153,8 @@ def figures_by(
     }
     if most is not None and len(groups) > most:
         raise UsageError(
-            f"--by {by}: has {len(groups)} values, more than {most}; choose a coarser column"
+            f"--by {by}: {len(groups)} values, more than the limit of {most}; choose a "
+            "coarser column"
         )
     return {
         key: _of_group(rows, wanted, cluster is None) for key, rows in groups.items()
@@ -154,7 +168,10 @@ def _sums(
     cluster: str | None,
     across: bool = False,
 ) -> pd.DataFrame:
-    """Return the sums of each measure by group (`key`) and unit (`bucket`); `across` groups, a unit has one bucket."""
+    """Return the sums of each measure by group (`key`) and unit (`bucket`).
+
+    With `across`, a unit has the same bucket in all groups.
+    """
     group = "NULL" if by is None else quoted(_column(connection, by, "--by"))
     unit = "recording_id"
     if cluster is not None:
@@ -174,7 +191,8 @@ def _sums(
         FROM (
             SELECT
                 {group} AS key,
-                dense_rank() OVER ({partition} ORDER BY hash({unit}), {unit}) % {BUCKETS} AS bucket,
+                dense_rank() OVER ({partition} ORDER BY hash({unit}), {unit})
+                    % {BUCKETS} AS bucket,
                 *
             FROM calls
         )
@@ -182,16 +200,16 @@ def _sums(
         ORDER BY key, bucket
         """,
     )
-    # pandas would make 9 a 9.0 beside a null
+    # to_pandas would turn integer keys into floats if there is a null among them.
     keys = pd.Series(found["key"].to_pylist(), dtype="object")
     return found.to_pandas().assign(key=keys)
 
 
 def cluster_of(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> str | None:
-    """Return the column whose values are the units of intervals, None for single recordings.
+    """Return the column whose values are the units of intervals.
 
-    Unless one is `wanted` ("none" for none), it is a column of the metadata that says who
-    the agent was.
+    None if recordings are the units. Unless a column is `wanted` ("none" for none), it
+    is a metadata column that names the agent.
     """
     if wanted is not None:
         return None if wanted == "none" else wanted
@@ -200,7 +218,7 @@ def cluster_of(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> str
 
 
 def count_of(connection: duckdb.DuckDBPyConnection, column: str) -> int:
-    """Return how many values a column has."""
+    """Return the number of distinct values of a column."""
     query = f"SELECT count(DISTINCT {quoted(column)}) FROM calls"
     return int(connection.execute(query).fetchall()[0][0])
 
@@ -245,7 +263,8 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, option: str) -> st
     ]
     if name not in columns:
         raise UsageError(
-            f"{option} {name}: there is no such column; there are {', '.join(groupable(connection))}",
+            f"{option} {name}: no such column; choose from "
+            f"{', '.join(groupable(connection))}",
             option=option,
         )
     return name
@@ -254,7 +273,10 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, option: str) -> st
 def distributions(
     connection: duckdb.DuckDBPyConnection, labels: Sequence[str]
 ) -> dict[str, list[float]]:
-    """How each measure is spread over single recordings, as `QUANTILES`; one that no recording has is left out."""
+    """Return the `QUANTILES` of each measure over single recordings.
+
+    Measures that no recording has are left out.
+    """
     wanted = single_measures(labels)
     chosen = ", ".join(
         f"quantile_cont({m.of_one}, {list(QUANTILES)}) AS {quoted(m.name)}"
@@ -266,7 +288,10 @@ def distributions(
 
 
 def groupable(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The columns that recordings may be grouped by: those of the metadata, and some that every recording has."""
+    """Return the columns that recordings can be grouped by.
+
+    These are the metadata columns and some that every recording has.
+    """
     columns = [
         row[0]
         for row in connection.execute(

@@ -1,4 +1,7 @@
-"""The measures of a report: what is added up over recordings, and divided by what; measures.toml lists them."""
+"""The measures of a report, each a ratio of two sums over recordings.
+
+They are listed in measures.toml.
+"""
 
 import tomllib
 from collections.abc import Sequence
@@ -12,20 +15,23 @@ MEASURES = tomllib.loads(
     (Path(__file__).parent / "measures.toml").read_text(encoding="utf-8")
 )
 OF_MANY = frozenset(
-    ("recordings", "done", "failed", "failed_share", "episodes", "episode_share", "angry_episode_share",
-     "fearful_episode_share", "escalated_share", "recovered_share", "one_sided_share", "audio_h", "talk_h", "scored_h")
+    ("recordings", "done", "failed", "failed_share", "episodes", "episode_share",
+     "angry_episode_share", "fearful_episode_share", "escalated_share",
+     "recovered_share", "one_sided_share", "audio_h", "talk_h", "scored_h")
 )  # fmt: skip
-"""Measures that say nothing new of a single recording."""
+"""Measures that add nothing for a single recording."""
 SCALES = {
-    "rate": Scale.log, "seconds": Scale.log, "offset": Scale.identity, "score": Scale.identity, "count": Scale.total,
+    "rate": Scale.log, "seconds": Scale.log, "offset": Scale.identity,
+    "score": Scale.identity, "count": Scale.total,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure over recordings: the sum of `over` divided by the sum of `by`; both are SQL over a row of `calls`.
+    """A figure over recordings: the sum of `over` divided by the sum of `by`.
 
-    Rows in which either is null do not count.
+    Both are SQL expressions over a row of `calls`. Rows in which either is null are
+    ignored.
     """
 
     name: str
@@ -34,31 +40,34 @@ class Measure:
     unit: str
     meaning: str
     kind: str = "share"
-    """How it is written: share (a percentage), rate, seconds, offset (seconds that may be negative), score, or count (a
-    plain sum)."""
+    """How the value is formatted.
+
+    share (a percentage), rate, seconds, offset (seconds, possibly negative), score, or
+    count (a plain sum).
+    """
 
     @property
     def scale(self) -> Scale:
-        """On which scale its interval is symmetric."""
+        """The scale on which the interval is symmetric."""
         if self.kind == "share":
             return Scale.proportion if self.by == "1" else Scale.logit
         return SCALES[self.kind]
 
     @property
     def of_one(self) -> str:
-        """The measure of a single row, in SQL."""
+        """SQL for the value of a single row."""
         return f"(({self.over})::DOUBLE / nullif(({self.by})::DOUBLE, 0))"
 
     @property
     def sql(self) -> str:
-        """The measure over a group of rows."""
+        """SQL for the value of a group of rows."""
         over = f"sum(CASE WHEN ({self.by}) IS NOT NULL THEN {self.over} END)"
         by = f"sum(CASE WHEN ({self.over}) IS NOT NULL THEN {self.by} END)"
         return over if self.kind == "count" else f"{over} / nullif({by}, 0)"
 
 
 def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
-    """Every measure by its name, for results with these labels: measures.toml, and each label's share."""
+    """Return all measures by name: those of measures.toml, and each label's share."""
     own = {name: Measure(name=name, **values) for name, values in MEASURES.items()}
     shares = {
         name: Measure(
@@ -66,7 +75,7 @@ def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
             quoted(f"p_{label}_s"),
             "scored_s",
             "1",
-            f"mean probability of {label}, by scored time",
+            f"mean probability of {label}, weighted by scored time",
         )
         for label, name in share_names(labels).items()
     }
@@ -74,7 +83,10 @@ def measures_of(labels: Sequence[str]) -> dict[str, Measure]:
 
 
 def share_names(labels: Sequence[str]) -> dict[str, str]:
-    """The measure that is each label's share: `angry_share`, or `label_silence_share` where that name is taken."""
+    """Return the measure that is each label's share.
+
+    It is called `angry_share`, or `label_silence_share` where that name is taken.
+    """
     return {
         label: f"label_{label}_share"
         if f"{label}_share" in MEASURES
@@ -84,7 +96,7 @@ def share_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def single_measures(labels: Sequence[str]) -> dict[str, Measure]:
-    """The measures that say something of a single recording."""
+    """Return the measures that are meaningful for a single recording."""
     return {
         name: measure
         for name, measure in measures_of(labels).items()

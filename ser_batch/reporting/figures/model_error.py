@@ -1,11 +1,11 @@
-"""What a share may truly be, once the model's errors are allowed for.
+"""Intervals of true shares that allow for the model's errors.
 
-On a corpus that it has not heard, the model gives a label the mean probability a where
-the label is true, and b where it is not. A stated share m then stands for the true share
-t for which m = t a + (1 - t) b (Forman, Counting positives accurately despite inaccurate
-classification, 2005; with probabilities in place of counts: Bella et al., Quantification
-via probability estimators, 2010). Every corpus that was left out in training has its own
-a and b, and gives its own t: the interval spans them all.
+On an unseen corpus, the model gives a label the mean probability a where the label is
+true, and b where it is not. A predicted share m then corresponds to the true share t
+for which m = t a + (1 - t) b (Forman, Counting positives accurately despite inaccurate
+classification, 2005; with probabilities instead of counts: Bella et al., Quantification
+via probability estimators, 2010). Each corpus held out in training has its own a and b,
+and therefore its own t. The interval spans them all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,20 +20,26 @@ from ser_batch.reporting.figures.measures import share_names
 Interval = tuple[float, float]
 RANKED = ("angry",)
 BEYOND = 0.05
-"""A stated share further than this outside what any true share would give, on every
-corpus, is one that the corpora cannot account for."""
+"""How far t may fall outside 0 to 1.
+
+If every corpus gives a t further outside, none can account for the predicted share.
+"""
 ANYTHING = 0.9
-"""An interval this wide says nothing."""
+"""An interval this wide is uninformative."""
 
 
 def true_shares(
     total: Figures, labels: Sequence[str], record: Mapping[str, Any]
 ) -> dict[str, Interval]:
-    """Return the intervals of anger and distress in `total`, if the corpora can tell.
+    """Return the intervals of anger and distress in `total`, if the corpora give any.
 
-    Of other labels the corpora say too little: their ranges contradict each other.
+    Other labels have none, since the ranges from different corpora contradict each
+    other.
 
-    `record` is that of the last run; a damaged one tells nothing.
+    Args:
+        total: the predicted shares.
+        labels: the labels of the model.
+        record: the run record of the last run; a damaged one gives no intervals.
     """
     names = share_names(labels)
     measures = {names[label]: {label} for label in RANKED if label in labels}
@@ -59,14 +65,21 @@ def true_share(
     answers: Mapping[str, Mapping[str, Sequence[float]]],
     labels: Sequence[str],
 ) -> Interval | None:
-    """Return the lowest and the highest share that a stated one may stand for.
+    """Return the lowest and highest true share compatible with a predicted share.
 
-    `positive` are the labels that make up the share; `answers`, by corpus and true label,
-    the mean probability of every label. None where no corpus has both
-    speech of these labels and speech of others, or none can account for the share. Labels of a corpus count alike.
+    Args:
+        stated: the predicted share.
+        positive: the labels that make up the share.
+        answers: by corpus and true label, the mean probability of every label. The
+            labels of a corpus are weighted equally.
+        labels: the labels of the model, in the order of the probabilities.
 
-    >>> heard = {"x": {"angry": [0.8, 0.2], "calm": [0.3, 0.7]}}
-    >>> low, high = true_share(0.55, {"angry"}, heard, ("angry", "calm"))
+    Returns:
+        The interval, or None if no corpus has both speech of these labels and of
+        others, or none can account for the share.
+
+    >>> answers = {"x": {"angry": [0.8, 0.2], "calm": [0.3, 0.7]}}
+    >>> low, high = true_share(0.55, {"angry"}, answers, ("angry", "calm"))
     >>> round(low, 3), round(high, 3)
     (0.5, 0.5)
     """
@@ -79,7 +92,7 @@ def true_share(
         if not (means[True] and means[False]):
             continue
         where, elsewhere = np.mean(means[True]), np.mean(means[False])
-        if where <= elsewhere:  # the model cannot hear these labels there
+        if where <= elsewhere:  # the model does not detect these labels there
             return 0.0, 1.0
         shares.append(float((stated - elsewhere) / (where - elsewhere)))
     if not shares or max(shares) < -BEYOND or min(shares) > 1 + BEYOND:
@@ -89,7 +102,7 @@ def true_share(
 
 
 def error_notes(found: Mapping[str, Interval], labels: Sequence[str]) -> list[str]:
-    """Return what intervals say, in words."""
+    """Return notes that describe the intervals."""
     names = {name: label for label, name in share_names(labels).items()}
     names["distress_share"] = "distress"
     told, unknown = [], []
@@ -101,12 +114,13 @@ def error_notes(found: Mapping[str, Interval], labels: Sequence[str]) -> list[st
     notes = []
     if told:
         notes.append(
-            "allowing for the model's errors on speech unlike that of its training, the "
-            f"true shares lie anywhere in these ranges: {', '.join(told)}"
+            "allowing for the model's errors on speech unlike its training data, the "
+            f"true shares may be anywhere in these ranges: {', '.join(told)}"
         )
     if unknown:
         notes.append(
-            f"the model's errors leave the true share of {', '.join(unknown)} open, "
-            "anywhere from none to all: compare such shares, do not read them as counts"
+            f"allowing for the model's errors, the true share of {', '.join(unknown)} "
+            "may be anything from 0% to 100%: compare such shares, but do not read "
+            "them as counts"
         )
     return notes

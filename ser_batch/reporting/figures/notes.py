@@ -1,4 +1,4 @@
-"""What a reader of a report should know of its figures."""
+"""Notes that a reader of a report needs to interpret its figures."""
 
 import duckdb
 
@@ -12,15 +12,15 @@ from ser_batch.text import counted
 FAILURES = 1000
 Compared = tuple[str, Figures, str | None]
 OUT_OF_DEPTH = 0.5
-"""Of `recordings.out_of_domain`."""
+"""Threshold of `recordings.out_of_domain`."""
 NOT_SCORED = {
     "no_speech": "no speech",
-    "customer_silent": "no speech of the role that is scored",
-    "speakers_unknown": "roles do not fit the channels",
+    "customer_silent": "no speech in the scored role",
+    "speakers_unknown": "roles do not match the channels",
     "too_short": "all speech is too short",
     "abstained": "the model was too unsure for any label",
 }
-"""What `recordings.not_scored` says, in words."""
+"""Descriptions of the values of `recordings.not_scored`."""
 
 
 def cluster_notes(
@@ -28,27 +28,30 @@ def cluster_notes(
     cluster: str | None,
     compared: Compared | None,
 ) -> list[str]:
-    """Return notes on intervals that go by the values of a column."""
+    """Return notes on intervals whose units are the values of a column."""
     notes = []
     if cluster is not None:
         values = count_of(connection, cluster)
         note = (
-            f"intervals go by {cluster} ({values:,}), since calls of the same {cluster} "
-            "resemble each other"
+            f"intervals are clustered by {cluster} ({values:,}), since calls of the "
+            f"same {cluster} resemble each other"
         )
         if values < MIN_UNITS:
-            note += f"; fewer than {MIN_UNITS} give none (--cluster none: by calls)"
+            note += (
+                f"; fewer than {MIN_UNITS} give no intervals "
+                "(--cluster none: no clustering)"
+            )
         notes.append(note)
     if compared and compared[2] != cluster:
         notes.append(
-            f"intervals go by {cluster or 'calls'} now, and by {compared[2] or 'calls'} "
-            f"in {compared[0]}"
+            f"intervals are by {cluster or 'call'} here, but by "
+            f"{compared[2] or 'call'} in {compared[0]}"
         )
     return notes
 
 
 def not_scored_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return notes on the recordings that were analysed and have no label, by reason."""
+    """Return notes on the analysed recordings without a label, by reason."""
     counts = dict(
         connection.execute(
             "SELECT not_scored, count(*) FROM calls WHERE not_scored IS NOT NULL "
@@ -59,18 +62,18 @@ def not_scored_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     unsure = counts.pop("abstained", 0)
     if counts:
         total = counted(sum(counts.values()), "analysed recording")
-        reasons = "; ".join(f"{n:,}: {NOT_SCORED[why]}" for why, n in counts.items())
+        reasons = "; ".join(f"{NOT_SCORED[why]}: {n:,}" for why, n in counts.items())
         notes.append(f"not scored: {total} ({reasons})")
     if unsure:
         notes.append(
             f"too unsure for any label: {counted(unsure, 'recording')}; the "
-            "probabilities count all the same"
+            "probabilities still count"
         )
     return notes
 
 
 def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list[str]:
-    """Return a note on how much of what was scored is unlike the model's training."""
+    """Return a note on the share of scored time that is out of domain."""
     if not results.parts:
         return []
     recordings = scan_sql(results, "recordings")
@@ -84,8 +87,8 @@ def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list
     if not row["share"]:
         return []
     return [
-        f"for {row['share']:.0%} of the scored time the model is out of its depth: what "
-        "it heard is unlike the speech of its training (music, noise, a strange line)"
+        f"{row['share']:.0%} of the scored time is out of domain: unlike the speech "
+        "that the model was trained on (music, noise, an unusual line)"
     ]
 
 
@@ -97,50 +100,58 @@ def notes_on(
     options: Options,
     compared: Compared | None,
 ) -> list[str]:
-    """Return what a reader of a report should know of its figures, in sentences.
+    """Return notes on the recordings, the period, the comparison and the last run.
 
-    `starts` are the recordings whose start was taken from the file, and those of none;
-    `nameless` those without roles that were scored, beside others with roles.
+    Args:
+        results: the results of the report.
+        total: the figures of all recordings.
+        starts: the number of recordings whose start was taken from the file, and the
+            number without a start.
+        nameless: the number of scored recordings without roles, if others have roles.
+        options: the options of the report.
+        compared: the figures that the report is compared with.
     """
     notes = []
     if not total.recordings:
         notes.append(
-            "no recording lies in this period"
+            "no recordings in this period"
             if options.since or options.until
-            else "there is no recording"
+            else "no recordings"
         )
     elif not total["scored_h"].value:
         notes.append("nothing was scored")
     from_file, undated = starts
     if from_file:
         notes.append(
-            f"no started_at is known of {_of(from_file, total)}: the time of the file's "
-            "last change stands for it (--metadata or --name-pattern would tell)"
+            f"started_at is unknown for {_of(from_file, total)}: the modification time "
+            "of the file is used instead (set it with --metadata or --name-pattern)"
         )
     if undated:
         notes.append(
-            f"no started_at is known of {_of(undated, total)}: no day or hour counts "
-            "them (--metadata or --name-pattern would tell; --undated include takes the "
-            "time of the file's last change)"
+            f"started_at is unknown for {_of(undated, total)}: not counted in any day "
+            "or hour (set it with --metadata or --name-pattern; --undated include "
+            "uses the modification time of the file)"
         )
     if nameless and options.role == "customer":
         notes.append(
-            f"roles are not known of {_of(nameless, total)}: whoever was scored in them "
-            "counts too"
+            f"roles are unknown for {_of(nameless, total)}: all scored speech in them "
+            "is included"
         )
     if (total["failed"].value or 0) > FAILURES:
         notes.append(f"only the first {FAILURES:,} failures are listed")
     if compared and not compared[1].recordings:
-        notes.append(f"nothing to compare with: there is no recording in {compared[0]}")
+        notes.append(f"nothing to compare with: no recordings in {compared[0]}")
     run = results.run_record
     if run.get("finished_at", "") is None:
         notes.append(
-            "the last run has not finished: it is still going on, or was killed; `ser analyze` goes on with it"
+            "the last run has not finished: it is still running, or was killed; "
+            "`ser analyze` resumes it"
         )
     elif run.get("interrupted"):
         pending = run.get("counts", {}).get("pending")
         notes.append(
-            f"the last run was interrupted{f', {pending} recordings were pending' if pending else ''}"
+            "the last run was interrupted"
+            f"{f', with {pending} recordings pending' if pending else ''}"
         )
     return notes
 

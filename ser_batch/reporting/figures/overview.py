@@ -1,4 +1,4 @@
-"""Everything that a report shows, as plain data: read `make_report` first."""
+"""The contents of a report, as plain data: start with `make_report`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,16 +43,20 @@ from ser_batch.results.known import ResultsChanged
 from ser_batch.results.results import Results, read_stably
 
 GROUPED = (
-    "distress_share", "angry_share", "valence", "episode_share", "silence_share", "overtalk_share"
+    "distress_share", "angry_share", "valence", "episode_share", "silence_share",
+    "overtalk_share",
 )  # fmt: skip
-"""What a page has room for, of groups."""
+"""The measures shown for groups."""
 MAX_DAYS = 200
-"""A longer period is shown by week."""
+"""Longer periods are shown by week."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarter:
-    """How a quarter of the calls sounds: mean probabilities by scored time, which sum to 1."""
+    """The emotions of one quarter of the calls.
+
+    `shares` are mean probabilities, weighted by scored time, which sum to 1.
+    """
 
     shares: dict[str, float]
     distress: float | None
@@ -60,20 +64,20 @@ class Quarter:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `ser report` tells, whichever way it is written.
+    """The contents of `ser report`, whatever the output format.
 
-    `days` are the measures of each calendar day (local time), `quarters` the emotions of each quarter of the
-    calls: mean probabilities by scored time, which sum to 1. `top` are the calls that stand out, the
-    strongest first.
+    `days` are the measures of each calendar day (local time), `quarters` the emotions
+    of each quarter of the calls. `top` are the calls that stand out, in descending
+    order.
     """
 
     directory: str
     model_id: str
     labels: tuple[str, ...]
     role: str
-    """Whose emotions: customer, agent, or everyone where no roles were named."""
+    """Whose emotions: customer, agent, or everyone if no roles were given."""
     timezone: str
-    """By whose clock days and hours are counted."""
+    """The time zone of days and hours."""
     first: datetime | None
     last: datetime | None
     measures: dict[str, Measure]
@@ -82,11 +86,14 @@ class Report:
     hours: dict[int, Figures]
     by: str | None
     cluster: str | None
-    """The column whose values are the units of intervals; None where recordings are."""
+    """The column whose values are the units of intervals; None if recordings are."""
     groups: dict[Any, Figures]
     standing_out: set[tuple[Any, str]]
-    """Groups and measures of `GROUPED` in which they differ from all other groups together,
-    and not by luck (Holm's procedure over all of these)."""
+    """Pairs of a group and a measure in `GROUPED`.
+
+    In these, the group differs from all other groups combined, beyond chance (by Holm's
+    procedure over all pairs).
+    """
     distributions: dict[str, list[float]]
     """Quantiles (`QUANTILES`) of each measure over single recordings."""
     quarters: list[Quarter | None]
@@ -94,11 +101,14 @@ class Report:
     failures: list[dict[str, Any]]
     comparison: Comparison | None
     true_shares: dict[str, Interval]
-    """What some shares may truly be, once the model's errors are allowed for."""
+    """Ranges of the true values of some shares, allowing for the model's errors."""
     notes: list[str] = field(default_factory=list)
 
     def shares(self) -> dict[str, float]:
-        """The mean probability of each label, by scored time; empty where nothing was scored."""
+        """Return the mean probability of each label, weighted by scored time.
+
+        Empty if nothing was scored.
+        """
         shares = {
             label: self.total[name].value
             for label, name in share_names(self.labels).items()
@@ -108,7 +118,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A report, the results, and the database: `calls`, `episodes`, `quarters`."""
+    """A report, its results, and the database with `calls`, `episodes`, `quarters`."""
 
     report: Report
     results: Results
@@ -118,9 +128,10 @@ class Opened:
 
 @contextmanager
 def make_report(results: Results, options: Options = Options()) -> Iterator[Opened]:
-    """Measure every call of results, and sum up.
+    """Measure every call of results, and summarise them.
 
-    Where a run replaces parts meanwhile, it is done again with what is live then.
+    If a run replaces parts in the meantime, start again with the parts that are live
+    then.
 
     Raises:
         ResultsError: the results are damaged.
@@ -134,7 +145,7 @@ def make_report(results: Results, options: Options = Options()) -> Iterator[Open
     with connect() as connection:
 
         def make(results: Results) -> Opened:
-            # The comparison first: the tables that stay are those of the report.
+            # The comparison first, since the report's tables must be those that remain.
             compared = None
             if options.compare is not None:
                 compared = compared_figures(connection, results, options)
@@ -166,9 +177,13 @@ def _sum_up(
     first, last, by_roles, nameless, from_file, undated = connection.execute(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), "
         "count(*) FILTER (customer_talk_s IS NULL AND scored_s > 0), "
-        "count(*) FILTER (time_from = 'file'), count(*) FILTER (started_at IS NULL) FROM calls"
+        "count(*) FILTER (time_from = 'file'), count(*) FILTER (started_at IS NULL) "
+        "FROM calls"
     ).fetchall()[0]
-    order = f"SELECT recording_id FROM calls WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST} LIMIT $n"
+    order = (
+        f"SELECT recording_id FROM calls WHERE {STANDING_OUT} "
+        f"ORDER BY {STRONGEST_FIRST} LIMIT $n"
+    )
     top = [row[0] for row in connection.execute(order, {"n": options.top}).fetchall()]
     failed = (
         "SELECT path, error FROM calls WHERE status = 'failed' ORDER BY path LIMIT $n"
@@ -177,10 +192,10 @@ def _sum_up(
     if first is not None:
         slot = "day" if (last.date() - first.date()).days < MAX_DAYS else "week"
         by_time = figures_by(connection, labels, slot, cluster=cluster)
-        by_time.pop(None, None)  # recordings of no known start
+        by_time.pop(None, None)  # recordings of unknown start
     groups, standing_out = {}, set()
     if options.by is not None:
-        # Within one agent, recordings are what there is.
+        # A group of a single unit would have no interval: recordings are its units.
         own = None if options.by == cluster else cluster
         groups = figures_by(connection, labels, options.by, MAX_GROUPS, own)
         chances = chances_against_the_rest(
@@ -238,7 +253,10 @@ def _quarters(
     connection: duckdb.DuckDBPyConnection, labels: tuple[str, ...]
 ) -> list[Quarter | None]:
     result: list[Quarter | None] = [None] * 4
-    query = "SELECT quarter, sum(COLUMNS('(?s)^.*_s$')) AS '\\0' FROM quarters GROUP BY quarter"
+    query = (
+        "SELECT quarter, sum(COLUMNS('(?s)^.*_s$')) AS '\\0' "
+        "FROM quarters GROUP BY quarter"
+    )
     for row in rows_of(connection, query):
         if row["scored_s"]:
             shares = {label: row[f"p_{label}_s"] / row["scored_s"] for label in labels}

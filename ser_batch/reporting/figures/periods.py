@@ -1,4 +1,4 @@
-"""Times as people write them: a day, a moment, so many days; by the clock of one time zone."""
+"""Parsing of times: a day, a point in time, a number of days; in one time zone."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -10,10 +10,12 @@ WORDS = {"today": 0, "yesterday": 1}
 
 
 def find_zone(name: str | None) -> tzinfo | None:
-    """Return the time zone of this name, `Europe/Berlin`; None, for this machine's, if there is none.
+    """Return the time zone of a name such as `Europe/Berlin`.
+
+    Without a name, return None, which means the time zone of this machine.
 
     Raises:
-        UsageError: there is no such zone.
+        UsageError: the zone is unknown.
     """
     if name is None:
         return None
@@ -21,18 +23,18 @@ def find_zone(name: str | None) -> tzinfo | None:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError(
-            f"--timezone {name}: there is no such time zone; write it as Europe/Berlin",
+            f"--timezone {name}: unknown time zone; use a name such as Europe/Berlin",
             option="--timezone",
         ) from None
 
 
 def zone_name(zone: tzinfo | None) -> str:
-    """Return what a zone is called: its name, or the abbreviation of this machine's."""
+    """Return the name of a zone, or the abbreviation of this machine's zone."""
     return str(zone) if zone is not None else datetime.now().astimezone().tzname() or ""
 
 
 def local_now(zone: tzinfo | None = None) -> datetime:
-    """Return what the clock shows in a zone."""
+    """Return the local time in a zone."""
     return datetime.now(zone).replace(tzinfo=None)
 
 
@@ -42,10 +44,11 @@ def parse_time(
     now: datetime | None = None,
     zone: tzinfo | None = None,
 ) -> datetime:
-    """A local time: `2026-01-31`, `2026-01-31T14:00`, `today`, `yesterday`, `7d`, `36h`.
+    """Return the local time meant by a text.
 
-    A day as the `end` of a period is meant with all its hours. So many days are whole
-    ones, today being the last.
+    A text may be `2026-01-31`, `2026-01-31T14:00`, `today`, `yesterday`, `7d` or `36h`.
+    A day as the `end` of a period includes all its hours. A number of days refers to
+    whole days, of which today is the last.
 
     >>> parse_time("2026-01-31", end=True)
     datetime.datetime(2026, 2, 1, 0, 0)
@@ -53,7 +56,7 @@ def parse_time(
     datetime.datetime(2026, 1, 25, 0, 0)
 
     Raises:
-        UsageError: it is no time.
+        UsageError: the text is not a time.
     """
     text, now = text.strip(), now or local_now(zone)
     today = datetime.combine(now.date(), time())
@@ -65,7 +68,7 @@ def parse_time(
                 return _hours_before(now, int(ago[1]), zone)
             return today - timedelta(days=int(ago[1]) - 1)
     except OverflowError:
-        raise UsageError(f"{text!r} is beyond what a calendar holds") from None
+        raise UsageError(f"{text!r} is out of range for a calendar date") from None
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d|\d{8}", text):
             day = date.fromisoformat(text)
@@ -73,19 +76,19 @@ def parse_time(
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r} is no time: write 2026-01-31, 2026-01-31T14:00, today, yesterday, "
-            "7d or 36h"
+            f"{text!r} is not a time: use 2026-01-31, 2026-01-31T14:00, today, "
+            "yesterday, 7d or 36h"
         ) from None
     try:
         if moment.tzinfo:
             moment = moment.astimezone(zone).replace(tzinfo=None)
     except OverflowError:
-        raise UsageError(f"{text!r} is beyond what a calendar holds") from None
+        raise UsageError(f"{text!r} is out of range for a calendar date") from None
     return moment
 
 
 def _hours_before(now: datetime, hours: int, zone: tzinfo | None) -> datetime:
-    """So long ago on a stopwatch, also where clocks were put forward or back since."""
+    """Subtract elapsed hours, even across a change to or from summer time."""
     moment = now.replace(tzinfo=zone) if zone else now.astimezone()
     earlier = moment.astimezone(UTC) - timedelta(hours=hours)
     return earlier.astimezone(zone).replace(tzinfo=None)

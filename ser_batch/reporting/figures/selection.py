@@ -1,4 +1,4 @@
-"""What a report is about: which calls, whose emotions, against what."""
+"""The options of a report: which calls, whose emotions, compared with what."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,21 +10,23 @@ from ser_batch.reporting.figures.periods import find_zone, parse_time
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a report is about."""
+    """The options of a report."""
 
     inputs: MetadataInputs = field(default_factory=MetadataInputs)
     since: datetime | None = None
     until: datetime | None = None
     undated: bool = False
-    """Whether the time of the file's last change stands for a start that is not known."""
+    """Whether the file's modification time is used for calls of unknown start."""
     by: str | None = None
     cluster: str | None = None
-    """A column whose values are the units of intervals; `none` for single recordings."""
+    """A column whose values are the units of intervals; `none` uses recordings."""
     compare: str | None = None
-    """Another results directory, a period `FROM..TO`, or `previous`: the same hours so many
-    whole days earlier."""
+    """Another results directory, a period `FROM..TO`, or `previous`.
+
+    The last is the same hours, a number of whole days earlier.
+    """
     role: str = "customer"
-    """Whose emotions, where roles were named: customer, or agent."""
+    """Whose emotions, where roles were given: customer or agent."""
     top: int = 20
 
 
@@ -35,10 +37,10 @@ def options_of(
     timezone: str | None,
     **others: Any,
 ) -> Options:
-    """Return options with times as people write them, read by the clock of one zone.
+    """Return options, with times parsed in one time zone.
 
     Raises:
-        UsageError: there is no such zone, or a text is not a time.
+        UsageError: the zone is unknown, or a text is not a time.
     """
     zone = find_zone(timezone)
     return Options(

@@ -1,4 +1,4 @@
-"""The timelines of calls, read from results: some, or all in bounded memory."""
+"""Reading of call timelines from results: some of them, or all in bounded memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def find_call(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     """Return the id of the recording with this id, path, or end of a path.
 
     Raises:
-        UsageError: there is none in `calls`, or there are several.
+        UsageError: none or several in `calls` match.
     """
     found: list[tuple[str]] = []
     for fits in ("recording_id = $1 OR path = $1", "ends_with(path, '/' || $1)"):
@@ -28,9 +28,9 @@ def find_call(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         found = found or connection.execute(query, [name]).fetchall()
     if len(found) == 1:
         return found[0][0]
-    which = "there is no such call here"
+    which = "no such call in these results"
     if found:
-        which = f"{len(found)} calls have this name; give the whole path"
+        which = f"{len(found)} calls match; give the full path"
     raise UsageError(f"--call {name}: {which}", option="--call")
 
 
@@ -39,10 +39,16 @@ def all_timelines(
     results: Results,
     role: str | None = "customer",
 ) -> Iterator[Timeline]:
-    """The timelines of all recordings in `calls`, some parts at a time: memory is bounded, each file is read once."""
+    """Yield the timelines of all recordings in `calls`.
+
+    A few parts are read at a time: memory is bounded, and each file is read once.
+    """
     for i in range(0, len(results.parts), PARTS_AT_ONCE):
         some = results.parts[i : i + PARTS_AT_ONCE]
-        found = f"SELECT recording_id FROM {scan_sql(results, 'recordings', some)} SEMI JOIN calls USING (recording_id)"
+        found = (
+            f"SELECT recording_id FROM {scan_sql(results, 'recordings', some)} "
+            "SEMI JOIN calls USING (recording_id)"
+        )
         ids = [
             row[0] for row in connection.execute(f"{found} ORDER BY path").fetchall()
         ]
@@ -56,9 +62,14 @@ def read_timelines(
     role: str | None = "customer",
     parts: Sequence[str] | None = None,
 ) -> Iterator[Timeline]:
-    """The timelines of some recordings in `calls`, in the order given.
+    """Yield the timelines of some recordings in `calls`, in the given order.
 
-    `role` is whose segments they have, None for everyone's; `parts` are those that hold them, if known.
+    Args:
+        connection: a database with `calls` and `episodes`.
+        results: the results to read.
+        recording_ids: the ids of the recordings.
+        role: the role whose segments to include; None for all roles.
+        parts: the parts that contain the recordings, if known.
     """
     labels = results.labels
     ids = list(recording_ids)
@@ -134,7 +145,7 @@ def _holds(
     regions: Sequence[Mapping[str, Any]],
     duration_s: float,
 ) -> list[tuple[float, float]]:
-    """Return the silences of `HOLD_S` or more: before a region, and at the end."""
+    """Return the silences of `HOLD_S` or more, before a region or at the end."""
     holds = [
         (t["start_s"] - t["pause_s"], t["start_s"])
         for t in turns
@@ -147,7 +158,10 @@ def _holds(
 
 
 def _scored_as(role: str) -> tuple[str | None, ...]:
-    """The roles whose segments count as this one's: where nobody named roles, everyone is a customer."""
+    """Return the roles whose segments belong to a role.
+
+    Without roles, every speaker is treated as a customer.
+    """
     return (role, None) if role == "customer" else (role,)
 
 

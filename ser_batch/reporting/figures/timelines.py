@@ -1,4 +1,4 @@
-"""A call as it went: who spoke when, how it sounded, and what is worth listening to, in words."""
+"""The timeline of a call: who spoke when, how it sounded, and its moments, in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ NOUNS = {
     "distress": "distress",
 }
 MOMENTS = 3
-"""How many moments a call is listed with."""
+"""How many moments are listed for a call."""
 
 
 class Kind(StrEnum):
-    """What a moment is."""
+    """The kind of a moment."""
 
     episode = "episode"
     segment = "segment"
@@ -29,7 +29,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scored segment. `distress` is the probability of any emotion in `DISTRESS`; None where the model has none."""
+    """A scored segment.
+
+    `distress` is the probability of any emotion in `DISTRESS`; None if the model has
+    none of them.
+    """
 
     start_s: float
     end_s: float
@@ -39,12 +43,12 @@ class Scored:
     probabilities: tuple[float, ...]
     distress: float | None
     loudest: str | None = None
-    """Of the emotions in `DISTRESS`, the most probable."""
+    """The most probable of the emotions in `DISTRESS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Sustained distress, anger or fear; `peak` and `mean` are of its probability."""
+    """Sustained distress, anger or fear; `peak` and `mean` refer to its probability."""
 
     emotion: str
     start_s: float
@@ -58,7 +62,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time worth listening to, and why. `weight` is in seconds of distress."""
+    """A time to listen to, and why. `weight` is in seconds of distress."""
 
     kind: Kind
     start_s: float
@@ -73,31 +77,34 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One recording: its row of `calls`, and all that happens in it, in the order of time."""
+    """One recording: its row of `calls`, and its events in order of time."""
 
     call: dict[str, Any]
     speech: dict[int, list[tuple[float, float]]]
-    """Regions of each channel."""
+    """Speech regions of each channel."""
     roles: dict[int, str | None]
     segments: list[Scored] = field(repr=False)
     episodes: list[Episode] = field(repr=False)
     talk_overs: list[TalkOver] = field(repr=False)
     silences: list[tuple[float, float]]
-    """Those of `HOLD_S` or more in which nobody speaks."""
+    """Silences on all channels of `HOLD_S` or more."""
 
     def who(self, channel: int | None) -> str:
-        """A channel's role, or its number where it has none."""
+        """Return a channel's role, or its number if it has none."""
         if channel is None:
             return "nobody"
         return self.roles.get(channel) or f"channel {channel}"
 
     def moments(self, n: int = MOMENTS) -> list[Moment]:
-        """The `n` moments of most weight: episodes, an escalation, single strong segments, long silences.
+        """Return the `n` moments of highest weight.
 
-        The weight of what sounds is its probability of distress times its scored length, in seconds; that of an
-        escalation is the rise of distress times the scored length of the last quarter; a silence weighs a
-        twentieth of its length. A segment within an episode is no moment of its own, and one below `FAINT` is none at
-        all. The heaviest episode comes first, or where there is none the heaviest segment: `peak_at_s` of the call.
+        Moments are episodes, an escalation, single segments of high distress, and long
+        silences. The weight of an episode or segment is its probability of distress
+        times its scored length in seconds; that of an escalation is the rise in
+        distress times the scored length of the last quarter; that of a silence is a
+        twentieth of its length. Segments within an episode, or below `FAINT`, are not
+        moments. The episode of highest weight comes first, or if there is none the
+        segment of highest weight; this is `peak_at_s` of the call.
         """
         sustained = [e for e in self.episodes if e.emotion == "distress"]
         sounds = [self._of_episode(episode) for episode in sustained]
@@ -117,15 +124,15 @@ class Timeline:
             if s.distress is not None and s.distress >= FAINT and not inside:
                 found.append(
                     Moment(
-                        Kind.segment, s.start_s, s.end_s, s.channel, s.role, s.label, s.distress,
-                        s.distress * (s.end_s - s.start_s),
-                        f"distress {s.distress:.2f}, most of it {NOUNS[s.loudest or '']}",
+                        Kind.segment, s.start_s, s.end_s, s.channel, s.role, s.label,
+                        s.distress, s.distress * (s.end_s - s.start_s),
+                        f"distress {s.distress:.2f}, mostly {NOUNS[s.loudest or '']}",
                     )
                 )  # fmt: skip
         return found
 
     def _of_episode(self, episode: Episode) -> Moment:
-        """Named after the anger or fear in it that lasts longest, if there is any."""
+        """Return a moment named after the longest anger or fear in it, if any."""
         inside = [
             e
             for e in self.episodes
@@ -135,8 +142,10 @@ class Timeline:
         named = max(inside, key=lambda e: e.scored_s, default=episode)
         return Moment(
             Kind.episode, episode.start_s, episode.end_s, episode.channel, episode.role,
-            None if named is episode else named.emotion, episode.mean, episode.mean * episode.scored_s,
-            f"{NOUNS[named.emotion]} for {named.end_s - named.start_s:.0f} s, up to {named.peak:.2f}",
+            None if named is episode else named.emotion, episode.mean,
+            episode.mean * episode.scored_s,
+            f"{NOUNS[named.emotion]} for {named.end_s - named.start_s:.0f} s, "
+            f"up to {named.peak:.2f}",
         )  # fmt: skip
 
     def _escalation(self) -> list[Moment]:
@@ -154,25 +163,33 @@ class Timeline:
         )
         return [
             Moment(
-                Kind.escalation, late[0].start_s, late[-1].end_s, late[0].channel, late[0].role, None,
-                call["q4_distress_s"] / call["q4_scored_s"], weight, change_of_distress(call),
+                Kind.escalation, late[0].start_s, late[-1].end_s, late[0].channel,
+                late[0].role, None, call["q4_distress_s"] / call["q4_scored_s"], weight,
+                change_of_distress(call),
             )
         ]  # fmt: skip
 
 
 def change_of_distress(call: Mapping[str, Any]) -> str:
-    """Return how distress differs between the first and the last quarter, and on how much speech that rests."""
+    """Describe the change in distress from the first to the last quarter.
+
+    The text includes the seconds of scored speech behind both figures.
+    """
     (first, first_s), (last, last_s) = (
         (call[f"q{q}_distress_s"] / call[f"q{q}_scored_s"], call[f"q{q}_scored_s"])
         for q in (1, 4)
     )
     verb = "rises" if last > first else "falls"
-    return f"distress {verb} from {first:.2f} ({first_s:.0f} s of speech) to {last:.2f} ({last_s:.0f} s)"
+    return (
+        f"distress {verb} from {first:.2f} ({first_s:.0f} s of speech) "
+        f"to {last:.2f} ({last_s:.0f} s)"
+    )
 
 
 def _of_silence(silence: tuple[float, float]) -> Moment:
     start_s, end_s = silence
-    reason = f"{end_s - start_s:.0f} s in which nobody speaks"
+    reason = f"{end_s - start_s:.0f} s of silence"
     return Moment(
-        Kind.silence, start_s, end_s, None, None, None, None, (end_s - start_s) / 20, reason
+        Kind.silence, start_s, end_s, None, None, None, None,
+        (end_s - start_s) / 20, reason,
     )  # fmt: skip

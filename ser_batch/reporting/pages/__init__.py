@@ -1,1 +1,1 @@
-"""Reports for people: the terminal, Markdown, charts, the page; and JSON and CSV."""
+"""Reports for people (terminal, Markdown, plots, HTML) and for machines (JSON, CSV)."""

@@ -1,7 +1,8 @@
-"""A report as a page that works offline: one file, or a folder whose pages load what they show.
+"""HTML reports that work offline: a single file, or a folder that loads data on demand.
 
-Everything that comes from the results reaches the page as JSON, and the page writes it as text, never as markup. The
-page may run no script but its own: a content security policy names their hashes.
+Everything from the results is passed to the report as JSON and shown as text, never as
+markup. Only the report's own scripts may run: a content security policy lists their
+hashes.
 """
 
 import base64
@@ -39,38 +40,47 @@ from ser_batch.text import counted
 from ser_batch.version import __version__
 
 MAX_CALLS = 2000
-"""What one file holds; a folder holds any number."""
+"""Most calls in a single file; a folder has no limit."""
 MAX_BYTES = 30_000_000
-INSTEAD = "give a folder, --html DIR/, or choose a period with --since"
+INSTEAD = "write to a folder with --html DIR/, or choose a period with --since"
 CHUNK = 50
-"""Calls whose details are packed together."""
+"""Number of calls whose details are packed together."""
 SHOWN = (
-    "distress_share", "valence", "arousal", "abstained_share", "episode_share", "escalated_share", "recovered_share",
-    "silence_share", "hold_share", "overtalk_share", "non_talk_share", "agent_talk_share", "response_latency_s", "agent_latency_s",
-    "agent_slow_response_share", "turns_per_minute", "interruptions_per_minute", "agent_interruptions_per_minute",
-    "customer_interruptions_per_minute", "attempts_per_minute", "backchannels_per_minute", "longest_silence_s", "mean_duration_s", "failed_share", "one_sided_share",
+    "distress_share", "valence", "arousal", "abstained_share", "episode_share",
+    "escalated_share", "recovered_share", "silence_share", "hold_share",
+    "overtalk_share", "non_talk_share", "agent_talk_share", "response_latency_s",
+    "agent_latency_s", "agent_slow_response_share", "turns_per_minute",
+    "interruptions_per_minute", "agent_interruptions_per_minute",
+    "customer_interruptions_per_minute", "attempts_per_minute",
+    "backchannels_per_minute", "longest_silence_s", "mean_duration_s", "failed_share",
+    "one_sided_share",
 )  # fmt: skip
-"""The measures that the page can draw; to them come the shares of each emotion."""
+"""The measures that the report can plot, in addition to the share of each label."""
 
 
 def write_html(opened: Opened, target: str) -> Path:
-    """Writes the page: to a file, or to `DIR/index.html` with what it loads beside it.
+    """Write the HTML report to a file, or to `DIR/index.html` with its data files.
 
-    Returns the page's path. `target` is a folder if it ends with `/` or is one already.
+    `target` is a folder if it ends with `/` or is an existing folder.
+
+    Returns:
+        The path of the HTML file.
 
     Raises:
-        UsageError: it cannot be written, or one file would be too large.
+        UsageError: the report cannot be written, or a single file would be too large.
     """
     folder = target.endswith(os.sep) or os.path.isdir(target)
     count = opened.connection.execute("SELECT count(*) FROM calls").fetchall()[0][0]
     if not folder and count > MAX_CALLS:
         raise UsageError(
-            f"--html {target}: {count:,} calls are more than one file holds ({MAX_CALLS:,}); {INSTEAD}"
+            f"--html {target}: {count:,} calls exceed the limit of a single file "
+            f"({MAX_CALLS:,}); {INSTEAD}"
         )
     page = Path(target) / "index.html" if folder else Path(target)
     if not target or (os.path.lexists(page) and not os.path.isfile(page)):
         raise UsageError(
-            f"--html {target!r}: is no file that can be replaced; name a file, or a folder as DIR/"
+            f"--html {target!r}: is not a file that can be replaced; give a file, or a "
+            "folder as DIR/"
         )
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -94,13 +104,14 @@ def write_html(opened: Opened, target: str) -> Path:
         storage.put({page.name: made})
     except OSError as error:
         raise UsageError(
-            f"--html {target}: cannot be written: {error.strerror or error}; make room, or choose another place"
+            f"--html {target}: cannot be written: {error.strerror or error}; free some "
+            "space or choose another location"
         ) from error
     return page
 
 
 def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) -> bytes:
-    """The page itself; without data it loads them."""
+    """Render the HTML file; without data, it loads `data.js`."""
     source = files("ser_batch.reporting.pages") / "page"
     own = [(source / name).read_text("utf-8") for name in ("estimates.js", "page.js")]
     scripts = [plotly.offline.get_plotlyjs(), *own]
@@ -116,13 +127,22 @@ def _page(report: Report, data: dict[str, Any] | None, chunks: Iterable[str]) ->
     )
     template = environment.from_string((source / "page.html.j2").read_text("utf-8"))
     return template.render(
-        report=report, version=__version__, changes=changes(report), css=(source / "page.css").read_text("utf-8"),
-        scripts=scripts, hashes=" ".join(hashes), data=None if data is None else _json(data), chunks=chunks,
-    ).encode()  # fmt: skip
+        report=report,
+        version=__version__,
+        changes=changes(report),
+        css=(source / "page.css").read_text("utf-8"),
+        scripts=scripts,
+        hashes=" ".join(hashes),
+        data=None if data is None else _json(data),
+        chunks=chunks,
+    ).encode()
 
 
 def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]:
-    """What the page knows of all calls; of each measure it gets both sums, so that it can add up any choice of them."""
+    """Return the data of all calls.
+
+    For each measure they have both sums, so that any selection can be added up.
+    """
     report, connection = opened.report, opened.connection
     every = measures_of(report.labels)
     names = [*share_names(report.labels).values(), *SHOWN]
@@ -131,7 +151,7 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
         f"round(({every[n].over})::DOUBLE, 8), round(({every[n].by})::DOUBLE, 8)"
         for n in names
     )
-    # Quarters of calls that are long enough, as in `calls.sql`.
+    # Only of calls with enough scored speech, as in `calls.sql`.
     long_enough = f"scored_s >= {4 * MIN_QUARTER_S}"
     quarters = ", ".join(
         f"CASE WHEN {long_enough} THEN round({column}, 3) END"
@@ -144,11 +164,13 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
     if report.cluster is not None:
         column = f"coalesce({quoted(report.cluster)}::VARCHAR, recording_id)"
         unit = f"dense_rank() OVER (ORDER BY {column})"
-    # Names that no column of metadata has.
+    # The prefix avoids a clash with metadata columns.
     query = f"""
         SELECT
             {chosen},
-            {unit} AS "ser:unit", [{pairs or "0.0"}] AS "ser:sums", [{quarters}] AS "ser:quarters"
+            {unit} AS "ser:unit",
+            [{pairs or "0.0"}] AS "ser:sums",
+            [{quarters}] AS "ser:quarters"
         FROM calls
         ORDER BY {STRONGEST_FIRST}
     """
@@ -157,17 +179,26 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
         audio = os.path.join(row["input_root"], row["path"])
         calls.append(
             {
-                "id": row["recording_id"], "place": where[row["recording_id"]], "path": row["path"],
-                "at": row["started_at"].isoformat(timespec="minutes") if row["started_at"] else "",
-                "s": row["duration_s"], "notes": row["notes"],
+                "id": row["recording_id"],
+                "place": where[row["recording_id"]],
+                "path": row["path"],
+                "at": row["started_at"].isoformat(timespec="minutes")
+                if row["started_at"]
+                else "",
+                "s": row["duration_s"],
+                "notes": row["notes"],
                 "error": row["error"] if row["status"] != "done" else None,
-                "concern": row["concern"], "peak": row["peak_distress"], "peakAt": row["peak_at_s"], "why": _why(row),
-                "audio": _link(audio, folder), "meta": [row["folder"], *(_text(row[name]) for name in own)],
+                "concern": row["concern"],
+                "peak": row["peak_distress"],
+                "peakAt": row["peak_at_s"],
+                "why": _why(row),
+                "audio": _link(audio, folder),
+                "meta": [row["folder"], *(_text(row[name]) for name in own)],
                 "sums": row["ser:sums"] if names else [],
                 "unit": row["ser:unit"],
                 "quarters": row["ser:quarters"],
             }
-        )  # fmt: skip
+        )
     return {
         "labels": report.labels,
         "shares": share_names(report.labels),
@@ -198,9 +229,10 @@ def _data(opened: Opened, folder: Path, where: dict[str, int]) -> dict[str, Any]
 
 
 PAGE_COLUMNS = (
-    "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error", "notes", "folder",
-    "concern", "peak_distress", "peak_at_s", "escalated", "recovered", "episodes", "not_scored",
-    "q1_distress_s", "q1_scored_s", "q4_distress_s", "q4_scored_s",
+    "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error",
+    "notes", "folder", "concern", "peak_distress", "peak_at_s", "escalated",
+    "recovered", "episodes", "not_scored", "q1_distress_s", "q1_scored_s",
+    "q4_distress_s", "q4_scored_s",
 )  # fmt: skip
 
 
@@ -216,7 +248,7 @@ def _why(row: dict[str, Any]) -> str:
 
 
 def _link(audio: str, folder: Path) -> str | None:
-    """Where the page finds the audio, relative to its own folder; None where it is not there now."""
+    """Return the URL of the audio, relative to `folder`; None if it does not exist."""
     try:
         if os.path.exists(audio):
             return quote(os.fsencode(os.path.relpath(audio, folder)))
@@ -232,7 +264,10 @@ def _text(value: Any) -> Any:
 
 
 def _chunks(opened: Opened, where: dict[str, int]) -> Iterator[str]:
-    """The details of all calls, packed: JSON, gzip, base64. `where` is told the place of each recording in them."""
+    """Yield the details of all calls in chunks, packed as JSON, gzip and base64.
+
+    The position of each recording among them is entered into `where`.
+    """
     role = opened.report.role if opened.report.role != "everyone" else "customer"
     waiting: list[dict[str, Any]] = []
     for timeline in all_timelines(opened.connection, opened.results, role):
@@ -252,30 +287,46 @@ def _packed(details: list[dict[str, Any]]) -> str:
 
 
 def _details(timeline: Timeline) -> dict[str, Any]:
-    """Times in centiseconds, probabilities in thousandths."""
+    """Return a call's details: times in centiseconds, probabilities in thousandths."""
 
     def cs(seconds: float) -> int:
         return round(seconds * 100)
 
     return {
-        "speech": [[ch, [cs(t) for region in regions for t in region]] for ch, regions in timeline.speech.items()],
+        "speech": [
+            [ch, [cs(t) for region in regions for t in region]]
+            for ch, regions in timeline.speech.items()
+        ],
         "roles": {channel: timeline.who(channel) for channel in timeline.speech},
         "segments": [
-            [s.channel, cs(s.start_s), cs(s.end_s), s.label, [round(p * 1000) for p in s.probabilities],
-             round((s.distress or 0) * 1000)]
+            [
+                s.channel,
+                cs(s.start_s),
+                cs(s.end_s),
+                s.label,
+                [round(p * 1000) for p in s.probabilities],
+                round((s.distress or 0) * 1000),
+            ]
             for s in timeline.segments
         ],
-        "episodes": [[e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)] for e in timeline.episodes],
+        "episodes": [
+            [e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)]
+            for e in timeline.episodes
+        ],
         "cuts": [
-            [cs(over.start_s), talk_over_text(timeline, over), over.is_interruption] for over in timeline.talk_overs
+            [cs(over.start_s), talk_over_text(timeline, over), over.is_interruption]
+            for over in timeline.talk_overs
         ],
         "silences": [[cs(a), cs(b)] for a, b in timeline.silences],
-        "moments": [[cs(m.start_s), timeline.who(m.channel), m.reason] for m in timeline.moments(8)],
-    }  # fmt: skip
+        "moments": [
+            [cs(m.start_s), timeline.who(m.channel), m.reason]
+            for m in timeline.moments(8)
+        ],
+    }
 
 
 def _json(values: Any) -> str:
-    """JSON that can stand within a script element: no `<`, and nothing beyond ASCII."""
+    """Encode as JSON that is safe in a script element: ASCII, and without `<`."""
     return (
         json.dumps(values, separators=(",", ":"), default=str)
         .replace("<", "\\u003c")

@@ -1,4 +1,7 @@
-"""A report as Markdown, for a ticket or a chat. Names are escaped: they are data."""
+"""Markdown reports, for a ticket or a chat.
+
+Names of files and metadata are data, and are escaped.
+"""
 
 import re
 from collections.abc import Sequence
@@ -24,12 +27,15 @@ MAX_ROWS = 20
 
 
 def to_markdown(report: Report) -> str:
-    """Portfolio, changes, emotions, groups, calls to listen to and failures."""
+    """Return the report as Markdown.
+
+    It contains totals, changes, emotions, groups, calls to listen to, and failures.
+    """
     return "\n".join(_lines(report)) + "\n"
 
 
 def escaped(text: Any) -> str:
-    """A text that Markdown shows as it is, on one line."""
+    """Escape a text for Markdown, on one line."""
     line = " ".join(str(text).split())
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&-])", r"\\\1", line)
 
@@ -40,8 +46,9 @@ def _lines(report: Report) -> list[str]:
     lines = [
         "# Calls",
         "",
-        f"{counted(total.recordings, 'recording')}: {done:,.0f} done, {failed:,.0f} failed; "
-        f"{total['audio_h'].value or 0:,.2f} h of audio, {total['scored_h'].value or 0:,.2f} h scored",
+        f"{counted(total.recordings, 'recording')}: {done:,.0f} done, "
+        f"{failed:,.0f} failed; {total['audio_h'].value or 0:,.2f} h of audio, "
+        f"{total['scored_h'].value or 0:,.2f} h scored",
         "",
         escaped(heading(report)),
     ]
@@ -62,7 +69,7 @@ def _lines(report: Report) -> list[str]:
         ]
         lines += [
             "",
-            f"## What changed, against {escaped(report.comparison.against)}",
+            f"## What changed, compared with {escaped(report.comparison.against)}",
             "",
             *_table(["measure", "now", "then", "change", "95 %"], rows),
             "",
@@ -71,10 +78,17 @@ def _lines(report: Report) -> list[str]:
     shares, share_of = report.shares(), share_names(report.labels)
     if shares:
         rows = [
-            [escaped(label), number(share, m := report.measures[share_of[label]]), interval(total[m.name], m),
-             *("–" if q is None else f"{q.shares[label]:.0%}" for q in report.quarters)]
+            [
+                escaped(label),
+                number(share, m := report.measures[share_of[label]]),
+                interval(total[m.name], m),
+                *(
+                    "–" if q is None else f"{q.shares[label]:.0%}"
+                    for q in report.quarters
+                ),
+            ]
             for label, share in sorted(shares.items(), key=lambda item: -item[1])
-        ]  # fmt: skip
+        ]
         lines += [
             "",
             "## Emotions",
@@ -113,9 +127,15 @@ def _lines(report: Report) -> list[str]:
         ]
     if report.top:
         rows = [
-            [escaped(t.call["path"]), clock(m.start_s), escaped(t.who(m.channel)), escaped(m.reason)]
-            for t in report.top for m in t.moments(1)
-        ]  # fmt: skip
+            [
+                escaped(t.call["path"]),
+                clock(m.start_s),
+                escaped(t.who(m.channel)),
+                escaped(m.reason),
+            ]
+            for t in report.top
+            for m in t.moments(1)
+        ]
         lines += [
             "",
             "## Most worth listening to",
@@ -139,7 +159,7 @@ def _lines(report: Report) -> list[str]:
 
 
 def _group_cell(report: Report, key: Any, group: Figures, name: str) -> str:
-    """A figure of a group, bold where it stands out, and its interval."""
+    """Return a group's figure, in bold if it stands out, and its interval."""
     figure, measure = group[name], report.measures[name]
     text = number(figure.value, measure)
     if (key, name) in report.standing_out:

@@ -1,4 +1,4 @@
-"""One call as a page of the terminal: who speaks when, how it sounds, what is worth listening to."""
+"""Terminal report of a single call: who speaks when, how it sounds, and its moments."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +17,11 @@ from ser_batch.text import clock, counted, printable
 def call_page(
     timeline: Timeline, labels: Sequence[str], width: int = WIDTH
 ) -> RenderableType:
-    """One call: who speaks when on each channel, its strongest emotion over time, and its moments."""
+    """Render a call.
+
+    It shows who speaks when on each channel, the strongest emotion over time, and the
+    moments to listen to.
+    """
     return Group(*_call_parts(timeline, labels, width))
 
 
@@ -35,9 +39,12 @@ def _call_parts(
         else ""
     )
     if not call["duration_s"]:
-        yield Text("the recording has no length")
+        yield Text("the recording is empty")
         return
-    facts = f"{began}{clock(call['duration_s'])} · silence {(call['silence_s'] or 0) / call['duration_s']:.0%}"
+    facts = (
+        f"{began}{clock(call['duration_s'])} · "
+        f"silence {(call['silence_s'] or 0) / call['duration_s']:.0%}"
+    )
     if call["turns"] is not None:
         facts += f" · overtalk {call['overtalk_s']:.1f} s"
         for name in ("turn", "backchannel", "interruption"):
@@ -68,7 +75,7 @@ def _call_parts(
             grid.add_row(
                 "distress", strip(Timeline(call, {}, {}, own, [], [], []), cells)
             )
-            grid.add_row("sounds", _letters(own, letters_of(labels), step, cells))
+            grid.add_row("emotion", _letters(own, letters_of(labels), step, cells))
     ruler = ""
     while len(ruler) < cells - 8:
         ruler = ruler.ljust(len(ruler) // 15 * 15 + 15) if ruler else ""
@@ -107,15 +114,15 @@ def _call_parts(
 
 
 def talk_over_text(timeline: Timeline, over: TalkOver) -> str:
-    """`agent cuts in on customer (1.2 s)`, or that the customer goes on."""
+    """Return `agent interrupts customer (1.2 s)`, or that the customer continues."""
     by, whom = timeline.who(over.by), timeline.who(over.whom)
     if over.is_interruption:
-        return f"{by} cuts in on {whom} ({over.overlap_s:.1f} s)"
-    return f"{by} speaks over {whom}, who goes on ({over.overlap_s:.1f} s)"
+        return f"{by} interrupts {whom} ({over.overlap_s:.1f} s)"
+    return f"{by} talks over {whom}, who continues ({over.overlap_s:.1f} s)"
 
 
 def letters_of(labels: Sequence[str]) -> dict[str, str]:
-    """A letter for each label: its first that no label before it has.
+    """Return a letter for each label: its first that no earlier label uses.
 
     >>> letters_of(["sad", "surprised", "sass"])
     {'sad': 'S', 'surprised': 'U', 'sass': 'A'}

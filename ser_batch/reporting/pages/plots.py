@@ -1,4 +1,4 @@
-"""The main charts of a report as PNG and SVG, for slides and print."""
+"""The main plots of a report as PNG and SVG, for slides and print."""
 
 import warnings
 from collections.abc import Iterator
@@ -22,7 +22,12 @@ DRAWN = ("distress_share", "angry_share", "valence", "silence_share")
 
 
 def draw_plots(report: Report, folder: Path) -> list[Path]:
-    """Writes `emotions`, `quarters`, `trend`, `hours` and `groups`, those that there are data for; returns their paths.
+    """Write the plots for which there is data.
+
+    They are called `emotions`, `quarters`, `trend`, `hours` and `groups`.
+
+    Returns:
+        The paths of the files.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -33,7 +38,7 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
         for name, canvas in _canvases(report):
             for end in ("png", "svg"):
                 path = folder / f"{name}.{end}"
-                # Text stays text in an SVG, and the file is the same each time.
+                # Keep text as text in an SVG, and make the file reproducible.
                 with (
                     matplotlib.rc_context(
                         {"svg.fonttype": "none", "svg.hashsalt": "ser"}
@@ -42,14 +47,15 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
                 ):
                     warnings.filterwarnings(
                         "ignore", "Glyph"
-                    )  # a name may need letters that the font lacks
+                    )  # names may need characters that the font lacks
                     canvas.savefig(
                         path, dpi=150, metadata={"Date": None} if end == "svg" else None
                     )
                 written.append(path)
     except OSError as error:
         raise UsageError(
-            f"--plots {folder}: cannot be written: {error.strerror or error}; choose another folder"
+            f"--plots {folder}: cannot be written: {error.strerror or error}; choose "
+            "another folder"
         ) from error
     return written
 
@@ -92,7 +98,7 @@ def _canvas(rows: int = 1, height: float = 4.0) -> tuple[Canvas, list[Axes]]:
 
 
 def _plain(text: object) -> str:
-    """A text that matplotlib does not read as mathematics, and that an SVG can hold."""
+    """Escape a text, so that it is valid in an SVG and not parsed as mathematics."""
     return printable(str(text)).replace("$", r"\$")
 
 
@@ -169,7 +175,7 @@ def _lines(report: Report, groups: dict[str, Figures], what: str) -> Canvas:
         measure = report.measures[name]
         drawn = [
             group[name] for group in groups.values()
-        ]  # where there is no value, the line has a gap
+        ]  # missing values leave a gap in the line
         axis.plot(
             [f.value if f.value is not None else float("nan") for f in drawn],
             color=LINE_COLOUR,

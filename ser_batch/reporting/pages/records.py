@@ -1,4 +1,7 @@
-"""A report for machines: all of it as JSON, or a row for each recording as CSV; docs/reports.md lists the keys."""
+"""Machine-readable reports: everything as JSON, or a row for each recording as CSV.
+
+docs/reports.md lists the keys.
+"""
 
 import csv
 import json
@@ -30,9 +33,11 @@ FACTS = (
     "not_scored",
 )
 EVENTS = (
-    "escalated", "recovered", "one_sided", "concern", "peak_distress", "peak_at_s", "episodes", "angry_episodes", "fearful_episodes",
+    "escalated", "recovered", "one_sided", "concern", "peak_distress", "peak_at_s",
+    "episodes", "angry_episodes", "fearful_episodes",
     *(f"{who}{what}" for who in ("", "agent_", "customer_") for what in (
-        "turns", "backchannels", "interruptions", "interruption_s", "attempts", "attempt_s", "responses",
+        "turns", "backchannels", "interruptions", "interruption_s", "attempts",
+        "attempt_s", "responses",
     )),
     "holds", "non_talks", "conversation_s", "agent_talk_s", "customer_talk_s",
 )  # fmt: skip
@@ -44,7 +49,10 @@ def call_rows(
     metadata: Metadata,
     order: str = "path",
 ) -> Iterator[list[dict[str, Any]]]:
-    """The recordings, some thousand at a time: facts, metadata, and each measure's value for that one recording."""
+    """Yield the rows of all recordings, in batches.
+
+    A row has facts, metadata, and the value of each measure for that recording.
+    """
     values = [
         f"{m.of_one} AS {quoted(m.name)}" for m in single_measures(labels).values()
     ]
@@ -57,7 +65,7 @@ def call_rows(
 
 
 def write_csv(opened: Opened, sink: IO[str]) -> None:
-    """A row for each recording, failed ones too."""
+    """Write a row for each recording, including failed ones."""
     writer = csv.writer(sink, lineterminator="\n")
     header = False
     for rows in call_rows(opened.connection, opened.report.labels, opened.metadata):
@@ -69,7 +77,7 @@ def write_csv(opened: Opened, sink: IO[str]) -> None:
 
 
 def plain_text(value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula; see OWASP, CSV injection.
+    """Return a value that no spreadsheet treats as a formula (OWASP, CSV injection).
 
     >>> plain_text("=HYPERLINK(1)"), plain_text(-1.5), plain_text("a.wav")
     ("'=HYPERLINK(1)", -1.5, 'a.wav')
@@ -84,14 +92,14 @@ def plain_text(value: Any) -> Any:
 
 
 def to_json(report: Report) -> str:
-    """Everything that the report says."""
+    """Return the whole report as JSON."""
     return json.dumps(
         to_dict(report), indent=2, ensure_ascii=False, default=str, allow_nan=False
     )
 
 
 def to_dict(report: Report) -> dict[str, Any]:
-    """Everything that the report says, as plain values."""
+    """Return the whole report as plain values."""
     comparison = report.comparison
     return {
         "directory": report.directory,
@@ -163,7 +171,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def timeline_json(timeline: Timeline) -> str:
-    """One call with all that is known of it."""
+    """Return one call with everything known about it, as JSON."""
     values = {
         **timeline.call,
         "speech": [
@@ -187,7 +195,7 @@ def timeline_json(timeline: Timeline) -> str:
 
 
 def call_dict(timeline: Timeline) -> dict[str, Any]:
-    """A call that is worth listening to, and its moments."""
+    """Return a call to listen to, with its moments, as plain values."""
     call = timeline.call
     names = (
         "recording_id",
@@ -205,9 +213,15 @@ def call_dict(timeline: Timeline) -> dict[str, Any]:
         "started_at": call["started_at"] and call["started_at"].isoformat(),
         "moments": [
             {
-                "kind": m.kind, "start_s": m.start_s, "end_s": m.end_s, "channel": m.channel, "role": m.role, "label": m.label,
-                "distress": m.distress, "reason": m.reason,
+                "kind": m.kind,
+                "start_s": m.start_s,
+                "end_s": m.end_s,
+                "channel": m.channel,
+                "role": m.role,
+                "label": m.label,
+                "distress": m.distress,
+                "reason": m.reason,
             }
             for m in timeline.moments()
         ],
-    }  # fmt: skip
+    }

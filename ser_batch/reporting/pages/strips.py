@@ -1,4 +1,4 @@
-"""Courses over time in a line of text: sparklines and strips."""
+"""Time series in a line of text: sparklines and strips."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,17 @@ from rich.text import Text
 from ser_batch.reporting.figures.timelines import Timeline
 
 WIDTH = 100
-"""Columns of a page of the terminal."""
+"""Width of a terminal report, in columns."""
 TERMINAL_COLOURS = {
     "neutral": "white", "calm": "cyan", "happy": "yellow", "sad": "blue",
-    "angry": "red", "fearful": "magenta", "disgust": "green", "surprised": "bright_yellow",
+    "angry": "red", "fearful": "magenta", "disgust": "green",
+    "surprised": "bright_yellow",
 }  # fmt: skip
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A bar for each value between the least and the greatest; a dot where there is none.
+    """Return a bar for each value, scaled from minimum to maximum; a dot for None.
 
     >>> sparkline([0.1, 0.2, None, 0.4])
     '▁▃·█'
@@ -33,8 +34,10 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def strip(timeline: Timeline, parts: int = 24) -> Text:
-    """The highest distress in each of so many equal parts of a call: higher and redder with distress, a dot where
-    nothing was scored."""
+    """Return the highest distress in each of `parts` equal parts of a call.
+
+    Bars are higher and redder with more distress; a dot means that nothing was scored.
+    """
     duration_s = timeline.call["duration_s"]
     highest: list[float | None] = [None] * parts
     for s in timeline.segments:

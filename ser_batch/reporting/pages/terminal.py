@@ -1,6 +1,6 @@
-"""A report as a page of the terminal, 100 columns wide.
+"""Terminal reports, 100 columns wide.
 
-Names of files and metadata are data, and are never read as markup.
+Names of files and metadata are data, and are never interpreted as markup.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ WITH_AGENTS = (
 
 
 def page(report: Report) -> RenderableType:
-    """The whole report."""
+    """Render the whole report."""
     return Group(*_parts(report))
 
 
@@ -68,9 +68,12 @@ def _parts(report: Report) -> Iterator[RenderableType]:
 def _portfolio(report: Report) -> Iterator[Text]:
     total = report.total
     line = (
-        f"{counted(total.recordings, 'recording')}: {total['done'].value or 0:,.0f} done, "
-        f"{total['failed'].value or 0:,.0f} failed · {total['audio_h'].value or 0:,.2f} h of audio, "
-        f"{total['talk_h'].value or 0:,.2f} h of speech, {total['scored_h'].value or 0:,.2f} h scored"
+        f"{counted(total.recordings, 'recording')}: "
+        f"{total['done'].value or 0:,.0f} done, "
+        f"{total['failed'].value or 0:,.0f} failed · "
+        f"{total['audio_h'].value or 0:,.2f} h of audio, "
+        f"{total['talk_h'].value or 0:,.2f} h of speech, "
+        f"{total['scored_h'].value or 0:,.2f} h scored"
     )
     yield Text(line, style="bold")
     yield Text(heading(report), "dim")
@@ -82,7 +85,8 @@ def _comparison(report: Report) -> Table | None:
     if comparison is None or not rows:
         return None
     table = _table(
-        f"What changed, against {comparison.against} ({counted(comparison.recordings, 'recording')})"
+        f"What changed, compared with {comparison.against} "
+        f"({counted(comparison.recordings, 'recording')})"
     )
     table.add_column("measure")
     for name in ("now", "then", "change"):
@@ -174,9 +178,21 @@ def _trend(report: Report) -> Table | None:
 
 def _timing(report: Report) -> Table | None:
     names = _measured(
-        ("silence_share", "non_talk_share", "hold_share", "overtalk_share", "turns_per_minute", "response_latency_s",
-         "interruptions_per_minute", "attempts_per_minute", "backchannels_per_minute", "one_sided_share", *WITH_AGENTS), report
-    )  # fmt: skip
+        (
+            "silence_share",
+            "non_talk_share",
+            "hold_share",
+            "overtalk_share",
+            "turns_per_minute",
+            "response_latency_s",
+            "interruptions_per_minute",
+            "attempts_per_minute",
+            "backchannels_per_minute",
+            "one_sided_share",
+            *WITH_AGENTS,
+        ),
+        report,
+    )
     if not names:
         return None
     table = Table(
@@ -189,7 +205,7 @@ def _timing(report: Report) -> Table | None:
         for name, spread in report.distributions.items()
         if name in names and report.total[name].recordings >= MIN_UNITS
     }
-    for column in ("half of the calls", "nine in ten") if spreads else ():
+    for column in ("middle 50 % of calls", "middle 90 %") if spreads else ():
         table.add_column(column, justify="right")
     for name in names:
         measure, spread = report.measures[name], spreads.get(name)
@@ -231,7 +247,7 @@ def _groups(report: Report) -> Table | None:
 
 
 def _with_interval(key: Any, group: Figures, name: str, report: Report) -> Text:
-    """A figure with its interval below it."""
+    """Return a figure with its interval below it."""
     figure, measure = group[name], report.measures[name]
     style = "bold" if (key, name) in report.standing_out else ""
     text = Text(number(figure.value, measure), style)
@@ -255,14 +271,14 @@ def _calls(report: Report) -> RenderableType | None:
         tells = report.total["distress_share"].value is not None
         return Text(NOTHING_STANDS_OUT) if tells else None
     table = _table("Most worth listening to")
-    table.add_column("recording, distress over its time", overflow="fold", ratio=3)
+    table.add_column("recording, distress over time", overflow="fold", ratio=3)
     table.add_column("length", justify="right")
     table.add_column("from", justify="right")
     table.add_column("who")
     table.add_column("why", ratio=3)
     for timeline in report.top:
         moments = timeline.moments()
-        # The strip stands below the name, also for a call of one moment.
+        # The strip is below the name, even for a call with a single moment.
         for i in range(max(2, len(moments))):
             moment = moments[i] if i < len(moments) else None
             name = [Text(printable(timeline.call["path"])), strip(timeline)]
@@ -279,9 +295,12 @@ def _calls(report: Report) -> RenderableType | None:
             table.add_row(*cells, end_section=i == max(1, len(moments) - 1))
     names = (
         " + ".join(label for label in report.labels if label in DISTRESS)
-        or "nothing that this model tells"
+        or "labels that this model does not have"
     )
-    legend = f"distress: the probability of {names}; bars from low ▁ to high █, · where nothing was scored"
+    legend = (
+        f"distress: the probability of {names}; bars from low ▁ to high █, "
+        "· where nothing was scored"
+    )
     return Group(table, Text(legend, "dim"))
 
 
@@ -294,5 +313,8 @@ def _failures(report: Report) -> Table:
             Text(printable(failure["path"])), Text(printable(failure["error"] or ""))
         )
     if (report.total["failed"].value or 0) > MAX_FAILURES:
-        table.caption = f"and {report.total['failed'].value - MAX_FAILURES:,.0f} more: see --format json"  # type: ignore[operator]
+        table.caption = (
+            f"and {(report.total['failed'].value or 0) - MAX_FAILURES:,.0f} more: "
+            "see --format json"
+        )
     return table

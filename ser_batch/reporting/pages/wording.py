@@ -1,4 +1,4 @@
-"""How figures are written, whatever the page."""
+"""The wording of figures, shared by all report formats."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ CLEAR = (
 
 
 def number(value: float | None, measure: Measure, signed: bool = False) -> str:
-    """A figure as its measure is written: `12.3 %`, `4.1 s`, `-0.08`; a dash where there is none."""
+    """Format a value of a measure: `12.3 %`, `4.1 s`, `-0.08`; a dash for None."""
     if value is None:
         return "–"
     sign = "+" if signed else ""
@@ -40,7 +40,10 @@ def number(value: float | None, measure: Measure, signed: bool = False) -> str:
 
 
 def interval(figure: Figure, measure: Measure, signed: bool = False) -> str:
-    """`11.0–13.4`, in the unit of the figure; empty where too few recordings stand behind it."""
+    """Format an interval as `11.0 to 13.4`, in the unit of the figure.
+
+    Empty if the figure has none, since there are too few recordings.
+    """
     if figure.low is None or figure.high is None:
         return ""
     low, high = (
@@ -51,7 +54,7 @@ def interval(figure: Figure, measure: Measure, signed: bool = False) -> str:
 
 
 def label_of(measure: Measure) -> str:
-    """`angry_share` as `angry share`: the name of a measure as it is read."""
+    """Return the name of a measure for display: `angry_share` as `angry share`."""
     return (
         measure.name.removesuffix("_s")
         .replace("_", " ")
@@ -60,13 +63,13 @@ def label_of(measure: Measure) -> str:
 
 
 def group_name(key: Any) -> str:
-    """The value of a group as text."""
+    """Return the value of a group as text."""
     return "(unknown)" if key is None else str(key)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a measure differs from then, as it is written."""
+    """The change of a measure, formatted."""
 
     name: str
     meaning: str
@@ -79,7 +82,7 @@ class Change:
 
 
 def changes(report: Report) -> list[Change]:
-    """What has changed of the measures in `COMPARED`; nothing where nothing is compared."""
+    """Return the changes of the measures in `COMPARED`; empty without a comparison."""
     comparison = report.comparison
     if comparison is None:
         return []
@@ -102,12 +105,12 @@ def changes(report: Report) -> list[Change]:
 
 
 def difference(value: float | None, measure: Measure) -> str:
-    """A change as it is written: that of a share in percentage points, `+1.2 pp`."""
+    """Format a change, that of a share in percentage points: `+1.2 pp`."""
     return number(value, measure, signed=True).replace(" %", " pp")
 
 
 def heading(report: Report) -> str:
-    """What the figures are about: days and their time zone, whose emotions, which model."""
+    """Return the days and their time zone, whose emotions, and the model."""
     whose = {"everyone": "everyone's emotions", "agent": "the agents' emotions"}
     facts = [
         whose.get(report.role, "the customers' emotions"),
@@ -120,11 +123,11 @@ def heading(report: Report) -> str:
 
 
 def legend_of_groups(report: Report) -> str:
-    """What the intervals and the bold figures of a table of groups mean."""
+    """Return the legend of a table of groups, on intervals and bold figures."""
     by_cluster = report.cluster is not None and report.by != report.cluster
     intervals = (
-        f"95 % intervals by {report.cluster}, from {MIN_UNITS} of them on"
+        f"95 % intervals clustered by {report.cluster}, given at least {MIN_UNITS}"
         if by_cluster
-        else f"95 % intervals, from {MIN_UNITS} calls on"
+        else f"95 % intervals, given at least {MIN_UNITS} calls"
     )
-    return f"{intervals}; bold: unlike all other groups together, beyond chance"
+    return f"{intervals}; bold: differs from all other groups combined, beyond chance"
