@@ -151,7 +151,7 @@ class _Pool:
             self._end_worker(worker)
 
     def _end_worker(self, worker: Worker) -> int | None:
-        """End a process, put its tasks back into the queue, and return its exit code."""
+        """End a process, put its tasks back in the queue, and return its exit code."""
         self.workers.remove(worker)
         self.queue.extendleft(reversed(worker.tasks))
         worker.tasks.clear()

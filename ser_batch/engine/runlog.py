@@ -68,7 +68,7 @@ class RunLog:
 
 
 def check_place(path: str | None, out: Path) -> None:
-    """Check that a log is not inside a folder of a results directory.
+    """Check that a log is not in a subfolder of a results directory.
 
     Raises:
         UsageError: it is.
@@ -76,8 +76,8 @@ def check_place(path: str | None, out: Path) -> None:
     place, rows = Path(os.path.abspath(path or "")), os.path.abspath(out)
     if path and place.is_relative_to(rows) and place.parent != Path(rows):
         raise UsageError(
-            f"--log-file {path}: is among the rows of {out}; choose a path outside, or "
-            f"directly in {out}"
+            f"--log-file {path}: is in a subfolder of {out}, among its rows; choose a "
+            f"path outside, or directly in {out}"
         )
 
 
