@@ -36,7 +36,7 @@ from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
 
 YOUNG_S = 10.0
-"""A file modified this recently may still be growing; it gets as long to change again."""
+"""A recently modified file may still be growing, and gets this long to change again."""
 SAME_SIGNAL = 1e-6
 """Channels whose difference is 60 dB below their level carry the same signal.
 

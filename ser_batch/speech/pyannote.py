@@ -52,7 +52,7 @@ _ALLOWED: list[Any] = [
 
 
 def load_model(name: str) -> Model:
-    """Load a segmentation model from a checkpoint, a folder with one, or the hub.
+    """Load a segmentation model from a local checkpoint or its folder, or the hub.
 
     Checkpoints are pickles, which can run code when they are loaded. One that contains
     anything but tensors, plain values and pyannote's own specifications is rejected.
