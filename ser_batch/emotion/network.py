@@ -40,7 +40,7 @@ class ConvConfig:
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0 or min(self.channels, self.kernel, self.pool) < 1:
             raise ConfigError(
-                "a convolution needs channels and a pool of 1 or more, and an odd kernel"
+                "a convolution needs channels and pool of 1 or more, and an odd kernel"
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(
