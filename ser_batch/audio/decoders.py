@@ -76,7 +76,7 @@ def block_samples(sample_rate: int, channels: int) -> int:
 
 
 def repaired(block: np.ndarray, notes: list[str]) -> Waveform:
-    """Return the block with invalid samples (NaN, infinite, absurd) set to silence."""
+    """Return the block with invalid samples (NaN, infinite, absurd) set to zero."""
     # min and max are NaN or beyond the limit exactly when some sample is. For valid
     # audio, they cost less than a mask.
     if block.size and not (block.min() >= -MAX_SAMPLE and block.max() <= MAX_SAMPLE):

@@ -81,6 +81,7 @@ class AvDecoder(Closing):
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         with open(path, "rb") as stream:
             head = stream.read(4096)
+            # The size of an ID3v2 tag, which is stored in 7 bits of each byte.
             tags = (
                 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
                 if head.startswith(b"ID3")
@@ -139,7 +140,7 @@ class AvDecoder(Closing):
         if context.name == "flac":
             # Otherwise, a damaged frame would decode to a burst of noise.
             context.options = {"err_detect": "crccheck+explode"}
-        # The first frame is more reliable than the header: that of AAC may give half
+        # The first frame is more reliable than the header: AAC headers may give half
         # the sample rate and only one of the channels.
         self._waiting = self._frames()
         first = next(self._waiting, None)
@@ -167,7 +168,7 @@ class AvDecoder(Closing):
     def _promised_s(self) -> float:
         """Return the length in the header, in seconds, or 0.
 
-        0: FFmpeg would only estimate it, or it may be that of another stream.
+        It is 0 if FFmpeg would only estimate it, or if it may be that of other streams.
         """
         if not self._says_its_length:
             return 0.0

@@ -79,6 +79,7 @@ def summaries(
     x = frames.float()
     own = torch.arange(x.shape[1], device=x.device) < count[:, None]
     weight = (own & (x[..., ENERGY] > SPEECH)).float()
+    # Without any active frame, all frames count.
     weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, own.float())
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 

@@ -9,7 +9,7 @@ from ser_batch.speech.decoded import Job, Outcome, Task
 
 
 class Tick(Enum):
-    """A marker in a stream of outcomes: a second has passed without a new one."""
+    """A marker in a stream of outcomes: nothing new, but a second has passed."""
 
     TICK = "tick"
 

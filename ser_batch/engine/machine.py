@@ -37,7 +37,7 @@ def divided_cores(scores_on_gpu: bool) -> tuple[int, int]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the peak memory of this process plus that of its largest ended child."""
+    """Return the peak memory of this process plus that of its largest past child."""
     own, children = (
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -42,8 +42,8 @@ class LocalProcesses:
     """Decodes in `n` processes on this machine.
 
     Only a few recordings are decoded ahead of the consumer. A recording that crashes
-    its process or exceeds its deadline is `Failed`; the others are not affected. One
-    whose process was killed from outside is retried once.
+    its process or exceeds its deadline is `Failed`; the others are not affected. A
+    recording whose process was killed from outside is retried once.
     """
 
     n: int
@@ -160,7 +160,7 @@ class _Pool:
     def _receive(self, worker: Worker, stop: threading.Event) -> Outcome | None:
         """Return the outcome that a process has sent, or None.
 
-        None: the process has become ready, or has died and its task is retried.
+        None if the process has become ready, or has died and its task is retried.
         """
         try:
             message = worker.answer()
@@ -194,8 +194,8 @@ class _Pool:
     def _after_death(self, worker: Worker, stop: threading.Event) -> Outcome | None:
         """Return the failure of what a dead process was decoding, or None.
 
-        None: it was not decoding, or its recording is retried. A recording is not
-        blamed the first time that its process is killed from outside.
+        None if it was not decoding, or if the recording is retried: it is not blamed
+        the first time that its process is killed from outside.
         """
         was_ready = worker.is_ready
         task = worker.tasks.popleft() if was_ready and worker.tasks else None
@@ -230,7 +230,7 @@ class _Pool:
         """Count a process that ended before it was ready.
 
         Raises:
-            UsageError: too many did in a row.
+            UsageError: this has happened too often in a row.
         """
         if exitcode in _FROM_OUTSIDE:
             self._killed_starts += 1

@@ -104,6 +104,7 @@ class Generation:
             return
         shown = number if grows else self.before.generation
         recordings = self.directory / "recordings"
+        # `recordings` leads the other tables or lags behind; see the module docstring.
         _link(recordings, f"{GENERATIONS}/{shown:06}/recordings")
         if grows:
             time.sleep(AHEAD_S)
@@ -200,7 +201,7 @@ def check_origin(directory: Path) -> None:
         stray = next(folder.iterdir(), None)
         if stray:
             raise ResultsError(
-                f"{stray} exists, but manifest.json does not: choose an empty directory "
-                "for --out",
+                f"{stray} exists, but manifest.json does not: choose an empty "
+                "directory for --out",
                 path=directory,
             )

@@ -165,6 +165,7 @@ class _Matching:
         elif sight is _Sight.GONE:
             self._settle(original, recording)
             matched.replaced.append(recording.assigned_id)
+        # The original has changed: one copy replaces it, and others are copies of that.
         elif original in self.promoted and stamp:
             copy = Copy(recording, stamp, text, self.promoted[original])
             matched.copies.append(copy)
@@ -197,6 +198,7 @@ class _Matching:
                 matched.copies.append(Copy(recording, stamp, text, same[0]))
                 continue
             paths[recording.assigned_id] = given.path
+            # Copies of it that follow in this run are matched with it.
             if text:
                 by_hash[text].append(recording.assigned_id)
             self.settled.add(recording.assigned_id)

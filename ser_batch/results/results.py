@@ -52,7 +52,8 @@ def read_stably(directory: Path | str, read: Callable[["Results"], T]) -> T:
     If a run has replaced parts meanwhile, it is called again with a new snapshot.
 
     Raises:
-        ResultsError: from `read`, or the directory changes faster than it can be read.
+        ResultsError: raised by `read`, or the directory changes faster than it can be
+            read.
     """
     for _ in range(TRIES):
         try:
@@ -223,7 +224,7 @@ class Results:
             raise self._damaged(f"{part} is damaged (its checksum differs)")
 
     def missing_part(self) -> ResultsError:
-        """Return the error for a part that is gone: `ResultsChanged` after a run."""
+        """Return the error for a missing part: `ResultsChanged` if a run removed it."""
         return missing_part(self.directory, self.manifest)
 
     def unreadable(self, reason: object) -> ResultsError:

@@ -53,7 +53,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field("status", text, "done, failed or duplicate"),
                 _field("error", text, "why the recording failed; null if done"),
                 _field("error_kind", text, "the same in one word; null if done"),
-                _field("error_detail", text, "the library's own message, if any"),
+                _field("error_detail", text, "a library's own message on it, if any"),
                 _field(
                     "notes",
                     text,

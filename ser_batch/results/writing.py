@@ -223,6 +223,7 @@ class ResultsWriter:
     def _new_parts(self, replaced: set[str], small: Sequence[str]) -> Iterator[Tables]:
         for part in sorted(replaced):
             yield self._kept(part)
+        # Join the small parts and the waiting rows, in order, up to full parts.
         group: list[Tables] = []
         waiting = {table: self._new(table) for table in TABLES}
         for tables in chain(map(self._kept, small), [waiting]):

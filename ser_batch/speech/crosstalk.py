@@ -174,6 +174,7 @@ class Crosstalk:
         speaks = self._of(first, known)[sink] >= self._offset
         ratio = np.maximum(remains - noise, 0) / np.maximum(there, 1e-12)
         seen = np.concatenate([self._remaining[sink], ratio[speaks]])
+        # The share of crosstalk that subtraction usually leaves.
         usual = MOST
         if len(seen) > 20:
             usual = float(np.clip(np.quantile(seen, REMAINS), LEAST, MOST))
