@@ -1,1 +1,1 @@
-"""A file becomes blocks of waveform, front to back, on an exact clock."""
+"""Audio decoding: a file as blocks of waveform, in order, on an exact clock."""

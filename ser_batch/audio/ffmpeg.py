@@ -1,5 +1,8 @@
-"""Recordings that FFmpeg opens, through PyAV: MP3, FLAC, AAC, AMR, WMA, WebM, G.72x, and what libsndfile would not read
-to its end."""
+"""Recordings that FFmpeg opens, through PyAV.
+
+MP3, FLAC, AAC, AMR, WMA, WebM, G.72x, and files that libsndfile would not read to the
+end.
+"""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -22,19 +25,22 @@ from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.sources.formats import RawFormat
 
 END_S = 1.0
-"""Containers round their length, and codecs pad it: less than this is no loss at the end."""
+"""Containers round their length and codecs pad it, so less than this is not a loss."""
 MAX_GAP_S = 6 * 3600.0
-"""So much silence is put in the place of lost audio, and no more: a damaged clock could ask for years."""
+"""The most silence inserted for lost audio: a damaged clock could ask for years."""
 
 _CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,mp3,aac,amr,asf,matroska,webm,ogg,wav,w64,aiff,au,caf,flac,g722,g723_1,g726,"
-    "gsm,mpeg,mpegts,avi,flv,loas,xwma"
+    "mov,mp4,m4a,3gp,3g2,mj2,mp3,aac,amr,asf,matroska,webm,ogg,wav,w64,aiff,au,caf,"
+    "flac,g722,g723_1,g726,gsm,mpeg,mpegts,avi,flv,loas,xwma"
 )
-"""FFmpeg formats that hold audio and nothing else: no playlist, which could name other files."""
+"""FFmpeg formats that contain the audio itself.
+
+Playlists are excluded, as they could name other files.
+"""
 
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _MATROSKA_DURATION = (b"\x44\x89\x84", b"\x44\x89\x88")
-"""The element Duration, as a float of 4 or of 8 bytes; what is recorded live has none."""
+"""The Duration element, a float of 4 or 8 bytes; live recordings have none."""
 _SAY_THEIR_LENGTH = (
     b"RIFF",
     b"RIFX",
@@ -46,15 +52,19 @@ _SAY_THEIR_LENGTH = (
     b"fLaC",
     b"\x30\x26\xb2\x75",
 )
-"""What opens containers whose header holds the length of the audio: WAV and its kin, AIFF, AU, CAF, FLAC, WMA. FFmpeg
-guesses that of others from the size of the file."""
+"""Magic bytes of containers whose header gives the length of the audio.
+
+WAV and its variants, AIFF, AU, CAF, FLAC and WMA. For other containers, FFmpeg
+estimates the length from the file size.
+"""
 
 
 class AvDecoder(Closing):
-    """What FFmpeg reads: AAC, AMR, WMA, WebM, G.72x, and WAV with the codecs that libsndfile lacks.
+    """Decoder for what FFmpeg reads.
 
-    The clock follows the timestamps of the container: packets that are lost or damaged leave silence
-    of the same length.
+    AAC, AMR, WMA, WebM, G.72x, and WAV with codecs that libsndfile lacks. The clock
+    follows the timestamps of the container: lost or damaged packets become silence of
+    the same length.
     """
 
     def __init__(
@@ -66,11 +76,12 @@ class AvDecoder(Closing):
         super().__init__()
         self._position = self._decoded = 0
         self._origin_s = 0.0
-        # A file object, so that no name can be taken for a URL or a pattern.
+        # Pass a file object, so that FFmpeg cannot read the name as a URL or a pattern.
         file: IO[bytes] = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         with open(path, "rb") as stream:
             head = stream.read(4096)
+            # The size of an ID3v2 tag, which is stored in 7 bits of each byte.
             tags = (
                 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
                 if head.startswith(b"ID3")
@@ -105,21 +116,18 @@ class AvDecoder(Closing):
             self._stream = self._container.streams.audio[0]
         except IndexError:
             self._stack.close()
-            raise AudioError("holds no audio stream", FailureKind.NOT_AUDIO) from None
-        except (
-            av.FFmpegError,
-            ValueError,
-            OSError,
-        ) as error:  # OSError: a header that points to nowhere
+            raise AudioError("has no audio stream", FailureKind.NOT_AUDIO) from None
+        except (av.FFmpegError, ValueError, OSError) as error:
+            # OSError: the header points outside the file.
             self._stack.close()
             if head[4:8] == b"ftyp":
                 raise AudioError(
-                    "its index is missing or damaged (an MP4 or M4A has it at its end): "
-                    "has it been copied whole?"
+                    "index missing or damaged (MP4 and M4A have it at the end): is the "
+                    "copy complete?"
                 ) from error
             raise AudioError(
-                "unrecognised audio format, or a damaged header: if a player plays it, "
-                "convert it to WAV",
+                "unrecognised audio format, or a damaged header: if a player can play "
+                "it, convert it to WAV",
                 FailureKind.NOT_AUDIO,
             ) from error
         context = self._stream.codec_context
@@ -130,10 +138,10 @@ class AvDecoder(Closing):
             )
         self.codec = f"{self._container.format.name.split(',')[0]}/{context.name}"
         if context.name == "flac":
-            context.options = {
-                "err_detect": "crccheck+explode"
-            }  # a damaged frame would be a burst of noise
-        # The first frame knows better than the header: AAC may say half its rate and one of its channels.
+            # Otherwise, a damaged frame would decode to a burst of noise.
+            context.options = {"err_detect": "crccheck+explode"}
+        # The first frame is more reliable than the header: AAC headers may give half
+        # the sample rate and only one of the channels.
         self._waiting = self._frames()
         first = next(self._waiting, None)
         self.sample_rate: int = first.sample_rate if first else context.sample_rate
@@ -158,24 +166,28 @@ class AvDecoder(Closing):
         )
 
     def _promised_s(self) -> float:
-        """The length that the header promises, in seconds; 0 where FFmpeg would guess, or speaks of other streams."""
+        """Return the length in the header, in seconds, or 0.
+
+        It is 0 if FFmpeg would only estimate it, or if it may be that of other streams.
+        """
         if not self._says_its_length:
             return 0.0
         if self._stream.duration and self._stream.time_base:
             return float(self._stream.duration * self._stream.time_base)
         if len(self._container.streams) > 1:
             return 0.0
-        # This one counts from zero, and not from the first sample.
+        # The container's duration counts from zero, not from the first sample.
         return (self._container.duration or 0) / av.time_base - self._origin_s
 
     def _pieces(self) -> Iterator[np.ndarray]:
-        """Decoded frames in order, with silence where the container's clock says that audio is missing."""
+        """Yield decoded frames in order, with silence where the clock shows a gap."""
         rate, origin_s, invented = self.sample_rate, None, 0
         for frame in self._waiting:
             if (frame.sample_rate, frame.layout.nb_channels) != (rate, self.channels):
                 shape = f"{frame.sample_rate} Hz, {frame.layout.nb_channels} channels"
                 self.notes.append(
-                    f"audio after {self._position / rate:.2f} s is left out: it changes to {shape}"
+                    f"audio after {self._position / rate:.2f} s ignored: it changes to "
+                    f"{shape}"
                 )
                 return
             if frame.time is not None:
@@ -186,7 +198,7 @@ class AvDecoder(Closing):
                     invented += gap
                     at = f"{self._position / rate:.2f} s"
                     self.notes.append(
-                        f"{gap / rate:.2f} s missing at {at}, taken as silence"
+                        f"{gap / rate:.2f} s missing at {at}, replaced with silence"
                     )
                     self._position += gap
                     yield from _silence(
@@ -205,18 +217,19 @@ class AvDecoder(Closing):
             except StopIteration:
                 break
             except (av.FFmpegError, OSError) as error:
-                if not isinstance(error, av.FFmpegError):  # it comes from the disk
+                if not isinstance(error, av.FFmpegError):  # a disk error
                     raise UnreadableError(
-                        f"cannot be read to its end: {error.strerror}; check the disk"
+                        f"cannot be read to the end: {error.strerror}; check the disk"
                     ) from error
                 self.notes.append(
-                    f"audio breaks off after {self._decoded} samples: {error.strerror}"
+                    f"audio truncated after {self._decoded} samples: {error.strerror}"
                 )
                 break
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                damaged += 1  # it costs itself alone: the clock of the next one leaves silence in its place
+                # Only this packet is lost: the next timestamp leaves silence for it.
+                damaged += 1
                 continue
             for frame in frames:
                 self._decoded += frame.samples
@@ -238,17 +251,19 @@ _SAMPLE_TYPES = {
     "flt": np.float32,
     "dbl": np.float64,
 }
-"""FFmpeg's sample formats; a `p` behind the name says planar."""
+"""FFmpeg's sample formats; the suffix `p` means planar."""
 
 
 def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """The samples of one frame, whatever their format, as (channels, samples) in -1 to 1."""
-    # Not frame.to_ndarray(): of eight planar channels it reads a ninth, which lies in nobody's memory.
+    """Return the samples of a frame in any format as floats from -1 to 1.
+
+    Shape: (channels, samples).
+    """
+    # frame.to_ndarray() would read past eight planar channels, into invalid memory.
     dtype: Any = _SAMPLE_TYPES.get(frame.format.name.removesuffix("p"))
     if dtype is None:
         raise AudioError(
-            f"its samples are in a format that cannot be read ({frame.format.name}): "
-            "convert it to WAV",
+            f"unsupported sample format ({frame.format.name}): convert it to WAV",
             FailureKind.UNSUPPORTED,
         )
     if frame.format.is_planar:
@@ -268,7 +283,6 @@ def _as_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
         return (data.astype(np.float32) - 128) / 128
     if np.issubdtype(data.dtype, np.integer):
         return data.astype(np.float32) / -float(np.iinfo(data.dtype.name).min)
-    with np.errstate(
-        over="ignore"
-    ):  # what is beyond float32 becomes infinite, and that becomes silence
+    # Values beyond float32 become infinite, which `repaired` replaces with silence.
+    with np.errstate(over="ignore"):
         return data.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Recordings that libsndfile opens: WAV of most kinds, OGG, AIFF, AU, and raw PCM, GSM and VOX."""
+"""Recordings that libsndfile opens: most WAV, OGG, AIFF, AU, and raw PCM, GSM, VOX."""
 
 import re
 from collections.abc import Iterator
@@ -20,17 +20,23 @@ from ser_batch.errors import AudioError, FailureKind
 from ser_batch.sources.formats import RawFormat
 
 _UNKNOWN_LENGTH = 0x7FFF_0000
-"""Recorders that never learn the length write something like this or more."""
+"""Recorders that never learn the length write about this value, or a larger one."""
 _NO_LAST_PAGE = "Last page lacks an end-of-stream bit"
-"""What libsndfile's log says of an Ogg that breaks off."""
+"""The message in libsndfile's log for a truncated Ogg file."""
 
 
 class NotWhole(Exception):
-    """libsndfile would stop before the audio does; FFmpeg goes on to the end of the file."""
+    """libsndfile would stop before the audio ends; FFmpeg reads the whole file."""
 
 
 class SoundfileDecoder(Closing):
-    """What libsndfile reads: WAV of all kinds, FLAC, OGG, MP3, AIFF, AU, and raw PCM, GSM and VOX."""
+    """Decoder for what libsndfile reads to the end.
+
+    Raises:
+        NotWhole: libsndfile may stop before the audio ends.
+        soundfile.LibsndfileError: libsndfile cannot open the file.
+        AudioError: the options for raw files do not fit its format.
+    """
 
     def __init__(
         self,
@@ -50,9 +56,13 @@ class SoundfileDecoder(Closing):
                     channels=raw.channels,
                 )
             except soundfile.LibsndfileError as error:
-                shape = f"{raw.channels} channels at {raw.sample_rate or headerless.sample_rate} Hz"
+                shape = (
+                    f"{raw.channels} channels at "
+                    f"{raw.sample_rate or headerless.sample_rate} Hz"
+                )
                 raise AudioError(
-                    f"cannot be {headerless.subtype} of {shape}: check the options for raw files",
+                    f"cannot be read as {headerless.subtype} with {shape}: check the "
+                    "options for raw files",
                     FailureKind.UNSUPPORTED,
                 ) from error
         else:
@@ -66,11 +76,12 @@ class SoundfileDecoder(Closing):
         self.channels: int = self._file.channels
 
     def _stops_early(self) -> bool:
-        """Whether more audio may follow than libsndfile is going to read.
+        """Return whether audio may follow beyond what libsndfile will read.
 
-        Of MP3 it reads as much as it guesses from the first frames, and of FLAC what lies before the first damage.
-        Of WAV it believes the header, also where a recorder died before it wrote the length: then what follows the
-        data are no chunks. Of Ogg it reads the first of several streams in a row.
+        It reads only as much of an MP3 as it estimates from the first frames, and FLAC
+        only up to the first damage. For WAV it trusts the header, even if the recorder
+        died before it wrote the length; what follows the data is then not a chunk. Of
+        several Ogg streams in a row it reads the first.
         """
         if "mpeg" in self.codec or "flac" in self.codec or not self._file.frames:
             return True
@@ -83,18 +94,19 @@ class SoundfileDecoder(Closing):
         size, position = block_samples(self.sample_rate, self.channels), 0
         broken = False
         while not broken:
-            # libsndfile decodes the last few samples of Opus wrongly if a block holds
-            # nothing else, so the last two blocks share what is left.
+            # libsndfile decodes the last few samples of Opus wrongly if a block
+            # contains nothing else, so the last two blocks share the rest.
             left = self._file.frames - position
             n = (left + 1) // 2 if size < left < 2 * size else size
             buffer = np.empty((n, self.channels), np.float32)
             try:
                 block = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
-                # What came before the error has been read, and the position tells how much that is, if anything does.
+                # The samples before the error have been read; how many, only the
+                # position can show.
                 block, broken = buffer[: max(0, self._file.tell() - position)], True
                 at = f"{(position + len(block)) / self.sample_rate:.2f} s"
-                self.notes.append(f"audio breaks off at {at}: {error.error_string}")
+                self.notes.append(f"audio truncated at {at}: {error.error_string}")
             if not len(block):
                 break
             position += len(block)
@@ -106,12 +118,14 @@ class SoundfileDecoder(Closing):
         )
         if _NO_LAST_PAGE in self._file.extra_info:
             self.notes.append(
-                f"audio breaks off at {position / self.sample_rate:.2f} s: the last page is missing"
+                f"audio truncated at {position / self.sample_rate:.2f} s: the last "
+                "page is missing"
             )
 
     def _promised(self) -> int:
-        """Frames that the header promises."""
-        # libsndfile corrects the header of a file that is too short, and says so in its log alone.
+        """Return the number of samples per channel given in the header."""
+        # libsndfile corrects the length in the header of a file that is too short, and
+        # reports the original only in its log.
         cut = re.search(
             r"^ *(?:data|riff|SSND|Data Size) *: (\d+) \(should be (\d+)\)",
             self._file.extra_info,

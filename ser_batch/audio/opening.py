@@ -1,7 +1,7 @@
-"""Which library opens a recording, and what no recording of a call can be.
+"""Choose the library that opens a recording, and reject what cannot be a call.
 
-soundfile opens what it can. PyAV, which carries its own FFmpeg, opens the rest, and
-what soundfile would not read to its end.
+soundfile opens what it can. PyAV, which bundles FFmpeg, opens the rest, and files that
+soundfile would not read to the end.
 """
 
 from os import PathLike, fspath
@@ -20,15 +20,15 @@ from ser_batch.sources.formats import HEAD_BYTES, raw_format
 
 MAX_CHANNELS = 8
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 768_000
-NO_SAMPLES = "holds no samples: has it been copied whole?"
+NO_SAMPLES = "contains no samples: is the copy complete?"
 
 
 def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Decoder:
-    """Open a recording for one pass over its waveform. Use it as a context manager.
+    """Open a recording for one pass over its waveform; use it as a context manager.
 
     Args:
         path: the file.
-        raw: what to assume where it has no header.
+        raw: what to assume if the file has no header.
 
     Raises:
         AudioError: the file cannot be read, is empty, is not audio, or has a number of
@@ -39,7 +39,7 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise UnreadableError(
-            f"cannot be read: {error.strerror}; check that it exists and who may read it"
+            f"cannot be read: {error.strerror}; check its path and permissions"
         ) from error
     if not head:
         raise AudioError(
@@ -67,11 +67,11 @@ def _check_shape(decoder: Decoder) -> None:
     if not decoder.channels or not decoder.sample_rate:
         problem = f"not audio: {decoder.channels} channels at {decoder.sample_rate} Hz"
     elif decoder.channels > MAX_CHANNELS:
-        problem = f"{decoder.channels} channels; 1 to {MAX_CHANNELS} can be analysed"
+        problem = f"{decoder.channels} channels; 1 to {MAX_CHANNELS} are supported"
     elif not MIN_SAMPLE_RATE <= decoder.sample_rate <= MAX_SAMPLE_RATE:
         problem = (
-            f"a sample rate of {decoder.sample_rate} Hz; {MIN_SAMPLE_RATE} to "
-            f"{MAX_SAMPLE_RATE} Hz can be analysed: is the header damaged?"
+            f"sample rate of {decoder.sample_rate} Hz; {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE} Hz are supported: is the header damaged?"
         )
     if problem:
         decoder.__exit__(None, None, None)
@@ -83,10 +83,10 @@ def read_mono(
 ) -> Float32[np.ndarray, " samples"]:
     """Return a whole short file as one channel at `sample_rate` Hz.
 
-    Several channels are averaged.
+    Multiple channels are averaged.
 
     Raises:
-        AudioError: as `open_audio`, or the file holds no samples.
+        AudioError: as in `open_audio`, or the file contains no samples.
     """
     with open_audio(path, raw) as audio:
         resampler = Resampler(audio.sample_rate, sample_rate, 1)

@@ -1,4 +1,4 @@
-"""Waveforms at another sample rate, block by block."""
+"""Block-by-block resampling of waveforms."""
 
 import numpy as np
 import soxr
@@ -7,10 +7,10 @@ from ser_batch.audio.decoders import Waveform
 
 
 class Resampler:
-    """Blocks of waveform at one rate become blocks at another, on the same clock.
+    """Converts blocks of waveform to another sample rate, on the same clock.
 
-    A whole recording gives `round(length * to_rate / from_rate)` samples, whatever the
-    blocks were. Uses soxr's high-quality setting.
+    A whole recording yields `round(length * to_rate / from_rate)` samples, whatever the
+    block size. Uses soxr's high-quality setting.
     """
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
@@ -22,11 +22,14 @@ class Resampler:
         self._channels = channels
 
     def push(self, block: Waveform) -> Waveform:
-        """Return what the block completes; shape (channels, some samples)."""
+        """Return the samples that the block completes.
+
+        Shape: (channels, samples), with any number of samples.
+        """
         return self._resample(block, last=False)
 
     def finish(self) -> Waveform:
-        """Return the rest, once all blocks are in."""
+        """Return the remaining samples, after the last block."""
         return self._resample(np.zeros((self._channels, 0), np.float32), last=True)
 
     def _resample(self, block: Waveform, last: bool) -> Waveform:

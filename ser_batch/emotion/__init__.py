@@ -1,1 +1,1 @@
-"""Segments become probabilities of emotions: features, network, calibration, bundles."""
+"""From segments to emotion probabilities: features, networks, calibration, bundles."""

@@ -1,4 +1,4 @@
-"""One recording once all its segments are scored."""
+"""The analysis of one recording, when all its segments are scored."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,7 @@ from ser_batch.speech.waveforms import Waveforms
 
 @dataclass(frozen=True, slots=True)
 class ScoredSegment:
-    """One segment with what the model says of it.
-
-    `label` is None where the model abstains.
-    """
+    """One segment with its scores; `label` is None if the model abstains."""
 
     interval: Interval
     channel: int
@@ -29,14 +26,14 @@ class ScoredSegment:
     probabilities: dict[str, float]
     level_dbfs: float
     arousal: float | None = None
-    """0 to 1; None where the model does not tell."""
+    """0 to 1; None if the model does not estimate it."""
     out_of_domain: float | None = None
-    """0 like the speech of training to 1 unlike it; None where the model does not tell."""
+    """0 (like the training speech) to 1 (unlike it); None if it is not estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One recording: what its audio is, or why it failed, and its scored segments.
+    """One recording: its decoded audio or its failure, and its scored segments.
 
     Segments are ordered by start and channel.
     """
@@ -46,22 +43,22 @@ class Analysis:
 
     @property
     def recording(self) -> Recording:
-        """Where it was found."""
+        """The recording that was analysed."""
         return self.outcome.recording
 
     @property
     def path(self) -> str:
-        """The path below the input in which the recording was found."""
+        """The recording's path relative to its input."""
         return self.recording.path
 
     @property
     def error(self) -> str | None:
-        """Why the recording could not be analysed, or None if it was."""
+        """Why the recording could not be analysed; None if it was."""
         return self.outcome.error if isinstance(self.outcome, Failed) else None
 
     @property
     def channels(self) -> list[Channel]:
-        """The channels with their speech; none if the recording failed."""
+        """The channels with their speech; empty if the recording failed."""
         return self.outcome.channels if isinstance(self.outcome, Decoded) else []
 
 
@@ -75,7 +72,7 @@ class Assembly:
         abstain_below: float | None,
         waveforms: Waveforms,
     ) -> None:
-        """`abstain_below` of None stands for the model's own threshold."""
+        """If `abstain_below` is None, the model's own threshold applies."""
         self._decoded, self._scorer, self._waveforms = decoded, scorer, waveforms
         self._recording_id = decoded.recording.recording_id
         self._abstain_below: float = (
@@ -91,13 +88,13 @@ class Assembly:
 
     @property
     def n_left(self) -> int:
-        """Segments that are still to be scored."""
+        """The number of segments still to be scored."""
         return len(self._segments) - len(self._scored)
 
     def pending(self) -> list[PendingSegment]:
-        """Return the segments to score; none where they cannot be made ready.
+        """Return the segments to score; none if they cannot be prepared.
 
-        The key of each is the recording's id and the segment's number.
+        The key of each is the recording id and the segment's number.
         """
         try:
             return self._pending()
@@ -121,8 +118,10 @@ class Assembly:
         return sorted(ready, key=lambda segment: segment.key[1])
 
     def _read(self, channel: int, start: int, n: int) -> np.ndarray:
-        """Return samples. Other recordings wait in the same batch: an error is kept, and
-        silence stands for what cannot be read."""
+        """Return samples, or silence if they cannot be read.
+
+        An error is kept for `finish`: other recordings are waiting in the same batch.
+        """
         try:
             return self._waveforms.read(self._recording_id, channel, start, n)
         except Exception as error:
@@ -140,10 +139,10 @@ class Assembly:
         arousal: float | None = None,
         out_of_domain: float | None = None,
     ) -> None:
-        """Take what the model says of segment `number`."""
+        """Add the scores of segment `number`."""
         interval, channel = self._segments[number]
         if not np.isfinite(probabilities).all():
-            self.fail(ArithmeticError("the model gives no finite probabilities"))
+            self.fail(ArithmeticError("the model returns non-finite probabilities"))
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         labels = self._scorer.labels
@@ -162,11 +161,11 @@ class Assembly:
         )
 
     def fail(self, error: Exception) -> None:
-        """Take note that the recording cannot be scored; the first reason counts."""
+        """Record that the recording cannot be scored; the first error is kept."""
         self._error = self._error or error
 
     def finish(self) -> Analysis:
-        """Return the whole recording, or its failure, and remove its waveforms."""
+        """Return the analysis of the recording, and remove its waveforms."""
         self._waveforms.remove(self._recording_id)
         if self._error is not None:
             failed = unexpected(self._decoded.recording, "scoring", self._error)

@@ -1,4 +1,4 @@
-"""What scorers of our own networks share: batches, halving where memory is short."""
+"""What the scorers of built-in networks share: batches, halved if memory runs out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,14 +28,14 @@ PREDICTED_TOGETHER = 32
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a network says of a batch, on the CPU."""
+    """The output of a network for a batch, on the CPU."""
 
     probabilities: Float[Tensor, "batch labels"]
     arousal: Float[Tensor, " batch"] | None = None
     out_of_domain: Float[Tensor, " batch"] | None = None
 
     def followed_by(self, other: "Scores") -> "Scores":
-        """Return these scores and then the others."""
+        """Return these scores followed by the others."""
 
         def joined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
             if a is None and b is None:
@@ -55,7 +55,7 @@ class Scores:
 
 
 class BatchScorer(ABC):
-    """A network on a device, fed with batches. See `Scorer`."""
+    """A network on a device, fed with batches; see `Scorer`."""
 
     labels: tuple[str, ...]
     device: torch.device
@@ -68,12 +68,12 @@ class BatchScorer(ABC):
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None
     ) -> list[PendingSegment]:
-        """Return the segments of one channel, each with what it is normalised by."""
+        """Return the segments of one channel, each with its normalisation context."""
 
     def score(
         self, stream: Iterable[PendingSegment | Flush], batch_size: int
     ) -> Iterator[ScoredBatch | Flush]:
-        """Score a stream of segments; on CUDA, batches are pinned."""
+        """Score a stream of segments; on CUDA, batches are in pinned memory."""
         cuda = self.device.type == "cuda"
         batches = SegmentBatches(stream, batch_size)
         for batch in DataLoader(batches, batch_size=None, pin_memory=cuda):
@@ -94,7 +94,7 @@ class BatchScorer(ABC):
     def predict(
         self, waveforms: Sequence[Float32[np.ndarray, " samples"]]
     ) -> Float32[np.ndarray, "n labels"]:
-        """Return the probabilities of waveforms, each scored for itself."""
+        """Return the probabilities of waveforms, each scored on its own."""
         result = np.zeros((len(waveforms), len(self.labels)), np.float32)
         stream = (
             self.with_context([segment], None)[0]
@@ -111,12 +111,12 @@ class BatchScorer(ABC):
     def scores(
         self, batch: SegmentBatch, errors: dict[Any, Exception] | None = None
     ) -> Scores:
-        """Return what the network says; a batch that fails is halved.
+        """Return the scores of a batch; a batch that fails is halved.
 
-        With `errors`, what goes wrong with a single segment is kept there, by its key.
+        With `errors`, the error of a single segment is stored there under its key.
 
         Raises:
-            DeviceMemoryError: there is no memory for even one segment.
+            DeviceMemoryError: out of memory, even for one segment.
         """
         try:
             with memory_of(self.device), torch.inference_mode():

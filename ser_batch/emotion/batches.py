@@ -12,15 +12,17 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 POOL = 1024
-"""So many segments are sorted by length together, so that a batch holds little padding."""
+"""How many segments are sorted by length together, to keep padding in batches small."""
 PADDING_STEP = 2048
-"""Waveforms are padded to a multiple of this, in samples. With few shapes of tensors,
-the C library finds a place for each new one where an old one was, and memory does not
-grow with the number of batches."""
+"""Waveforms are padded to a multiple of this many samples.
+
+With few distinct tensor shapes, the C library reuses freed memory, and memory does not
+grow with the number of batches.
+"""
 
 
 class Flush(Enum):
-    """A mark in a stream of segments: nothing more comes for now."""
+    """A marker in a stream of segments: no more come for now."""
 
     FLUSH = "flush"
 
@@ -33,17 +35,17 @@ class PendingSegment:
     """One segment on its way to a model."""
 
     key: Any
-    """Whatever tells it from the others; it comes back with the probabilities."""
+    """What identifies the segment; it is returned with the probabilities."""
     n_samples: int
     read: Callable[[], Float32[np.ndarray, " samples"]]
-    """Gives its samples, when its turn comes."""
+    """Returns the samples; called when a batch is packed."""
     context: Any = None
-    """What its model normalises it by beside itself; only that model knows what it is."""
+    """What the model normalises by, besides the segment; specific to the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentBatch:
-    """Segments of similar length: `waveforms` padded with zeros behind `lengths`."""
+    """Segments of similar length: `waveforms` zero-padded beyond `lengths`."""
 
     keys: list[Any]
     waveforms: Float[Tensor, "batch samples"]
@@ -61,7 +63,7 @@ class SegmentBatch:
         return SegmentBatch(self.keys[rows], waveforms, lengths, context)
 
     def pin_memory(self) -> "SegmentBatch":
-        """Return the same batch in memory from which a GPU copies quickly."""
+        """Return the same batch in pinned memory, from which a GPU copies quickly."""
         context = None if self.context is None else self.context.pin_memory()
         waveforms, lengths = self.waveforms.pin_memory(), self.lengths.pin_memory()
         return SegmentBatch(self.keys, waveforms, lengths, context)
@@ -70,7 +72,7 @@ class SegmentBatch:
 class SegmentBatches(IterableDataset):
     """A stream of segments as batches of similar lengths.
 
-    At `FLUSH`, whatever waits is packed at once, and `FLUSH` is handed on.
+    At `FLUSH`, all waiting segments are packed at once, and `FLUSH` is passed on.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class SegmentBatches(IterableDataset):
 def padded(
     waveforms: Sequence[np.ndarray], step: int = 1
 ) -> tuple[Float[Tensor, "batch samples"], Int[Tensor, " batch"]]:
-    """Return waveforms with zeros behind their ends, and their lengths in samples.
+    """Return zero-padded waveforms, and their lengths in samples.
 
     The common length is a multiple of `step`.
     """
@@ -117,11 +119,11 @@ def padded(
 
 
 def levels_dbfs(batch: SegmentBatch) -> Float32[np.ndarray, " batch"]:
-    """Return each segment's RMS level in dB below full scale, -120 at the least.
+    """Return each segment's RMS level in dB below full scale, at least -120.
 
-    A constant in the samples is not sound, and does not count.
+    A constant offset is not sound, and does not count.
     """
-    # A mean square minus a squared mean: in float32 little would be left of it.
+    # In float32, a mean square minus a squared mean would lose too much precision.
     waveforms = batch.waveforms.double()
     mean = waveforms.sum(-1) / batch.lengths
     power = waveforms.square().sum(-1) / batch.lengths - mean.square()

@@ -4,7 +4,8 @@ NAME/
   model.safetensors   the weights; no pickle is ever loaded
   config.json         network, features or front end, labels in order, licence, sha256
   calibration.json    temperature, abstention threshold
-  metrics.json        what it reached, on whom, and everything needed to train it again
+  metrics.json        the results, the speakers they were measured on, and everything
+                      needed to train it again
   README.md           the model card, written from metrics.json
 """
 
@@ -42,16 +43,16 @@ FRONTEND = {
     "high_hz": frontend.HIGH_HZ,
     "cepstra": N_CEPSTRA,
 }
-"""What a profiled network reads: it travels in the bundle, and must be ours."""
+"""The front end of profiled networks; that in a bundle must be the same."""
 _PACKAGE = Path(__file__).parents[1]
-# The wheel has the bundles inside the package, a checkout has them beside it.
+# A wheel has the bundles inside the package, a checkout has them next to it.
 _INSIDE, _BESIDE = _PACKAGE / "models", _PACKAGE.parent / "models"
 BUNDLES_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model and everything needed to use it. Label order lives here and nowhere else."""
+    """A model and everything needed to use it; only it defines the order of labels."""
 
     name: str
     labels: tuple[str, ...]
@@ -61,10 +62,10 @@ class Bundle:
     licence: str
     weights: dict[str, Tensor] = field(repr=False)
     model_id: str = ""
-    """The name and a fingerprint of all that shapes a probability."""
+    """The name, and a fingerprint of everything that affects a probability."""
 
     def modules(self) -> tuple[Features, CnnBiLstm]:
-        """The feature and network modules, with the weights, ready for inference."""
+        """Return the feature and network modules with the weights, for inference."""
         network = CnnBiLstm(
             self.network,
             self.features.n_static,
@@ -79,19 +80,20 @@ def find_bundle(name_or_path: str) -> Path:
     """Return the folder of a shipped bundle by its name, or of any bundle by its path.
 
     Raises:
-        BundleError: there is none; the message lists those that there are.
+        BundleError: there is none; the message lists the shipped ones.
     """
     for folder in (Path(name_or_path), BUNDLES_FOLDER / name_or_path):
         if (folder / "config.json").is_file():
             return folder
     names = ", ".join(path.name for path in shipped_bundles()) or "none"
     raise BundleError(
-        f"no bundle {name_or_path!r}: give the path of one, or the name of a shipped one ({names})"
+        f"no bundle {name_or_path!r}: give the path of one, or the name of a shipped "
+        f"one ({names})"
     )
 
 
 def shipped_bundles() -> Iterator[Path]:
-    """The folders of the bundles that come with this package."""
+    """Return the folders of the bundles shipped with this package."""
     return (path.parent for path in sorted(BUNDLES_FOLDER.glob("*/config.json")))
 
 
@@ -99,7 +101,7 @@ def load_bundle(name_or_path: str) -> "Bundle | ProfiledBundle":
     """Load a bundle and check its hash.
 
     Raises:
-        BundleError: it is missing, incomplete, damaged, or of another format.
+        BundleError: it is missing, incomplete or damaged, or has another format.
     """
     folder = find_bundle(name_or_path)
     config = read_json(folder / "config.json")
@@ -137,7 +139,7 @@ def _checked_weights(folder: Path, config: dict[str, Any]) -> bytes:
         raise BundleError(message, path=path) from error
     if hashlib.sha256(data).hexdigest() != config.get("sha256"):
         raise BundleError(
-            f"{folder}: the weights are not those of config.json (sha256 differs); "
+            f"{folder}: the weights do not match config.json (SHA-256 differs); "
             f"{advice}",
             path=path,
         )
@@ -160,7 +162,9 @@ def _bundle_from(
         network = from_plain(NetworkConfig, config["network"], "network")
         return Bundle(features=features, network=network, **common)
     if config["frontend"] != FRONTEND:
-        raise ValueError(f"its front end is {config['frontend']}, ours {FRONTEND}")
+        raise ValueError(
+            f"its front end is {config['frontend']}; this version has {FRONTEND}"
+        )
     shape = from_plain(ProfiledNetworkConfig, config["network"], "network")
     aroused = tuple(config["aroused"])
     if len(aroused) != len(common["labels"]):
@@ -214,13 +218,14 @@ def save_bundle(
         LocalStorage(folder).put(files)
     except OSError as error:
         raise BundleError(
-            f"{folder}: cannot be written: {error.strerror}; make room, and try again",
+            f"{folder}: cannot be written: {error.strerror}; free up disk space, and "
+            "try again",
             path=folder,
         ) from error
 
 
 def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
-    """`NAME@fingerprint`; two bundles with one id give the same probabilities."""
+    """Return `NAME@fingerprint`; bundles with the same id give equal probabilities."""
     kinds = ("frontend", "aroused") if "frontend" in config else ("features",)
     shaping = [config[key] for key in ("labels", *kinds, "network", "sha256")]
     shaping.append(calibration)
@@ -229,26 +234,26 @@ def model_id(config: dict[str, Any], calibration: dict[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a bundle.
+    """Return the JSON object in a file of a bundle.
 
     Raises:
-        BundleError: the file is missing or holds something else.
+        BundleError: the file is missing or contains something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(
-            f"{path}: {error.strerror}; the bundle is incomplete, copy it again"
+            f"{path}: {error.strerror}; the bundle is incomplete: copy it again"
         ) from error
     except ValueError as error:
         raise BundleError(
-            f"{path}: is no JSON ({error}); copy the bundle again"
+            f"{path}: not valid JSON ({error}); copy the bundle again"
         ) from error
     if not isinstance(value, dict):
-        raise BundleError(f"{path}: must hold a JSON object; copy the bundle again")
+        raise BundleError(f"{path}: not a JSON object; copy the bundle again")
     return value
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON that a person can read and diff."""
+    """Return JSON that a person can read and diff."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

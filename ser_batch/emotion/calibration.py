@@ -1,4 +1,4 @@
-"""Logits to probabilities that mean what they say, by temperature scaling (Guo et al., ICML 2017)."""
+"""Calibrated probabilities by temperature scaling (Guo et al., ICML 2017)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Answers = Mapping[str, Mapping[str, Sequence[float]]]
-"""By corpus and true label, the mean probability of every label."""
+"""By corpus and true label, the mean probability of each label."""
 LOWEST, HIGHEST = 0.25, 10.0
-"""Of temperatures."""
+"""The bounds of the temperature."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How logits become probabilities, and when there is no label.
+    """How logits become probabilities, and when the model abstains.
 
-    `temperature` divides the logits; segments of less `certainty` than `abstain_below`
-    get no label. Labels `alike` (by number) count as one against the others: neutral and
-    calm share the probability of what often sounds the same. `usual_distance` are the
-    median and the 99th percentile of the distance of speech like that of training
-    (profiled networks). `answers` are those of the model on corpora that were left out.
+    `temperature` divides the logits; segments with a `certainty` below `abstain_below`
+    get no label. The labels `alike` (by index) count as one against the others: neutral
+    and calm often sound the same, and share their probability. `usual_distance` is the
+    median and the 99th percentile of the distance of speech like the training speech
+    (profiled networks). `answers` are those of the model on held-out corpora.
     """
 
     temperature: float = 1.0
@@ -35,10 +35,10 @@ class Calibration:
     def out_of_domain(
         self, distance: Float[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
-        """Return 0 for speech as usual in training, 1 for what is hardly ever so.
+        """Return 0 for speech typical of training, up to 1 for speech rare in it.
 
-        Linear in the logarithm of the distance, from the median to twice as far as the
-        99th percentile.
+        Linear in the logarithm of the distance, from the median to twice the 99th
+        percentile.
         """
         if self.usual_distance is None:
             return torch.zeros_like(distance)
@@ -49,14 +49,14 @@ class Calibration:
     def probabilities(
         self, logits: Float[Tensor, "batch labels"]
     ) -> Float[Tensor, "batch labels"]:
-        """Probabilities in float32, whatever the precision of the logits."""
+        """Return probabilities in float32, whatever the precision of the logits."""
         return _tempered(logits.float(), self.temperature, self.alike).softmax(-1)
 
 
 def certainty(
     probabilities: Float[np.ndarray, "n labels"], alike: tuple[int, ...]
 ) -> Float[np.ndarray, " n"]:
-    """Return the probability of the most probable label; labels `alike` are added up."""
+    """Return the probability of the top label; those of labels `alike` are summed."""
     highest = probabilities.max(axis=1, initial=0.0)
     if not alike:
         return highest
@@ -69,11 +69,11 @@ def log_probabilities(
     arousal: Float[Tensor, " batch"],
     aroused: Float[Tensor, " labels"],
 ) -> Float[Tensor, "batch labels"]:
-    """Return logits whose softmax says of arousal what the network's own output does.
+    """Return logits whose softmax agrees with the network's own arousal output.
 
-    The labels that are `aroused` become as likely together as `arousal` (0 to 1), the
-    others as the rest of 1; among themselves they keep their proportions. What is heard
-    of arousal carries over from corpus to corpus better than any label.
+    The `aroused` labels together get the probability `arousal` (0 to 1), the others the
+    rest; within each group, the proportions are kept. Arousal transfers from corpus to
+    corpus better than any label.
     """
     p = logits.float().softmax(-1)
     expected = (p @ aroused).clamp(1e-6, 1 - 1e-6)
@@ -88,13 +88,14 @@ def fit_calibration(
     coverage: float,
     alike: tuple[int, ...] = (),
 ) -> Calibration:
-    """Return the calibration that fits clips of held-out speakers best.
+    """Return the calibration that best fits clips of held-out speakers.
 
-    Its temperature has the least negative log-likelihood, and a share `coverage` of the
-    clips has a certainty of its `abstain_below` or more.
+    Its temperature minimises the negative log-likelihood, and a share `coverage` of the
+    clips reaches a certainty of `abstain_below`.
 
     Args:
-        right: which labels are right for each clip.
+        logits: those of the clips.
+        right: which labels are correct for each clip.
         coverage: 0 to 1.
         alike: labels that count as one (`Calibration.alike`).
     """
@@ -112,7 +113,7 @@ def fit_calibration(
         return value
 
     optimizer.step(loss)
-    # Where nearly all held-out clips are right, nothing holds the temperature back but these bounds.
+    # If nearly all held-out clips are right, only the bounds limit the temperature.
     temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
     p = _tempered(logits, temperature, alike).softmax(-1).numpy()
     sure = np.quantile(certainty(p, alike), 1 - coverage)
@@ -125,7 +126,7 @@ def _tempered(
     temperature: float | Tensor,
     alike: tuple[int, ...],
 ) -> Float[Tensor, "n labels"]:
-    """Return logits over a temperature; what labels `alike` have together is one logit."""
+    """Return logits over a temperature; the labels `alike` are scaled as one logit."""
     scaled = logits / temperature
     if not alike:
         return scaled

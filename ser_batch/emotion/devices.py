@@ -1,4 +1,4 @@
-"""Where a model runs, and what it says when memory runs out."""
+"""The device on which a model runs, and its errors when memory runs out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,10 @@ _OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED",
     "could not create a primitive",
 )  # fmt: skip
-"""Words of the CPU's allocator, oneDNN and the libraries of CUDA, which have no
-exception of their own."""
+"""Messages of the CPU allocator, oneDNN and the CUDA libraries.
+
+They raise no exception type of their own.
+"""
 
 
 class DeviceMemoryError(UsageError):
@@ -20,7 +22,7 @@ class DeviceMemoryError(UsageError):
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` stands for here.
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N` on this machine.
 
     Raises:
         UsageError: there is no such device on this machine.
@@ -38,7 +40,8 @@ def resolve_device(name: str) -> torch.device:
     n_devices = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= n_devices:
         raise UsageError(
-            f"device {name!r}: this machine has {n_devices} CUDA devices; try --device auto",
+            f"device {name!r}: this machine has {n_devices} CUDA devices; try --device "
+            "auto",
             option="device",
         )
     return device
@@ -46,7 +49,7 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def memory_of(device: torch.device) -> Iterator[None]:
-    """Turn the several ways in which torch reports a lack of memory into one error.
+    """Turn the various errors with which torch reports a lack of memory into one.
 
     Raises:
         DeviceMemoryError: the block ran out of memory.
@@ -62,5 +65,5 @@ def memory_of(device: torch.device) -> Iterator[None]:
             advice = "or use --device cpu"
         raise DeviceMemoryError(
             f"{device}: out of memory, even for one segment; free some, {advice}. "
-            "What is done is kept: run the same command again"
+            "Finished work is kept: run the same command again"
         ) from error

@@ -1,4 +1,7 @@
-"""Waveforms to features: MFCC and their relatives, normalised by a speaker's own speech, with deltas."""
+"""From waveforms to features: MFCC and related ones, with deltas.
+
+They are normalised by the speaker's own speech.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,33 +29,40 @@ KINDS = ("mfcc", "mel", "chroma", "contrast", "tonnetz", "zcr", "rms")
 
 @dataclass(frozen=True, slots=True)
 class FeatureConfig:
-    """Everything that shapes the features; it travels in the bundle. Lengths are in samples."""
+    """Everything that affects the features; part of the bundle. Lengths in samples."""
 
     sample_rate: int = 8000
     n_fft: int = 256
     hop_length: int = 80
     kinds: tuple[str, ...] = ("mfcc",)
-    """Which features, in this order: any of `KINDS`."""
+    """The features, in this order: any of `KINDS`."""
     n_mels: int = 64
     n_mfcc: int = 40
     deltas: int = 2
-    """0: none; 1: deltas follow the features; 2: delta-deltas too."""
+    """0: none; 1: deltas after the features; 2: delta-deltas too."""
     delta_window: int = 5
     level: Literal["none", "rms", "peak"] = "none"
-    """What each segment is brought to first: an RMS of -20 dBFS, a peak of 0 dBFS, or nothing."""
+    """The level to which each segment is scaled first.
+
+    An RMS of -20 dBFS, a peak of 0 dBFS, or none.
+    """
     normalisation: Literal["none", "mean", "mean_std"] = "none"
-    """Takes each feature's mean away, and with it the colour of the line (Atal 1974), and divides by its
-    deviation: both over the segment and what else is known of its speaker (`context`)."""
+    """Subtraction of each feature's mean, and division by its standard deviation.
+
+    The mean removes the colour of the line (Atal 1974). Both are taken over the segment
+    and the other known speech of its speaker (`context`).
+    """
     context_s: float = 0.0
-    """How much of a speaker's first speech in a recording is that context, in seconds; 0: none."""
+    """How many seconds of a speaker's first speech form that context; 0: none."""
     n_frames: int | None = None
-    """Every segment is cut, or padded with zeros, to this many frames; None: as long as it is."""
+    """Every segment is cut or zero-padded to this many frames; None: it is not."""
 
     def __post_init__(self) -> None:
         wrong = [kind for kind in self.kinds if kind not in KINDS]
         if wrong or not self.kinds:
             raise ConfigError(
-                f"features.kinds must be some of {', '.join(KINDS)}, not {list(self.kinds)}"
+                f"features.kinds must be one or more of {', '.join(KINDS)}, not "
+                f"{list(self.kinds)}"
             )
         if (
             self.hop_length < 1
@@ -73,13 +83,15 @@ class FeatureConfig:
             )
         if not 1 <= self.n_mfcc <= self.n_mels:
             raise ConfigError(
-                f"features.n_mfcc must be 1 to n_mels ({self.n_mels}), not {self.n_mfcc}"
+                f"features.n_mfcc must be 1 to n_mels ({self.n_mels}), not "
+                f"{self.n_mfcc}"
             )
         if not 0 <= self.deltas <= 2:
             raise ConfigError(f"features.deltas must be 0, 1 or 2, not {self.deltas}")
         if self.context_s and self.normalisation == "none":
             raise ConfigError(
-                "features.context_s needs features.normalisation: a context is what it normalises by"
+                "features.context_s needs features.normalisation, which the context is "
+                "for"
             )
 
     @property
@@ -89,7 +101,7 @@ class FeatureConfig:
 
     @property
     def n_static(self) -> int:
-        """Features in a frame, before deltas."""
+        """The number of features in a frame, before deltas."""
         bands = len(contrast_bands(self.sample_rate))
         sizes = {
             "mfcc": self.n_mfcc,
@@ -102,15 +114,16 @@ class FeatureConfig:
 
 
 class Features(nn.Module):
-    """Waveforms at the configured rate to features; see `spectral` for what each kind is.
+    """From waveforms at the configured sample rate to features; see `spectral`.
 
-    MFCC are those of Davis & Mermelstein (1980) as librosa computes them: Slaney mel filters, orthonormal
-    DCT-II, 80 dB of dynamic range below each segment's own maximum. Deltas are regression deltas (Young et
-    al., The HTK Book, eq. 5.16) of the normalised features: the first and the last frame are repeated beyond
-    the edges, where librosa fits a polynomial instead.
+    MFCC are those of Davis & Mermelstein (1980) as librosa computes them: Slaney mel
+    filters, orthonormal DCT-II, 80 dB of dynamic range below each segment's own
+    maximum. Deltas are regression deltas (Young et al., The HTK Book, eq. 5.16) of the
+    normalised features: the first and the last frame are repeated beyond the edges,
+    where librosa fits a polynomial instead.
 
-    Padding changes nothing: a batch of segments of different lengths gives each the values that it
-    would have alone.
+    Padding has no effect: in a batch of segments of different lengths, each gets the
+    values that it would get alone.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -140,10 +153,11 @@ class Features(nn.Module):
         lengths: Int[Tensor, " batch"],
         context: Float[Tensor, "batch sums"] | None = None,
     ) -> tuple[Float[Tensor, "batch frames features"], Int[Tensor, " batch"]]:
-        """Features of zero-padded waveforms with their true lengths in samples; frames per segment.
+        """Return the features of zero-padded waveforms, and the frames per segment.
 
-        `context` are the `feature_sums` of other speech of each segment's speaker: zeros, or None, where nothing
-        else is known. Frames beyond a segment's own are zero.
+        `lengths` are the true lengths in samples. `context` is the `feature_sums` of
+        other speech of each segment's speaker: zeros or None if there is none. Frames
+        beyond the end of a segment are zero.
         """
         static, frames = self.static(waveforms, lengths)
         return self.normalised(static, frames, context)
@@ -151,7 +165,10 @@ class Features(nn.Module):
     def static(
         self, waveforms: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch frames static"], Int[Tensor, " batch"]]:
-        """Features of each frame as they are, before normalisation and deltas; frames per segment."""
+        """Return raw features, and the frames per segment.
+
+        Raw: before normalisation and deltas.
+        """
         c = self.config
         if c.level != "none":
             waveforms = waveforms * _gain(waveforms, lengths, c.level)[:, None]
@@ -191,7 +208,10 @@ class Features(nn.Module):
         frames: Int[Tensor, " batch"],
         context: Float[Tensor, "batch sums"] | None = None,
     ) -> tuple[Float[Tensor, "batch frames features"], Int[Tensor, " batch"]]:
-        """Static features normalised, with their deltas, cut or padded as configured; frames per segment."""
+        """Return normalised features with deltas, and the frames per segment.
+
+        They are cut or padded as configured.
+        """
         c = self.config
         if c.normalisation != "none":
             known = (
@@ -221,9 +241,11 @@ class Features(nn.Module):
 def feature_sums(
     static: Float[Tensor, "batch frames static"], frames: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch sums"]:
-    """What normalisation needs to know of speech: its number of frames, and the sums of features and of squares.
+    """Return what normalisation needs: frame count, feature sums and sums of squares.
 
-    Shape (batch, 1 + 2 * static). Those of several segments add up to those of all.
+    Those of several segments add up to those of all.
+
+    Shape: (batch, 1 + 2 * static).
     """
     static = static * frame_mask(frames, static.shape[1])[..., None]
     return torch.cat(
@@ -232,7 +254,7 @@ def feature_sums(
 
 
 def frame_mask(frames: Int[Tensor, " batch"], n: int) -> Float[Tensor, "batch n"]:
-    """1 for the frames of each segment, 0 for the padding behind them."""
+    """Return 1 for the frames of each segment, and 0 for the padding after them."""
     return (torch.arange(n, device=frames.device) < frames[:, None]).float()
 
 
@@ -241,9 +263,10 @@ def regression(
     frames: Int[Tensor, " batch"],
     window: int,
 ) -> Float[Tensor, "batch frames features"]:
-    """The slope d[t] = sum_n n (x[t+n] - x[t-n]) / (2 sum_n n^2), for n up to half the window.
+    """Return the regression slope of each feature over a window.
 
-    Frames beyond the edges of a segment repeat its first and last.
+    d[t] = sum_n n (x[t+n] - x[t-n]) / (2 sum_n n^2), for n up to half the window.
+    Beyond its edges, a segment's first and last frames are repeated.
     """
     reach, n_frames = window // 2, x.shape[1]
     t = torch.arange(-reach, n_frames + reach, device=x.device)

@@ -1,10 +1,10 @@
-"""Waveforms at 8 kHz to what a profiled network sees of each frame.
+"""The front end of profiled networks: waveforms at 8 kHz to values for each frame.
 
 Frame t covers samples [80 t, 80 t + 256): windows of 32 ms, every 10 ms. It has
 `N_VALUES` values:
 
-    0..63  log power in 64 mel bands from 60 to 3900 Hz, relative to the segment's active
-           level, not below -60 dB
+    0..63  log power in 64 mel bands from 60 to 3900 Hz, relative to the segment's
+           active level, at least -60 dB
     64     log2 of the fundamental frequency in Hz, 66 to 500 Hz: the peak of the
            autocorrelation, divided by that of the window (Boersma 1993)
     65     voicing: the height of that peak, 0 to 1
@@ -24,8 +24,10 @@ N_VALUES = N_MELS + 3
 PITCH, VOICING, ENERGY = N_MELS, N_MELS + 1, N_MELS + 2
 SHORTEST_LAG, LONGEST_LAG = 16, 120
 OCTAVE_COST = 0.02
-"""What a lag loses for each octave below the highest pitch, so that the period wins over
-its multiples."""
+"""The penalty of a lag for each octave below the highest pitch.
+
+It makes the period win over its multiples.
+"""
 FLOOR = 1e-6
 ACTIVE = 10**-2.5
 """The active level is the mean power of frames less than 25 dB below the loudest."""
@@ -37,7 +39,7 @@ def n_frames(n_samples: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
 
 
 class Frontend(nn.Module):
-    """Waveforms to frames. Padding changes nothing."""
+    """From waveforms to frames; padding has no effect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class Frontend(nn.Module):
     def forward(
         self, waveforms: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch frames values"], Int[Tensor, " batch"]]:
-        """Return the frames of zero-padded waveforms, and how many each has."""
+        """Return the frames of zero-padded waveforms, and the frames per segment."""
         if waveforms.shape[1] < WINDOW:
             missing = WINDOW - waveforms.shape[1]
             waveforms = nn.functional.pad(waveforms, (0, missing))
@@ -85,9 +87,11 @@ class Frontend(nn.Module):
         return torch.cat(values, -1) * mask[..., None], count
 
     def _pitch(self, power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log2 F0 and voicing, (batch, frames) each.
+        """Return log2 F0 and voicing.
 
-        Autocorrelations are smoothed over three frames, 1-2-1.
+        Autocorrelations are smoothed over three frames, with weights 1-2-1.
+
+        Shape: (batch, frames) each.
         """
         r = torch.fft.irfft(power, FFT)[..., : LONGEST_LAG + 2]
         r = r / r[..., :1].clamp(min=1e-12) * self.gain * mask[..., None]
@@ -100,7 +104,7 @@ class Frontend(nn.Module):
         within = (r - self.cost)[..., SHORTEST_LAG : LONGEST_LAG + 1]
         best = within.argmax(-1, keepdim=True) + SHORTEST_LAG
         before, at, after = (r.gather(-1, best + i) for i in (-1, 0, 1))
-        # The peak of a parabola through the three.
+        # The peak of the parabola through these three values.
         curvature = (before - 2 * at + after).clamp(max=-1e-6)
         shift = (0.5 * (before - after) / curvature).clamp(-0.5, 0.5)
         pitch = torch.log2(SAMPLE_RATE / (best + shift))
@@ -108,7 +112,10 @@ class Frontend(nn.Module):
 
 
 def mel_filters() -> Float[Tensor, "bins mels"]:
-    """Return triangles of height 1, evenly spaced in mel (O'Shaughnessy 1987, HTK)."""
+    """Return triangular filters of height 1, evenly spaced in mel.
+
+    O'Shaughnessy 1987, HTK.
+    """
 
     def mel(hz: float) -> float:
         return 2595 * math.log10(1 + hz / 700)
@@ -123,7 +130,7 @@ def mel_filters() -> Float[Tensor, "bins mels"]:
 
 
 def cepstral_transform(n_coefficients: int) -> Float[Tensor, "mels coefficients"]:
-    """Return the orthonormal DCT-II that makes MFCC of log mel bands."""
+    """Return the orthonormal DCT-II that turns log mel bands into MFCC."""
     k = torch.arange(n_coefficients, dtype=torch.float64)
     n = torch.arange(N_MELS, dtype=torch.float64)[:, None]
     dct = torch.cos(math.pi / N_MELS * (n + 0.5) * k) * math.sqrt(2 / N_MELS)

@@ -1,4 +1,4 @@
-"""A scorer for the bundle of that name, whatever its kind."""
+"""Loading the scorer for a bundle, whatever its kind."""
 
 from ser_batch.emotion.bundles import Bundle, load_bundle
 from ser_batch.emotion.network_scorer import NetworkScorer
@@ -14,18 +14,19 @@ def load_scorer(
     """Load a bundle onto a device.
 
     Args:
-        bundle: the name of a shipped bundle, or the path of one.
+        bundle: the name of a shipped bundle, or the path of any bundle.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        profile: of the place that the recordings come from; None for the bundle's own.
+        profile: that of the place that the recordings come from; None for the bundle's
+            own statistics.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
-        UsageError: there is no such device, or the bundle takes no such profile.
+        UsageError: there is no such device, or the bundle cannot use the profile.
     """
     loaded = load_bundle(bundle)
     if not isinstance(loaded, Bundle):
         return ProfiledScorer(loaded, device, profile)
     if profile is not None:
-        message = f"bundle {bundle} takes no profile: it normalises by the speaker"
+        message = f"bundle {bundle} takes no profile: it normalises by speaker"
         raise UsageError(message, option="--profile")
     return NetworkScorer(loaded, device)

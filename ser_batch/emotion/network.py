@@ -1,6 +1,7 @@
-"""The network: features to logits. Convolutions, a bidirectional LSTM, pooling over time, a dense head.
+"""The network that turns features into logits.
 
-Every block is configuration, and every one may be left out: a recipe is a list of them.
+Convolutions, a bidirectional LSTM, pooling over time and a dense head. Every block is
+configurable and may be omitted; a recipe lists those to use.
 """
 
 import math
@@ -18,54 +19,68 @@ from ser_batch.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class ConvConfig:
-    """One convolution: `channels` of `kernel` frames (and features, in two dimensions), ReLU, max-pooling by `pool`."""
+    """One convolution, with ReLU and max-pooling by `pool`.
+
+    It has `channels` filters of `kernel` frames (and features, in two dimensions).
+    """
 
     channels: int
     kernel: int = 3
     pool: int = 2
     norm: Literal["none", "before_relu", "after_relu", "after_dropout"] = "before_relu"
-    """Where batch normalisation stands."""
+    """Where batch normalisation is applied."""
     dropout: float = 0.0
-    """After the pooling."""
+    """Applied after the pooling."""
     residual: bool = False
-    """Two convolutions beside a shortcut (He et al. 2016), channels weighed by squeeze and excitation
-    (Hu et al. 2018)."""
+    """Two convolutions with a shortcut (He et al. 2016).
+
+    Their channels are weighted by squeeze-and-excitation (Hu et al. 2018).
+    """
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0 or min(self.channels, self.kernel, self.pool) < 1:
             raise ConfigError(
-                "a convolution needs channels and a pool of 1 or more, and an odd kernel"
+                "a convolution needs channels and pool of 1 or more, and an odd kernel"
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(
                 "the dropout of a convolution must be 0 or more, and below 1"
             )
         if self.residual and self.norm != "before_relu":
-            raise ConfigError('a residual convolution has its norm "before_relu"')
+            raise ConfigError('a residual convolution needs norm "before_relu"')
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The shape of a CNN-BiLSTM; it travels in the bundle."""
+    """The shape of a CNN-BiLSTM; part of the bundle."""
 
     convolutions: tuple[ConvConfig, ...] = ()
-    """None: the LSTM reads the features."""
+    """Without any, the LSTM reads the features."""
     dimensions: Literal[1, 2] = 1
-    """1: convolutions over time, features as channels; 2: over time and features, with the feature, its delta
-    and delta-delta as channels."""
+    """1: convolutions over time, with features as channels.
+
+    2: over time and features, with the feature, its delta and delta-delta as channels.
+    """
     lstm_width: int = 128
-    """0: no LSTM, what is pooled comes from the convolutions."""
+    """0: no LSTM; the output of the convolutions is pooled."""
     bidirectional: bool = True
     pooling: Literal["attention", "statistics", "mean", "last"] = "attention"
-    """How a segment's steps become one vector: weighed by a learnt attention (Mirsamadi et al. 2017); as its
-    weighted mean and deviation (Okabe et al. 2018); their mean; the last step of each direction of the LSTM."""
+    """How the steps of a segment become one vector.
+
+    Weighted by learnt attention (Mirsamadi et al. 2017); their attention-weighted mean
+    and standard deviation (Okabe et al. 2018); their mean; or the last step of each
+    direction of the LSTM.
+    """
     pooled_norm: Literal["none", "before_dropout", "after_dropout"] = "none"
     dropout: float = 0.3
-    """Of the pooled vector and of each hidden layer of the head."""
+    """Applied to the pooled vector and to each hidden layer of the head."""
     dense: tuple[int, ...] = ()
-    """Widths of the head's hidden layers."""
+    """The widths of the head's hidden layers."""
     members: int = 1
-    """So many networks, each with its own start, whose log-probabilities are averaged."""
+    """The number of networks, each initialised separately.
+
+    Their log-probabilities are averaged.
+    """
 
     def __post_init__(self) -> None:
         if not self.convolutions and not self.lstm_width:
@@ -81,19 +96,19 @@ class NetworkConfig:
 
 
 class CnnBiLstm(nn.Module):
-    """Features (batch, frame, feature) to logits (batch, label).
+    """From features (batch, frame, feature) to logits (batch, label).
 
-    Padding changes nothing: frames behind a segment's end are zeroed before every convolution, the LSTM
-    reads packed sequences, and the pooling ignores them.
+    Padding has no effect: frames after a segment's end are zeroed before every
+    convolution, the LSTM reads packed sequences, and the pooling ignores them.
     """
 
     def __init__(
         self, config: NetworkConfig, n_static: int, n_orders: int, n_labels: int
     ) -> None:
-        """`n_static` features in a frame, `n_orders` times: as they are, their deltas, their delta-deltas."""
+        """`n_static` features per frame, in `n_orders`: static, delta, delta-delta."""
         super().__init__()
         self.config, self.n_labels = config, n_labels
-        # Statistics of the training set, so that every feature enters with mean 0 and deviation 1.
+        # Training-set statistics, to normalise every feature to mean 0 and deviation 1.
         self.feature_mean: Tensor
         self.feature_std: Tensor
         self.register_buffer("feature_mean", torch.zeros(n_static * n_orders))
@@ -104,7 +119,7 @@ class CnnBiLstm(nn.Module):
 
     @property
     def min_frames(self) -> int:
-        """The fewest frames that leave one step after all poolings."""
+        """The fewest frames that leave one step after all pooling layers."""
         return math.prod(c.pool for c in self.config.convolutions)
 
     def forward(
@@ -112,7 +127,7 @@ class CnnBiLstm(nn.Module):
         features: Float[Tensor, "batch frames features"],
         frames: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch labels"]:
-        """Logits; those of several members are their mean log-probabilities."""
+        """Return logits: the mean log-probabilities of the members."""
         return self.member_log_probabilities(features, frames).mean(0)
 
     def member_log_probabilities(
@@ -120,11 +135,10 @@ class CnnBiLstm(nn.Module):
         features: Float[Tensor, "batch frames features"],
         frames: Int[Tensor, " batch"],
     ) -> Float[Tensor, "members batch labels"]:
-        """What each member says for itself."""
-        x = ((features - self.feature_mean) / self.feature_std).transpose(
-            1, 2
-        )  # (batch, feature, frame)
-        # Silence makes up for what a short segment lacks, so that a step is left after all poolings.
+        """Return the log-probabilities of each member."""
+        # (batch, feature, frame)
+        x = ((features - self.feature_mean) / self.feature_std).transpose(1, 2)
+        # Pad short segments, so that one step is left after all pooling layers.
         x = nn.functional.pad(
             x * _mask(x, frames), (0, max(0, self.min_frames - x.shape[2]))
         )
@@ -150,7 +164,7 @@ class _Member(nn.Module):
             width, height = c.channels, height // c.pool
         if config.dimensions == 2 and not height:
             raise ConfigError(
-                f"{n_static} features are too few for the poolings of the convolutions"
+                f"{n_static} features are too few for the pooling of the convolutions"
             )
         self.convolutions = nn.ModuleList(blocks)
         if config.dimensions == 2:
@@ -185,7 +199,7 @@ class _Member(nn.Module):
         self, x: Float[Tensor, "batch features frames"], frames: Int[Tensor, " batch"]
     ) -> Tensor:
         if self.config.dimensions == 2:
-            # (batch, order, static, frame): features lie one order after the other
+            # (batch, order, static, frame): features are stored order by order
             x = x.unflatten(1, (self.n_orders, -1)).contiguous(
                 memory_format=torch.channels_last
             )
@@ -194,9 +208,8 @@ class _Member(nn.Module):
         ):
             x = block(x, frames)
             frames = frames // shape.pool
-        x = x.flatten(1, -2).transpose(
-            1, 2
-        )  # (batch, step, channel), channels of all features side by side
+        # (batch, step, channel), with the channels of all features side by side
+        x = x.flatten(1, -2).transpose(1, 2)
         pooled = self._pool(x, frames)
         if self.config.pooled_norm == "before_dropout":
             pooled = self.dropout(self.norm(pooled))
@@ -213,9 +226,8 @@ class _Member(nn.Module):
             )
             out, (last, _) = self.lstm(packed)
             if self.config.pooling == "last":
-                return last.transpose(0, 1).flatten(
-                    1
-                )  # (batch, directions * lstm_width)
+                # (batch, directions * lstm_width)
+                return last.transpose(0, 1).flatten(1)
             x, _ = pad_packed_sequence(out, batch_first=True)
         mask = frame_mask(frames, x.shape[1])
         if self.attention is None:
@@ -245,7 +257,7 @@ def _max_pool(x: Tensor, pool: int) -> Tensor:
 
 
 def _mask(x: Tensor, frames: Tensor) -> Tensor:
-    """1 for a segment's own frames, of a shape that multiplies `x`."""
+    """Return 1 for a segment's own frames, in a shape that broadcasts to `x`."""
     return frame_mask(frames, x.shape[-1]).view(len(x), *[1] * (x.ndim - 2), -1)
 
 

@@ -1,4 +1,4 @@
-"""A network on features as a scorer; its context is a channel's own first speech."""
+"""The scorer for networks on features; the context is a channel's own first speech."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from ser_batch.errors import UsageError
 
 
 class NetworkScorer(BatchScorer):
-    """A bundle of features and a network. See `Scorer` for what each method gives."""
+    """Scores with a bundle of features and a network; see `Scorer` for the methods."""
 
     takes_profile = False
 
@@ -37,7 +37,7 @@ class NetworkScorer(BatchScorer):
             self._network = network.to(self.device)
 
     def with_profile(self, profile: Profile | None) -> "NetworkScorer":
-        """Return this scorer: its context is the speaker, and not the place.
+        """Return this scorer: it normalises by speaker, not by place.
 
         Raises:
             UsageError: there is a profile.
@@ -51,15 +51,15 @@ class NetworkScorer(BatchScorer):
     def profile_of(
         self, speech: Mapping[str, Mapping[str, Sequence[Waveform]]]
     ) -> None:
-        """Return None: this model takes no profile."""
+        """Return None: this model does not use a profile."""
 
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None
     ) -> list[PendingSegment]:
-        """Return the segments of a channel with the sums of its other first speech.
+        """Return the segments of a channel with the feature sums of its first speech.
 
-        The context is `context_s` of the channel's first speech, without the segment
-        itself, whose own sums the features add.
+        The context is the first `context_s` of the channel's speech, without the
+        segment itself: `Features` adds the segment's own sums.
         """
         left = round(self.bundle.features.context_s * self.sample_rate)
         if not left:

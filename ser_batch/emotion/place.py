@@ -1,12 +1,13 @@
-"""Statistics of a place: its lines, its language and its voices, without any label.
+"""The statistics of a place (its lines, language and voices), without any labels.
 
-A place is a call centre, or a corpus: recordings that share telephones, rooms, codecs
+A place is a call centre or a corpus: recordings that share telephones, rooms, codecs
 and a language. Normalising features by the mean and the variance over a place is what
-carries a model from one to another. Doing so over a speaker is a trap: a caller who is
-angry throughout would become average.
+makes a model transfer from one to another. Normalising over a speaker is a trap: a
+caller who is angry throughout would become average.
 
-A segment's *summary* are means over its active frames; summaries of a sample are
-averaged, every segment counting alike, and become a mean and a variance for each feature.
+The *summary* of a segment consists of means over its active frames. The summaries of a
+sample are averaged, with equal weight for every segment, and give a mean and a variance
+for each feature.
 """
 
 from dataclasses import dataclass
@@ -25,40 +26,40 @@ from ser_batch.emotion.frontend import (
 
 N_CEPSTRA = 40
 N_SIDE = 3
-"""Pitch, voicing and energy beside the cepstra."""
+"""Pitch, voicing and energy, in addition to the cepstra."""
 N_SUMMARY = 2 * N_CEPSTRA + 4
 N_STATISTICS = N_CEPSTRA + 2
 """Cepstra, pitch, energy."""
 SPEECH = -6.9
-"""Frames less than 30 dB below the active level count, in nepers of power."""
+"""Frames less than 30 dB below the active level count; in nepers of power."""
 PITCH_OCTAVES = 0.4
-"""What pitch is divided by, whatever the place."""
+"""The divisor of pitch, for every place."""
 MAX_SHARE, HALF_SHARE_RECORDINGS = 0.65, 10
 MIN_RECORDINGS = 3
-"""A place of fewer recordings is not known at all."""
+"""The statistics of fewer recordings are not used at all."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Means and variances; of features (42), or of pooled vectors."""
+    """Means and variances of features (42), or of pooled vectors."""
 
     mean: Float[Tensor, "*n values"]
     variance: Float[Tensor, "*n values"]
 
     def towards(self, other: "Statistics", share: float | Tensor) -> "Statistics":
-        """Return a mixture: `share` of the other, the rest of these."""
+        """Return a mixture: `share` of the other statistics, the rest of these."""
         mean = torch.lerp(self.mean, other.mean, torch.as_tensor(share))
         variance = torch.lerp(self.variance, other.variance, torch.as_tensor(share))
         return Statistics(mean, variance)
 
 
 def share_of_place(n_recordings: int) -> float:
-    """Return how far the statistics of so many recordings are believed.
+    """Return the weight of statistics that were computed from `n_recordings`.
 
-    0.65 n / (n + 10): as much as leaves the distress of a call within 0.1, whether it is
-    scored among a hundred angry recordings or among mixed ones (docs/training.md). Fewer
-    than three recordings are not believed: one long angry call must not become what is
-    normal.
+    0.65 n / (n + 10): as much as keeps the distress of a call within 0.1, whether it is
+    scored among a hundred angry recordings or among mixed ones (docs/training.md).
+    Fewer than three recordings have no weight: one long angry call must not set the
+    normalisation statistics.
     """
     if n_recordings < MIN_RECORDINGS:
         return 0.0
@@ -68,14 +69,17 @@ def share_of_place(n_recordings: int) -> float:
 def summaries(
     frames: Float[Tensor, "batch frames values"], count: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch summary"]:
-    """Return means over active frames, (batch, `N_SUMMARY`).
+    """Return means over active frames.
 
-    Of 40 cepstra and their squares; of pitch and its weight, both by voicing; of energy
-    and its square.
+    Of 40 cepstra and their squares; of pitch weighted by voicing, and that weight; of
+    energy and its square.
+
+    Shape: (batch, `N_SUMMARY`).
     """
     x = frames.float()
     own = torch.arange(x.shape[1], device=x.device) < count[:, None]
     weight = (own & (x[..., ENERGY] > SPEECH)).float()
+    # Without any active frame, all frames count.
     weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, own.float())
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 
@@ -90,12 +94,12 @@ def summaries(
 
 
 def voicing_weight(voicing: Tensor) -> Tensor:
-    """Return how much a frame's pitch counts: 0 below a voicing of 0.4, 1 above 0.7."""
+    """Return the weight of a frame's pitch: 0 below a voicing of 0.4, 1 above 0.7."""
     return ((voicing - 0.4) / 0.3).clamp(0, 1)
 
 
 def statistics_of(summary: Float[Tensor, "*n summary"]) -> Statistics:
-    """Return the statistics that a mean of summaries stands for."""
+    """Return the statistics given by a mean of summaries."""
     n = N_CEPSTRA
     cepstra, squares, pitch, voiced, energy, energy2 = summary.split(
         [n, n, 1, 1, 1, 1], -1
@@ -109,9 +113,10 @@ def statistics_of(summary: Float[Tensor, "*n summary"]) -> Statistics:
 def normalised(
     frames: Float[Tensor, "batch frames values"], statistics: Statistics
 ) -> tuple[Float[Tensor, "batch cepstra frames"], Float[Tensor, "batch side frames"]]:
-    """Return what a network reads: cepstra, and pitch, voicing and energy beside them.
+    """Return the inputs of a network: cepstra; and pitch, voicing and energy.
 
-    `statistics` are of one place, (1, 42), or of each segment's own, (batch, 42).
+    `statistics` are those of one place, (1, 42), or of each segment's place,
+    (batch, 42).
     """
     n, scale = N_CEPSTRA, torch.rsqrt(statistics.variance)[:, None]
     mean = statistics.mean[:, None]

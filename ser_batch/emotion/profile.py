@@ -1,7 +1,7 @@
-"""The profile of a place: its statistics, what they were made of, as JSON.
+"""The profile of a place: its statistics, and the sample they come from, as JSON.
 
-A profile belongs to one model: beside the statistics of features, it has those of the
-network's pooled vectors.
+A profile belongs to one model: in addition to the statistics of features, it contains
+those of the network's pooled vectors.
 """
 
 import hashlib
@@ -18,23 +18,25 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RoleProfile:
-    """What is normal for the speakers of one role."""
+    """The normalisation statistics for the speakers of one role."""
 
     recordings: int
     segments: int
     mean: list[float]
     variance: list[float]
     pooled_mean: list[list[float]]
-    """Of each member of the network."""
+    """One mean vector for each member of the network."""
     pooled_variance: list[list[float]]
     distance: float
-    """How far it lies from training: the mean squared difference of the cepstra's means,
-    over the variances of training."""
+    """The distance from training.
+
+    The mean squared difference of the cepstra's means, over the training variances.
+    """
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The statistics of a place, by role; the empty role stands for everyone."""
+    """The statistics of a place by role; the empty role stands for everyone."""
 
     model_id: str
     roles: dict[str, RoleProfile]
@@ -43,18 +45,18 @@ class Profile:
 
     @property
     def profile_id(self) -> str:
-        """A fingerprint of all that shapes a probability."""
+        """A fingerprint of everything that affects a probability."""
         values = self.to_dict()
         del values["sample"]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def of(self, role: str | None) -> RoleProfile | None:
-        """Return the profile for a role, or that of everyone; None if there is none."""
+        """Return the profile for a role, or else that for everyone, or None."""
         return self.roles.get(role or "") or self.roles.get("")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` takes back."""
+        """Return plain values, from which `from_dict` restores the profile."""
         roles = {role: dict(vars(own)) for role, own in self.roles.items()}
         return {
             "format": FORMAT,
@@ -65,14 +67,22 @@ class Profile:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return a profile from plain values; raises KeyError or TypeError."""
+        """Return a profile from plain values.
+
+        Raises:
+            KeyError, TypeError: the values are not those of a profile.
+        """
         if values["format"] != FORMAT:
             raise KeyError("format")
         roles = {role: RoleProfile(**own) for role, own in values["roles"].items()}
         return cls(values["model_id"], roles, tuple(values["sample"]))
 
     def write(self, path: Path) -> None:
-        """Write the profile, whole or not at all; raises OSError."""
+        """Write the profile atomically.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         text = json.dumps(self.to_dict(), indent=1) + "\n"
         LocalStorage(path.parent).put({path.name: text.encode()})
 
@@ -81,7 +91,7 @@ def read_profile(path: Path) -> Profile:
     """Return the profile in a file.
 
     Raises:
-        UsageError: the file cannot be read, or does not hold a profile.
+        UsageError: the file cannot be read, or does not contain a profile.
     """
     try:
         return Profile.from_dict(json.loads(path.read_text(encoding="utf-8")))
@@ -90,8 +100,8 @@ def read_profile(path: Path) -> Profile:
         raise UsageError(message, path=path, option="--profile") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path}: not a profile that this version reads; `ser profile CALLS --out "
-            f"{path.name}` makes one",
+            f"{path}: not a profile that this version can read; make one with `ser "
+            f"profile CALLS --out {path.name}`",
             path=path,
             option="--profile",
         ) from error

@@ -1,4 +1,4 @@
-"""A bundle of profiled networks: their weights, and what is normal in training."""
+"""A bundle of profiled networks: their weights and the statistics of training."""
 
 from dataclasses import dataclass, field
 
@@ -19,11 +19,11 @@ class ProfiledBundle:
     labels: tuple[str, ...]
     network: ProfiledNetworkConfig
     aroused: tuple[float, ...]
-    """Of each label, how aroused it is: 0 or 1, or between where it may be either."""
+    """How aroused each label is: 0 or 1, or in between if it can be either."""
     calibration: Calibration
     licence: str
     weights: dict[str, Tensor] = field(repr=False)
-    """Of all members, `members.N....`, and the statistics of features in training."""
+    """Those of all members, `members.N....`, and the feature statistics of training."""
     model_id: str = ""
 
     @property
@@ -35,7 +35,7 @@ class ProfiledBundle:
         """Return the members with their weights, ready for inference.
 
         Raises:
-            RuntimeError: the weights are not those of this network.
+            RuntimeError: the weights do not fit this network.
         """
         members = []
         for number in range(self.network.members):

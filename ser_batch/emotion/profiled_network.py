@@ -1,12 +1,12 @@
-"""A CNN-BiLSTM whose inputs and pooled vector are normalised by a place.
+"""A CNN-BiLSTM whose inputs and pooled vector are normalised by place.
 
     cepstra -> 2-D convolutions -+
     pitch, voicing, energy ------+-> 1x1 -> BiLSTM -> mean and deviation over time
-                                         -> norm by the place -> labels, arousal, valence
+                                         -> norm by place -> labels, arousal, valence
 
-Padding changes nothing: frames behind a segment's end are zeroed before every
-convolution, the backward LSTM reads each segment reversed by its own length, and the
-pooling is masked.
+Padding has no effect: frames after a segment's end are zeroed before every convolution,
+the backward LSTM reads each segment reversed by its own length, and the pooling is
+masked.
 """
 
 from dataclasses import dataclass
@@ -19,24 +19,27 @@ from ser_batch.emotion.place import N_CEPSTRA, N_SIDE, Statistics
 from ser_batch.errors import ConfigError
 
 STRIDES = ((2, 1), (2, 2), (2, 2), (2, 1))
-"""(coefficients, frames) of each convolution."""
+"""The strides of each convolution, as (coefficients, frames)."""
 N_AXES = 2
 """Arousal and valence."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfiledNetworkConfig:
-    """The shape of the network; it travels in the bundle."""
+    """The shape of the network; part of the bundle."""
 
     channels: tuple[int, ...] = (16, 36, 64, 96)
-    """Of the convolutions over cepstra and time."""
+    """Channels of the convolutions over cepstra and time."""
     side_channels: int = 24
-    """Of those over pitch, voicing and energy."""
+    """Channels of the convolutions over pitch, voicing and energy."""
     projection: int = 96
     lstm_width: int = 64
     dropout: float = 0.4
     members: int = 1
-    """How many networks, each with its own start; their probabilities are averaged."""
+    """The number of networks, each initialised separately.
+
+    Their probabilities are averaged.
+    """
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(STRIDES):
@@ -57,12 +60,12 @@ class ProfiledNetworkConfig:
 
     @property
     def pooled_width(self) -> int:
-        """Values of the pooled vector: mean and deviation of both directions."""
+        """The size of the pooled vector: mean and deviation of both directions."""
         return 4 * self.lstm_width
 
 
 class MaskedNorm(nn.Module):
-    """Batch normalisation of (batch, channels, bins, frames) over true frames alone."""
+    """Batch normalisation of (batch, channels, bins, frames) over true frames only."""
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class MaskedNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """A convolution, its normalisation, and a rectifier, over true frames alone."""
+    """A convolution, its normalisation and a ReLU, over true frames only."""
 
     def __init__(
         self, n_in: int, n_out: int, kernel: tuple[int, int], stride: tuple[int, int]
@@ -108,7 +111,11 @@ class Block(nn.Module):
 
 
 class ProfiledNetwork(nn.Module):
-    """One member. `pooled` and `heads` are apart, for the place comes between them."""
+    """One member of the network.
+
+    `pooled` and `outputs` are separate, because the normalisation by place comes
+    between them.
+    """
 
     def __init__(self, config: ProfiledNetworkConfig, n_labels: int) -> None:
         super().__init__()
@@ -127,7 +134,7 @@ class ProfiledNetwork(nn.Module):
         width = config.lstm_width
         self.forward_lstm = nn.LSTM(config.projection, width, batch_first=True)
         self.backward_lstm = nn.LSTM(config.projection, width, batch_first=True)
-        # What pooled vectors are like over the training corpora.
+        # The statistics of pooled vectors over the training corpora.
         self.place_mean: Tensor
         self.place_var: Tensor
         self.register_buffer("place_mean", torch.zeros(config.pooled_width))
@@ -174,15 +181,15 @@ class ProfiledNetwork(nn.Module):
     def outputs(
         self, pooled: Float[Tensor, "batch pooled"], place: Statistics
     ) -> Float[Tensor, "batch outputs"]:
-        """Return logits of all labels, then of arousal and valence."""
+        """Return the logits of all labels, then those of arousal and valence."""
         x = (pooled - place.mean) * torch.rsqrt(place.variance + 1e-4)
         return self.heads(self.drop(x * self.gain + self.shift))
 
 
 def megaflops_per_s(config: ProfiledNetworkConfig) -> float:
-    """Return millions of operations for a second of speech, all members included.
+    """Return millions of operations per second of speech, for all members together.
 
-    Two for each multiplication and addition of convolutions, LSTM and linear layers.
+    Each multiply-add of the convolutions, LSTM and linear layers counts as two.
     """
     bins, frames, n_in, products = N_CEPSTRA, 100.0, 1, 0.0
     for n_out, (stride_b, stride_t) in zip(config.channels, STRIDES, strict=True):

@@ -1,4 +1,4 @@
-"""A profiled network as a scorer: features and pooled vectors normalised by a place."""
+"""The scorer for profiled networks: features and pooled vectors normalised by place."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ PROFILED_TOGETHER = 16
 
 
 class ProfiledScorer(BatchScorer):
-    """A profiled bundle, with the profile of a place or with the bundle's own."""
+    """Scores with a profiled bundle, and the profile of a place or the bundle's own."""
 
     takes_profile = True
 
@@ -40,7 +40,7 @@ class ProfiledScorer(BatchScorer):
         device: str = "auto",
         profile: Profile | None = None,
     ) -> None:
-        """Without a profile, what is normal is what was so in training.
+        """Without a profile, the normalisation statistics are those of training.
 
         Raises:
             UsageError: the profile belongs to another model.
@@ -64,13 +64,13 @@ class ProfiledScorer(BatchScorer):
     def _set_places(self, profile: Profile | None) -> None:
         if profile is not None and profile.model_id != self.model_id:
             raise UsageError(
-                f"the profile belongs to model {profile.model_id}, and this is "
+                f"the profile belongs to model {profile.model_id}, but this is "
                 f"{self.model_id}: make one with this model",
                 option="--profile",
             )
         roles = [] if profile is None else list(profile.roles)
         self._number = {role: number for number, role in enumerate(roles, 1)}
-        # Number 0 is the bundle's own place.
+        # Place 0 is the bundle's own.
         self._places = [(self._own, [m.own_place for m in self._members])]
         for role in roles:
             assert profile is not None
@@ -98,7 +98,7 @@ class ProfiledScorer(BatchScorer):
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None
     ) -> list[PendingSegment]:
-        """Return the segments with the number of the place that they belong to."""
+        """Return the segments with the number of their place as context."""
         number = self._number.get(role or "", self._number.get("", 0))
         context = torch.tensor([number])
         return [replace(segment, context=context) for segment in segments]
@@ -139,7 +139,7 @@ class ProfiledScorer(BatchScorer):
     def _rows(
         self, places: Sequence, numbers: Tensor, member: int | None = None
     ) -> Statistics:
-        """Return the statistics of each segment's place, one row each."""
+        """Return the statistics of each segment's place, one row per segment."""
         chosen = [p if member is None else p[member] for p in places]
         numbers = numbers.to(self.device)
         mean = torch.stack([s.mean for s in chosen])[numbers]
@@ -153,8 +153,8 @@ class ProfiledScorer(BatchScorer):
         """Return the profile of a place from a sample of its speech.
 
         Args:
-            speech: by role (empty for everyone), and by recording id, the waveforms of
-                some segments at `sample_rate`. Roles without speech get no profile.
+            speech: waveforms of some segments at `sample_rate`, by role (empty for
+                everyone) and by recording id. Roles without speech get no profile.
         """
         roles, sample = {}, set()
         for role, recordings in speech.items():
@@ -203,6 +203,6 @@ def _row(statistics: Statistics) -> Statistics:
 
 
 def _distance(pooled: Tensor, member: ProfiledNetwork) -> Tensor:
-    """Return how unlike the speech of training each segment is; 1 is usual."""
+    """Return each segment's distance from the training speech; 1 is typical."""
     own = member.own_place
     return ((pooled - own.mean).square() / (own.variance + 1e-4)).mean(1)

@@ -1,4 +1,4 @@
-"""What a model is to the rest of the house: waveforms in, probabilities out."""
+"""The interface of models to the rest of the package: waveforms to probabilities."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,48 +17,48 @@ Waveform = Float32[np.ndarray, " samples"]
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """What a model says of a batch."""
+    """The scores of a batch."""
 
     keys: list[Any]
     probabilities: Float32[np.ndarray, "batch labels"]
     levels_dbfs: Float32[np.ndarray, " batch"]
     arousal: Float32[np.ndarray, " batch"] | None = None
-    """0 to 1, where the model says so."""
+    """0 to 1; None if the model does not estimate it."""
     out_of_domain: Float32[np.ndarray, " batch"] | None = None
-    """0 like the speech of training to 1 unlike it, where the model says so."""
+    """0 (like the training speech) to 1 (unlike it); None if it is not estimated."""
     errors: dict[Any, Exception] = field(default_factory=dict)
-    """By key, what went wrong with single segments; their probabilities mean nothing."""
+    """The errors of single segments, by key; their probabilities are meaningless."""
 
 
 class Scorer(Protocol):
     """A model on a device.
 
-    `NetworkScorer` and `ProfiledScorer` run networks of ours; a model of another kind,
-    such as a checkpoint of transformers, would be a third implementation, chosen in
-    `loading.load_scorer`.
+    `NetworkScorer` and `ProfiledScorer` run the built-in networks. A model of another
+    kind, such as a transformers checkpoint, would be a third implementation, selected
+    in `loading.load_scorer`.
     """
 
     labels: tuple[str, ...]
     """In the order of the probabilities."""
     sample_rate: int
-    """Of the waveforms, in Hz."""
+    """The sample rate of the waveforms, in Hz."""
     model_id: str
-    """Two models with one id give the same probabilities."""
+    """Models with the same id give the same probabilities."""
     licence: str
     abstain_below: float
     """The certainty below which the model gives no label (`calibration.certainty`)."""
     alike: tuple[int, ...]
-    """Labels, by number, whose probabilities are added up for that."""
+    """Labels, by index, whose probabilities are summed for the certainty."""
     answers: Answers
-    """What it says of speech unlike that of its training; empty where it is not known."""
+    """Its answers on speech unlike the training speech; empty if they are not known."""
     device: torch.device
     takes_profile: bool
-    """Whether it can be told what is normal where recordings come from."""
+    """Whether it can use the profile of the place that the recordings come from."""
 
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None
     ) -> list[PendingSegment]:
-        """Return the segments of one channel, each with what it is normalised by."""
+        """Return the segments of one channel, each with its normalisation context."""
         ...
 
     def score(
@@ -66,7 +66,7 @@ class Scorer(Protocol):
     ) -> Iterator[ScoredBatch | Flush]:
         """Score a stream of segments, batch by batch, in any order.
 
-        `FLUSH` comes out once everything before it has.
+        `FLUSH` is yielded after everything before it.
         """
         ...
 
@@ -74,7 +74,7 @@ class Scorer(Protocol):
         """Return the same model with the profile of a place; None for its own.
 
         Raises:
-            UsageError: the model takes no profile, or not this one.
+            UsageError: the model does not use a profile, or cannot use this one.
         """
         ...
 
@@ -83,11 +83,11 @@ class Scorer(Protocol):
     ) -> Profile | None:
         """Return the profile of a place from a sample of its speech.
 
-        None where the model takes none. `speech` are waveforms of segments by role
-        (empty for everyone) and by recording id.
+        None if the model does not use one. `speech` contains waveforms of segments, by
+        role (empty for everyone) and by recording id.
         """
         ...
 
     def predict(self, waveforms: Sequence[Waveform]) -> Float32[np.ndarray, "n labels"]:
-        """Return the probabilities of waveforms at `sample_rate`, each for itself."""
+        """Return the probabilities of waveforms at `sample_rate`, each on its own."""
         ...

@@ -1,9 +1,10 @@
-"""The features that speech emotion recognition is built from, as torch functions on any device.
+"""The features of speech emotion recognition, as torch functions on any device.
 
-Spectral features take a power spectrogram (batch, bins, frames) and give (batch, frames, features); the
-others take zero-padded waveforms (batch, samples). Frames are centred on every `hop_length`-th sample, and
-what lies before the first sample and behind the last is silence. Each equals the function of librosa that its
-docstring names, and each segment of a batch gets the values that it would have alone.
+Spectral features take a power spectrogram (batch, bins, frames) and return (batch,
+frames, features); the others take zero-padded waveforms (batch, samples). Frames are
+centred on every `hop_length`-th sample, with silence before the first sample and after
+the last. Each function equals the librosa function that its docstring names, and each
+segment of a batch gets the values that it would get alone.
 """
 
 import torch
@@ -21,9 +22,10 @@ N_CHROMA = 12
 def decibels(
     power: Float[Tensor, "batch bins frames"], own: Float[Tensor, "batch frames"]
 ) -> Tensor:
-    """10 log10 of a power, at least 1e-10, and at most 80 dB below each segment's maximum (`power_to_db`).
+    """Return 10 log10 of a power, as `power_to_db`.
 
-    `own` is 1 for a segment's own frames: what lies in the padding decides no maximum.
+    Powers are at least 1e-10, and at most 80 dB below each segment's maximum. `own` is
+    1 for a segment's own frames: padding does not count towards the maximum.
     """
     db = 10 * power.clamp(min=1e-10).log10()
     loudest = db.masked_fill(own[:, None] == 0, float("-inf")).amax(
@@ -33,25 +35,28 @@ def decibels(
 
 
 def chroma(power: Power, filters: Float[Tensor, "chroma bins"]) -> Values:
-    """The energy of the 12 pitch classes, its maximum 1 in each frame (`chroma_stft` with `tuning=0`)."""
+    """Return the energy of the 12 pitch classes, as `chroma_stft` with `tuning=0`.
+
+    The maximum in each frame is 1.
+    """
     energy = filters @ power
     peak = energy.amax(1, keepdim=True)
-    # Like librosa's normalisation, a frame of silence stays as it is.
+    # As in librosa's normalisation, silent frames are not changed.
     return (
         energy / torch.where(peak < torch.finfo(peak.dtype).tiny, 1.0, peak)
     ).transpose(1, 2)
 
 
 def chroma_filters(sample_rate: int, n_fft: int) -> Float[Tensor, "chroma bins"]:
-    """Weights of the FFT's bins in each pitch class: Ellis, Chroma feature analysis and synthesis, 2007.
+    """Return the weights of the FFT bins in each pitch class.
 
-    As `librosa.filters.chroma`: A440, five octaves around 5 weighted with a deviation of 2.
+    Ellis, Chroma feature analysis and synthesis, 2007. As `librosa.filters.chroma`:
+    A440, octaves weighted by a Gaussian around 5 with a deviation of 2.
     """
     hz = torch.arange(1, n_fft, dtype=torch.float64) * sample_rate / n_fft
     bins = N_CHROMA * (hz / 27.5).log2()
-    bins = torch.cat(
-        [bins[:1] - 1.5 * N_CHROMA, bins]
-    )  # bin 0 (DC) 1.5 octaves below bin 1
+    # Bin 0 (DC) is placed 1.5 octaves below bin 1.
+    bins = torch.cat([bins[:1] - 1.5 * N_CHROMA, bins])
     widths = torch.cat(
         [(bins[1:] - bins[:-1]).clamp(min=1.0), torch.ones(1, dtype=bins.dtype)]
     )
@@ -65,7 +70,10 @@ def chroma_filters(sample_rate: int, n_fft: int) -> Float[Tensor, "chroma bins"]
 
 
 def tonnetz(chroma_values: Values) -> Values:
-    """Tonal centroids: fifths, minor and major thirds (Harte et al. 2006; `tonnetz(chroma=...)`)."""
+    """Return tonal centroids: fifths, minor and major thirds, as `tonnetz(chroma=...)`.
+
+    Harte et al. 2006.
+    """
     share = chroma_values / chroma_values.sum(-1, keepdim=True).clamp(
         min=torch.finfo(torch.float32).tiny
     )
@@ -84,7 +92,7 @@ def tonnetz(chroma_values: Values) -> Values:
 
 
 def contrast_bands(sample_rate: int) -> list[float]:
-    """Where each band of the spectral contrast begins, in Hz."""
+    """Return the lower edge of each band of the spectral contrast, in Hz."""
     octaves = (CONTRAST_FIRST_HZ * 2**k for k in range(CONTRAST_BANDS))
     return [0.0, *(hz for hz in octaves if hz < sample_rate / 2)]
 
@@ -92,9 +100,9 @@ def contrast_bands(sample_rate: int) -> list[float]:
 def contrast(
     power: Power, own: Float[Tensor, "batch frames"], sample_rate: int
 ) -> Values:
-    """Peak over valley in dB, in octaves from 200 Hz (Jiang et al. 2002; `spectral_contrast`).
+    """Return peak over valley in dB, in octaves from 200 Hz, as `spectral_contrast`.
 
-    A band that lies above half the sample rate is left out.
+    Jiang et al. 2002. Bands above half the sample rate are left out.
     """
     magnitude = power.sqrt()
     hz = torch.linspace(0, sample_rate / 2, power.shape[1])
@@ -104,12 +112,9 @@ def contrast(
         is_last = number == len(starts) - 1
         high = CONTRAST_FIRST_HZ * 2**number
         band = torch.nonzero((hz >= low) & (hz <= high)).flatten()
-        first = int(band[0]) - (
-            number > 0
-        )  # a band begins with the bin before its own ...
-        last = (
-            power.shape[1] if is_last else int(band[-1])
-        )  # ... and ends before its last, which is the next one's
+        # As in librosa: a band starts one bin early and leaves its last to the next.
+        first = int(band[0]) - (number > 0)
+        last = power.shape[1] if is_last else int(band[-1])
         bins = magnitude[:, first:last].sort(dim=1).values
         n = max(1, round(CONTRAST_SHARE * (last - first + (not is_last))))
         valleys.append(bins[:, :n].mean(1))
@@ -122,7 +127,7 @@ def contrast(
 def rms(
     waveforms: Float[Tensor, "batch samples"], n_fft: int, hop_length: int
 ) -> Values:
-    """The root mean square of each frame (`rms`)."""
+    """Return the root mean square of each frame, as `rms`."""
     half = n_fft // 2
     frames = torch.nn.functional.pad(waveforms, (half, half)).unfold(
         1, n_fft, hop_length
@@ -136,8 +141,10 @@ def zero_crossing_rate(
     n_fft: int,
     hop_length: int,
 ) -> Values:
-    """The share of samples at which the sign changes (`zero_crossing_rate`); beyond its ends a segment goes on
-    as its first and its last sample."""
+    """Return the share of samples at which the sign changes, as `zero_crossing_rate`.
+
+    Beyond its ends, a segment's first and last samples are repeated.
+    """
     half = n_fft // 2
     index = torch.arange(-half, waveforms.shape[1] + half, device=waveforms.device)
     index = torch.minimum(

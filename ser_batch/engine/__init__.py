@@ -1,1 +1,1 @@
-"""Who runs the stages: processes, the loop that joins them, and what a run records."""
+"""Running the stages: processes, the loop that joins them, and the run record."""

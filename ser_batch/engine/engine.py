@@ -1,4 +1,4 @@
-"""Who decodes: the seam between the stages and the machines that they run on."""
+"""The interface between the stages and the machines that they run on."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from ser_batch.speech.decoded import Job, Outcome, Task
 
 
 class Tick(Enum):
-    """A mark in a stream of outcomes: nothing new, but a second has passed."""
+    """A marker in a stream of outcomes: nothing new, but a second has passed."""
 
     TICK = "tick"
 
@@ -20,16 +20,16 @@ TICK: Final = Tick.TICK
 class Engine(Protocol):
     """Runs `speech.decoding.decode` on recordings.
 
-    `LocalProcesses` uses processes of this machine, `ThisProcess` none but its own; a
-    cluster would use those of many machines.
+    `LocalProcesses` uses processes on this machine, `ThisProcess` only the calling one;
+    a cluster would use those of many machines.
     """
 
     def decode(
         self, tasks: Iterable[Task], job: Job, stop: threading.Event
     ) -> Iterator[Outcome | Tick]:
-        """Decode recordings, and yield each as it is done; `TICK` about every second.
+        """Decode recordings, and yield each when it is done; `TICK` about every second.
 
-        Once `stop` is set, no more are begun.
+        After `stop` is set, no more recordings are started.
 
         Raises:
             UsageError: the job cannot be done at all.

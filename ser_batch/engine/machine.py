@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, versions."""
+"""Cores, memory and package versions of this machine."""
 
 import os
 import platform
@@ -10,13 +10,13 @@ PACKAGES = (
     "torch", "torchaudio", "onnxruntime", "silero-vad", "soundfile", "av", "soxr",
     "numpy", "pyarrow",
 )  # fmt: skip
-"""Those that can alter a row."""
+"""Packages whose version can affect a row."""
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use.
+    """Return the number of cores that this process may use.
 
-    Its affinity, or less where its container has a quota.
+    That of its CPU affinity, or fewer if its container has a quota.
     """
     cores = len(os.sched_getaffinity(0))
     try:
@@ -27,9 +27,9 @@ def usable_cores() -> int:
 
 
 def divided_cores(scores_on_gpu: bool) -> tuple[int, int]:
-    """Return how many cores decode, and how many score.
+    """Return the number of cores for decoding and for scoring.
 
-    On a CPU the two take about the same time, so each gets half.
+    On a CPU, both take about the same time, so each gets half.
     """
     cores = usable_cores()
     scoring = 1 if scores_on_gpu else max(1, cores // 2)
@@ -37,7 +37,7 @@ def divided_cores(scores_on_gpu: bool) -> tuple[int, int]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory of this process, and of the largest that it waited for."""
+    """Return the peak memory of this process plus that of its largest past child."""
     own, children = (
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -46,6 +46,6 @@ def peak_memory_bytes() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can alter a row."""
+    """Return the versions of Python and of the packages that can affect a row."""
     packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages}

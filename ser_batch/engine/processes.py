@@ -1,9 +1,9 @@
-"""Decoding in processes that can be replaced: one recording, one failure.
+"""Decoding in replaceable processes: a crash fails only its own recording.
 
-Each process has a pipe of its own. In common pools (pebble, concurrent.futures) all
-processes share a queue and its lock, and one that is killed at the wrong instant takes
-the lock along, or leaves half a message: then the others wait for ever. A pipe of its
-own is closed by the death of its process, whenever that comes.
+Each process has its own pipe, which its death closes, whenever that happens. In the
+usual pools (pebble, concurrent.futures), all processes share a queue and its lock. A
+process killed at the wrong moment keeps the lock or leaves half a message, and the
+others wait forever.
 """
 
 import threading
@@ -22,24 +22,28 @@ from ser_batch.speech.waveforms import WorkspaceError
 
 TICK_S = 1.0
 TASKS_PER_WORKER = 2
-"""One in work, and one so that the process need not wait for the consumer."""
+"""One being decoded, and one queued, so that it need not wait for the consumer."""
 START_S = 120.0
-"""A process that is not ready after so long never will be."""
+"""A process that is not ready after this time never will be."""
 MAX_FAILED_STARTS, MAX_KILLED_STARTS = 4, 20
-"""How many processes in a row may end before they are ready: of themselves, and killed
-from outside."""
+"""How many processes in a row may end before they are ready.
+
+The first counts those that end by themselves, the second those killed from outside.
+"""
 _FROM_OUTSIDE = (-SIGKILL, -SIGTERM)
-"""Exit codes of a process that was ended from outside: by the out-of-memory killer, or
-by a signal to the whole group."""
+"""Exit codes of a process that was killed from outside.
+
+By the out-of-memory killer, or by a signal to the whole process group.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalProcesses:
-    """Decodes in `n` processes of this machine.
+    """Decodes in `n` processes on this machine.
 
     Only a few recordings are decoded ahead of the consumer. A recording that crashes
-    its process or outlasts its deadline is `Failed`; the others do not notice. One
-    whose process was killed from outside is tried once more.
+    its process or exceeds its deadline is `Failed`; the others are not affected. A
+    recording whose process was killed from outside is retried once.
     """
 
     n: int
@@ -47,13 +51,13 @@ class LocalProcesses:
     def decode(
         self, tasks: Iterable[Task], job: Job, stop: threading.Event
     ) -> Iterator[Outcome | Tick]:
-        """Decode recordings in any order. See `Engine`.
+        """Decode recordings in any order; see `Engine`.
 
-        Once `stop` is set, recordings under way have `GRACE_S` to end.
+        After `stop` is set, recordings in progress have `GRACE_S` to finish.
 
         Raises:
-            UsageError: the VAD cannot be loaded, the waveforms cannot be written, or
-                no process lives for long enough to decode anything.
+            UsageError: the VAD cannot be loaded, the waveforms cannot be written, or no
+                process lives long enough to decode anything.
         """
         pool = _Pool(tasks, job, self.n)
         ticked = looked = time.monotonic()
@@ -67,8 +71,8 @@ class LocalProcesses:
                     pool.fill()
                 connection.wait([worker.pipe for worker in pool.workers], TICK_S)
                 now = time.monotonic()
-                # While the consumer was busy, or this process was suspended, no
-                # deadline came nearer.
+                # Time in which the consumer was busy, or this process was suspended,
+                # does not count towards deadlines.
                 passed_s, looked = min(now - looked, 2 * TICK_S), now
                 for outcome in pool.outcomes(passed_s, stop):
                     if not isinstance(outcome, Decoded):
@@ -84,7 +88,7 @@ class LocalProcesses:
 
 
 class _Pool:
-    """The processes of a run, and the tasks that none of them holds yet."""
+    """The processes of a run, and the tasks that are not assigned yet."""
 
     def __init__(self, tasks: Iterable[Task], job: Job, size: int) -> None:
         self.queue = deque(tasks)
@@ -95,13 +99,13 @@ class _Pool:
 
     @property
     def n_held(self) -> int:
-        """Tasks that processes hold."""
+        """The number of tasks assigned to processes."""
         return sum(len(worker.tasks) for worker in self.workers)
 
     def fill(self) -> None:
-        """Start as many processes as there is work for, and give each its tasks.
+        """Start as many processes as there is work for, and assign tasks to them.
 
-        Idle ones come first.
+        Idle processes come first.
         """
         while len(self.workers) < min(self._size, len(self.queue) + self.n_held):
             try:
@@ -110,19 +114,19 @@ class _Pool:
                 if self.workers:
                     break  # fewer will do
                 raise UsageError(
-                    f"no process can be started for decoding: {error.strerror}; "
-                    "use fewer --workers, or end other programs"
+                    f"cannot start a decoding process: {error.strerror}; use fewer "
+                    "--workers, or close other programs"
                 ) from error
         for n_held in range(TASKS_PER_WORKER):
             for worker in self.workers:
-                # At the end of the queue, nothing waits behind a long recording while
-                # other processes are idle.
+                # Keep the last tasks for processes that become idle, so that none waits
+                # behind a long recording.
                 keep = len(self.workers) if n_held else 0
                 if len(self.queue) > keep and len(worker.tasks) == n_held:
                     worker.give(self.queue.popleft())
 
     def outcomes(self, passed_s: float, stop: threading.Event) -> Iterator[Outcome]:
-        """Yield what processes have to say after `passed_s` more seconds."""
+        """Yield the outcomes that are ready, `passed_s` after the last call."""
         for worker in list(self.workers):
             worker.spent_s += passed_s
             if worker.pipe.poll():
@@ -133,10 +137,10 @@ class _Pool:
                 continue
             yield outcome
             if stop.is_set() and worker.tasks:
-                self._end_worker(worker)  # it would begin another one
+                self._end_worker(worker)  # it would start its next recording
 
     def end_starting(self) -> None:
-        """End the processes that are still starting: they would begin a recording."""
+        """End the processes that are not ready yet; they would start a recording."""
         for worker in list(self.workers):
             if not worker.is_ready:
                 self._end_worker(worker)
@@ -147,15 +151,17 @@ class _Pool:
             self._end_worker(worker)
 
     def _end_worker(self, worker: Worker) -> int | None:
-        """End a process, put what it held back into the queue, return its exit code."""
+        """End a process, put its tasks back in the queue, and return its exit code."""
         self.workers.remove(worker)
         self.queue.extendleft(reversed(worker.tasks))
         worker.tasks.clear()
         return worker.end()
 
     def _receive(self, worker: Worker, stop: threading.Event) -> Outcome | None:
-        """Return an outcome; None where the process has become ready, or has died and
-        its task goes to another one."""
+        """Return the outcome that a process has sent, or None.
+
+        None if the process has become ready, or has died and its task is retried.
+        """
         try:
             message = worker.answer()
         except EOFError:
@@ -167,7 +173,7 @@ class _Pool:
         return _outcome(message, worker.tasks.popleft())
 
     def _check_deadline(self, worker: Worker) -> Outcome | None:
-        """End a process whose recording outlasts its deadline, or that never starts."""
+        """End a process whose recording exceeds its deadline, or that never starts."""
         if not worker.is_ready:
             if worker.spent_s > START_S:
                 self._end_worker(worker)
@@ -181,15 +187,15 @@ class _Pool:
         return _failed(
             task,
             FailureKind.DEADLINE,
-            f"decoding took longer than {deadline_s:g} s and was given up: if it needs "
+            f"decoding took longer than {deadline_s:g} s and was stopped: if it needs "
             "more, raise run.deadline_s and use --retry-failed",
         )
 
     def _after_death(self, worker: Worker, stop: threading.Event) -> Outcome | None:
-        """Return the failure of what a dead process was decoding.
+        """Return the failure of what a dead process was decoding, or None.
 
-        None where it had not begun, or goes to another process: one that was killed
-        from outside is not to blame the first time.
+        None if it was not decoding, or if the recording is retried: it is not blamed
+        the first time that its process is killed from outside.
         """
         was_ready = worker.is_ready
         task = worker.tasks.popleft() if was_ready and worker.tasks else None
@@ -209,22 +215,22 @@ class _Pool:
                 None,
                 None,
                 FailureKind.KILLED,
-                f"its process was killed twice from outside (exit code {exitcode}), "
-                "probably for want of memory: use fewer --workers. The next run tries "
-                "again",
+                "its process was killed from outside twice (exit code "
+                f"{exitcode}), probably for lack of memory: use fewer --workers. The "
+                "next run tries again",
             )
         return _failed(
             task,
             FailureKind.CRASHED,
-            f"decoding crashed its process (exit code {exitcode}): the file is probably "
-            "damaged; copy it again, or convert it to WAV",
+            f"decoding crashed (exit code {exitcode}): the file is probably damaged; "
+            "copy it again, or convert it to WAV",
         )
 
     def _count_failed_start(self, exitcode: int | None) -> None:
         """Count a process that ended before it was ready.
 
         Raises:
-            UsageError: too many have in a row.
+            UsageError: this has happened too often in a row.
         """
         if exitcode in _FROM_OUTSIDE:
             self._killed_starts += 1
@@ -232,26 +238,26 @@ class _Pool:
             self._failed_starts += 1
         if self._killed_starts >= MAX_KILLED_STARTS:
             raise UsageError(
-                f"decoding processes are killed from outside before they begin (exit "
-                f"code {exitcode}), probably for want of memory: use fewer --workers, "
+                "decoding processes are killed from outside before they start (exit "
+                f"code {exitcode}), probably for lack of memory: use fewer --workers, "
                 "and run the same command again"
             )
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise UsageError(
                 f"decoding processes die as soon as they start (exit code {exitcode}). "
                 "A script that calls analyze() needs `if __name__ == '__main__':` "
-                "around it; else see `ser doctor`"
+                "around it; otherwise, see `ser doctor`"
             )
 
 
 def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:
-    """Return what a process says of a task.
+    """Return the outcome of a task from the message of its process.
 
     Raises:
-        UsageError: it says something of the run, and not of the recording.
+        UsageError: the message is about the run, not the recording.
     """
     if isinstance(message, WorkspaceError):
-        advice = "make room, and run the same command again"
+        advice = "free up disk space, and run the same command again"
         raise UsageError(f"{message}; {advice}", path=message.path) from message
     if isinstance(message, UsageError):
         raise message
@@ -259,15 +265,14 @@ def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:
         return _failed(
             task,
             FailureKind.MEMORY,
-            "decoding it needs more memory than there is: use fewer --workers and "
-            "--retry-failed",
+            "not enough memory to decode it: use fewer --workers and --retry-failed",
         )
     if isinstance(message, (Exception, str)):
         # Whatever a malformed file does, it fails only its own recording.
         return _failed(
             task,
             FailureKind.UNEXPECTED,
-            "decoding failed in an unexpected way, please report it",
+            "decoding failed unexpectedly; please report it",
             repr(message),
         )
     return message

@@ -1,4 +1,4 @@
-"""The profile of a place, drawn from a sample of its recordings before the first row."""
+"""The profile of a place, from a sample of its recordings, before the first row."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +14,12 @@ from ser_batch.speech.decoded import Decoded, Job, Outcome, Task
 Speech = dict[str, dict[str, list[Waveform]]]
 SAMPLE_RECORDINGS = 100
 SAMPLE_BYTES = 256_000_000
-"""No more recordings are drawn once they have so many bytes: their waveforms wait on
-disk until the profile is there."""
+"""No more recordings are drawn beyond this size.
+
+Their waveforms are kept on disk until the profile is ready.
+"""
 FEW_RECORDINGS = 50
-"""From fewer recordings, two segments each are taken in place of one."""
+"""From fewer recordings, two segments each are used instead of one."""
 
 
 def draw_profile(
@@ -28,14 +30,15 @@ def draw_profile(
     stop: threading.Event,
     on_tick: Callable[[], None] = lambda: None,
 ) -> tuple[Profile | None, list[Outcome]]:
-    """Decode a sample of recordings, and make a profile of the speech in it.
+    """Decode a sample of recordings, and compute a profile from the speech in it.
 
-    Which recordings are drawn depends on their content alone. They need not be decoded
-    again: their outcomes are returned, and their waveforms wait. `on_tick` is called at
+    Which recordings are drawn depends only on their content. They need not be decoded
+    again: their outcomes are returned and their waveforms kept. `on_tick` is called at
     least about once a second.
 
     Returns:
-        The profile, or None where `stop` was set meanwhile; the outcomes of the sample.
+        The profile, or None if `stop` was set meanwhile; and the outcomes of the
+        sample.
     """
     sample = sample_of(tasks, job.source)
     outcomes = []
@@ -55,13 +58,13 @@ def draw_profile(
 
 
 def without(tasks: Sequence[Task], outcomes: Iterable[Outcome]) -> list[Task]:
-    """Return the tasks that have no outcome yet."""
+    """Return the tasks without an outcome."""
     done = {outcome.recording for outcome in outcomes}
     return [task for task in tasks if task.recording not in done]
 
 
 def sample_of(tasks: Sequence[Task], source: Source) -> list[Task]:
-    """Return the recordings to draw from, in an order that their content gives."""
+    """Return the recordings of the sample, in an order given by their content."""
     keys = {task: source.content_key(task.recording) for task in tasks}
     ordered = sorted(tasks, key=lambda task: (keys[task], task.recording.path))
     sample: list[Task] = []
@@ -77,10 +80,10 @@ def sample_of(tasks: Sequence[Task], source: Source) -> list[Task]:
 def speech_of(outcomes: Iterable[Outcome], job: Job, sample_rate: int) -> Speech:
     """Return waveforms of some segments, by role (empty for everyone) and recording.
 
-    A recording whose waveforms cannot be read is left out: it fails when it is scored.
+    A recording whose waveforms cannot be read is skipped; it fails when it is scored.
     """
     decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
-    # In one order, whichever process was quicker: sums then are the same to the bit.
+    # In a fixed order, whichever process was faster, so that sums are bit-identical.
     decoded.sort(key=lambda outcome: outcome.recording.recording_id)
     n_segments = 2 if len(decoded) < FEW_RECORDINGS else 1
     speech: Speech = {}
@@ -100,7 +103,7 @@ def speech_of(outcomes: Iterable[Outcome], job: Job, sample_rate: int) -> Speech
 
 
 def _usable(speech: Speech, scorer: Scorer) -> Speech:
-    """Return the speech without the recordings that the model breaks on."""
+    """Return the speech without the recordings on which the model fails."""
 
     def works(role: str, recording_id: str, waveforms: list[Waveform]) -> bool:
         try:
@@ -117,7 +120,7 @@ def _usable(speech: Speech, scorer: Scorer) -> Speech:
 
 
 def _spread(segments: Sequence[Interval], n: int) -> list[Interval]:
-    """Return `n` segments at equal distances, fewer where there are not so many."""
+    """Return `n` evenly spaced segments, or all if there are fewer."""
     if len(segments) <= n:
         return list(segments)
     return [segments[len(segments) * (i + 1) // (n + 1)] for i in range(n)]

@@ -1,6 +1,6 @@
-"""What a run has done so far.
+"""The counts of what a run has done so far.
 
-It must add up: found = skipped + copies + done + failed + growing + pending.
+They must add up: found = skipped + copies + done + failed + growing + pending.
 """
 
 import time
@@ -18,59 +18,60 @@ MAX_FAILURES = 100
 
 @dataclass
 class Progress:
-    """Counts of recordings, and what a display needs beside them."""
+    """Counts of recordings, and what a display needs in addition."""
 
     found: int = 0
     ignored: int = 0
-    """Files that are no audio."""
+    """Files that are not audio."""
     unreadable: list[str] = field(default_factory=list)
-    """Folders that may not be read."""
+    """Folders that cannot be read."""
     skipped: int = 0
-    """Recordings that the results hold already."""
+    """Recordings that are already in the results."""
     copies: int = 0
     """Recordings with the content of another one: not analysed, and not counted."""
     moved: int = 0
-    """Of the skipped ones, those whose rows got a new location."""
+    """Skipped recordings whose rows got a new location."""
     failed_before: int = 0
-    """Of those, the ones that failed in an earlier run."""
+    """Skipped recordings that failed in an earlier run."""
     done: int = 0
     failed: int = 0
     held: int = 0
-    """Recordings that the results held when the run began."""
+    """Recordings in the results when the run began."""
     has_links: bool = True
-    """Whether the results have generations, so that plain readers are never wrong."""
+    """Whether the results have generations, so that plain readers are never misled."""
     growing: int = 0
-    """Recordings that are still being written; the next run will see to them."""
+    """Recordings that are still being written; the next run analyses them."""
     without_roles: int = 0
-    """Recordings of several channels whose speakers were not named."""
+    """Recordings with several channels for which no roles were given."""
     unscored: int = 0
-    """Recordings with speech of which no channel was scored, because nobody can tell who speaks."""
+    """Recordings with speech but no scored channel, because the roles are unknown."""
     segments: int = 0
     audio_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first `MAX_FAILURES` failures."""
     sizes: dict[Recording, int] = field(default_factory=dict)
-    """Bytes of the recordings that are to be done."""
+    """Size in bytes of each recording to be done."""
     total_bytes: int = 0
     finished_bytes: int = 0
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
     licence: str = ""
-    """Of the model that scored."""
+    """The licence of the model that scored."""
 
     @property
     def pending(self) -> int:
-        """Recordings that this run has still to do."""
+        """The number of recordings that this run has yet to do."""
         known = self.skipped + self.copies
         return self.found - known - self.done - self.failed - self.growing
 
     @property
     def elapsed_s(self) -> float:
+        """The seconds since the run began."""
         return time.monotonic() - self.started
 
     @property
     def left_s(self) -> float | None:
-        """The time left if the bytes to come are like those that have been; None while nobody can tell."""
+        """The estimated seconds left, from the bytes done so far; None if unknown."""
         if not self.finished_bytes:
             return None
         return (
@@ -80,7 +81,7 @@ class Progress:
         )
 
     def count(self, outcome: Analysis | Unchanged | Growing) -> None:
-        """Takes note of one more recording."""
+        """Count one more recording."""
         match outcome:
             case Unchanged():
                 self.skipped += 1
@@ -105,10 +106,10 @@ class Progress:
         self.finished_bytes += self.sizes[outcome.recording]
 
     def check(self, found: Iterable[Recording], known: Container[str]) -> None:
-        """That the counts add up, and that the results hold every recording but those still to be done.
+        """Check that the counts add up and every recording done is in the results.
 
         Raises:
-            AccountingError: they do not: a recording was lost on the way.
+            AccountingError: a recording was lost on the way.
         """
         missing = sum(1 for recording in found if recording.recording_id not in known)
         excuse = self.pending + self.growing
@@ -118,13 +119,15 @@ class Progress:
             or (self.pending and not self.interrupted)
         ):
             raise AccountingError(
-                f"the counts do not add up: {self.found} found, {self.done} done, {self.failed} failed, "
-                f"{self.skipped} skipped, {self.copies} copies, {self.growing} growing, {self.pending} pending, {missing} without a row. "
-                "Please report this; running the same command again analyses what is missing"
+                f"the counts do not add up: {self.found} found, {self.done} done, "
+                f"{self.failed} failed, {self.skipped} skipped, {self.copies} copies, "
+                f"{self.growing} growing, {self.pending} pending, {missing} without a "
+                "row. Please report this; running the same command again analyses what "
+                "is missing"
             )
 
     def counts(self) -> dict[str, float]:
-        """The counts as plain values."""
+        """Return the counts as plain values."""
         names = (
             "found",
             "done",

@@ -1,4 +1,4 @@
-"""What is written down of a run: `run.json`, and the events of its log."""
+"""The record of a run: `run.json`, and the events of its log."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from ser_batch.version import __version__
 
 
 def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:
-    """Return what a run uses, for `run.json`."""
+    """Return the inputs, model, configuration and versions of a run, for `run.json`."""
     return {
         "ser_version": __version__,
         "started_at": datetime.now(UTC).isoformat(),
@@ -36,7 +36,7 @@ def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[st
 
 
 class Journal:
-    """Keeps the counts, `run.json` and the log of a run in step."""
+    """Keeps the counts, `run.json` and the log of a run consistent."""
 
     def __init__(
         self,
@@ -45,38 +45,38 @@ class Journal:
         log: RunLog,
         progress: Progress,
     ) -> None:
-        """`record` is what the run uses; `write_record` puts it into `run.json`."""
+        """`record` is that of `run_record`; `write_record` writes it to `run.json`."""
         self._record, self._write_record = record, write_record
         self._log, self.progress = log, progress
 
     def begin(self, out: str) -> None:
-        """Write down that the run has begun."""
+        """Record that the run has begun."""
         self._write({"finished_at": None})
         to_do = self.progress.pending
         self._log.write("run started", out=printable(out), to_do=to_do, **self._record)
 
     def count(self, finished: Analysis | Unchanged | Growing) -> None:
-        """Take note of one more recording."""
+        """Count and log one more recording."""
         self.progress.count(finished)
         self._log.write("recording", **event_of(finished))
 
     def moved(self, recording: Recording) -> None:
-        """Take note of a recording that was found at another location."""
+        """Log a recording that was found at another location."""
         self._log.write(
             "moved", **_which(recording), location=printable(recording.location)
         )
 
     def copied(self, recording: Recording, original: str) -> None:
-        """Take note of a copy, which is not analysed."""
+        """Count and log a copy, which is not analysed."""
         self.progress.copies += 1
         self._log.write("copy", **_which(recording), duplicate_of=original)
 
     def committed(self, n_recordings: int) -> None:
-        """Write down that rows have become live."""
+        """Log that rows have become live."""
         self._log.write("committed", recordings=n_recordings)
 
     def end(self, interrupted: bool) -> None:
-        """Write down how the run went."""
+        """Record how the run ended."""
         self.progress.interrupted = interrupted and self.progress.pending > 0
         end = {
             "finished_at": datetime.now(UTC).isoformat(),
@@ -98,7 +98,7 @@ def _which(recording: Recording) -> dict[str, str]:
 
 
 def event_of(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
-    """Return what a log says of a recording."""
+    """Return the log event of a recording."""
     event: dict[str, Any] = dict(_which(outcome.recording))
     match outcome:
         case Unchanged():

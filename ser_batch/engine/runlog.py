@@ -1,4 +1,7 @@
-"""What a run did, as JSON lines: one event for its start, each recording and its end. No audio, no metadata."""
+"""The log of a run as JSON lines: its start, each recording and its end.
+
+It contains no audio and no metadata.
+"""
 
 import json
 import os
@@ -13,9 +16,10 @@ from ser_batch.errors import UsageError
 
 
 class RunLog:
-    """Appends events to a file, each as one line; without a path it does nothing.
+    """Appends events to a file, one per line; without a path, it does nothing.
 
-    A log that cannot be written any more is warned of once, and the run goes on: its rows matter more.
+    If the log becomes unwritable, it warns once and the run continues: its rows matter
+    more.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -30,7 +34,8 @@ class RunLog:
                 )
             except OSError as error:
                 raise UsageError(
-                    f"--log-file {path}: cannot be written: {error.strerror}; choose another file"
+                    f"--log-file {path}: cannot be written: {error.strerror}; choose "
+                    "another file"
                 ) from error
 
     def __enter__(self) -> Self:
@@ -41,7 +46,7 @@ class RunLog:
             self._file.close()
 
     def write(self, event: str, **values: Any) -> None:
-        """One line: when, what, and what there is to say of it."""
+        """Append a line with the time, the event and its values."""
         if self._file is None:
             return
         line = {
@@ -56,43 +61,46 @@ class RunLog:
         except OSError as error:
             self._file = None
             warnings.warn(
-                f"{self._path}: cannot be written any more ({error.strerror}); the run goes on",
+                f"{self._path}: cannot be written any more ({error.strerror}); the run "
+                "continues",
                 stacklevel=2,
             )
 
 
 def check_place(path: str | None, out: Path) -> None:
-    """That a log does not lie among the rows of a results directory.
+    """Check that a log is not in a subfolder of a results directory.
 
     Raises:
-        UsageError: it would.
+        UsageError: it is.
     """
     place, rows = Path(os.path.abspath(path or "")), os.path.abspath(out)
     if path and place.is_relative_to(rows) and place.parent != Path(rows):
         raise UsageError(
-            f"--log-file {path}: lies among the rows of {out}; choose a place outside, or {out} itself"
+            f"--log-file {path}: is in a subfolder of {out}, among its rows; choose a "
+            f"path outside, or directly in {out}"
         )
 
 
 def _check_log(path: str) -> None:
-    """That no recording and no results would be written to.
+    """Check that the log would not be written to a recording or to results.
 
     Raises:
-        UsageError: the file holds something else, or is a pipe that nobody may ever read.
+        UsageError: the file is not a log, or is a pipe that may never be read.
     """
     try:
         mode = os.stat(path).st_mode
         with open(path, "rb") if stat.S_ISREG(mode) else nullcontext() as file:
             first = file.readline(1 << 20) if file else b""
     except OSError:
-        return  # opening it will tell
+        return  # opening it for writing will fail too, and report why
     if stat.S_ISFIFO(mode) and not path.startswith(("/dev/", "/proc/")):
         raise UsageError(
-            f"--log-file {path}: is a pipe, and a run would wait for its reader; choose a file"
+            f"--log-file {path}: is a pipe, and the run would wait for its reader; "
+            "choose a file"
         )
     if first and not _is_event(first):
         raise UsageError(
-            f"--log-file {path}: holds something else than a log; choose a new file"
+            f"--log-file {path}: exists and is not a log; choose a new file"
         )
 
 

@@ -1,5 +1,8 @@
-"""Both stages joined: recordings are decoded, their segments scored in common batches,
-and each recording handed on once it is whole."""
+"""Join decoding and scoring.
+
+The segments of decoded recordings are scored in shared batches, and each recording is
+passed on when all its segments are scored.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,10 +22,9 @@ Finished = Analysis | Unchanged | Growing
 def finished_recordings(
     outcomes: Iterable[Outcome | Tick], job: Job, scorer: Scorer
 ) -> Iterator[Finished | Tick]:
-    """Score decoded recordings, and yield each once it is whole.
+    """Score decoded recordings, and yield each when all its segments are scored.
 
-    `TICK` comes about as often as in `outcomes`, so that the caller can look after
-    other things.
+    `TICK` comes about as often as in `outcomes`, so that the caller can do other work.
     """
     desk = _Desk(job, scorer)
     on_gpu = scorer.device.type == "cuda"
@@ -39,7 +41,7 @@ def finished_recordings(
 
 
 class _Desk:
-    """Recordings whose segments are away to be scored, and those that are finished."""
+    """Recordings whose segments are being scored, and those that are finished."""
 
     def __init__(self, job: Job, scorer: Scorer) -> None:
         self._job, self._scorer = job, scorer
@@ -49,7 +51,7 @@ class _Desk:
     def segments(
         self, outcomes: Iterable[Outcome | Tick]
     ) -> Iterator[PendingSegment | Flush]:
-        """Yield the segments of decoded recordings; whatever has none is finished."""
+        """Yield the segments of decoded recordings; one without any is finished."""
         for outcome in outcomes:
             match outcome:
                 case Tick():
@@ -71,7 +73,7 @@ class _Desk:
             self._finished.append(assembly.finish())
 
     def add(self, batch: ScoredBatch) -> None:
-        """Give each recording what the model says of its segments."""
+        """Add the scores of a batch to the recordings of its segments."""
         for row, (recording_id, number) in enumerate(batch.keys):
             assembly = self._waiting[recording_id]
             if (recording_id, number) in batch.errors:
@@ -89,7 +91,7 @@ class _Desk:
                 self._finished.append(self._waiting.pop(recording_id).finish())
 
     def take_finished(self) -> list[Finished]:
-        """Return the recordings that have been finished since this was last asked."""
+        """Return the recordings that were finished since the last call."""
         finished, self._finished = self._finished, []
         return finished
 

@@ -1,4 +1,4 @@
-"""Decoding in the process that asks for it."""
+"""Decoding in the calling process."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -11,16 +11,16 @@ from ser_batch.speech.waveforms import WorkspaceError
 
 
 class ThisProcess:
-    """One recording after the other, here: for scripts, notebooks and single calls.
+    """Decodes one recording at a time: for scripts, notebooks and single recordings.
 
-    A recording that crashes its decoder takes this process along; see `LocalProcesses`
-    for many recordings.
+    A recording that crashes its decoder takes this process down with it; for many
+    recordings, see `LocalProcesses`.
     """
 
     def decode(
         self, tasks: Iterable[Task], job: Job, stop: threading.Event
     ) -> Iterator[Outcome]:
-        """Decode recordings in order. See `Engine`."""
+        """Decode recordings in order; see `Engine`."""
         vad = load_vad(job.config.vad)
         for task in tasks:
             if stop.is_set():
@@ -28,7 +28,9 @@ class ThisProcess:
             try:
                 outcome = decode(task, job, vad)
             except WorkspaceError as error:
-                raise UsageError(f"{error}; make room", path=error.path) from error
+                raise UsageError(
+                    f"{error}; free up disk space", path=error.path
+                ) from error
             except Exception as error:
                 outcome = unexpected(task.recording, "decoding", error)
             if not isinstance(outcome, Decoded):

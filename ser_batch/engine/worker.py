@@ -1,4 +1,4 @@
-"""One decoding process, as it lives and as its parent sees it."""
+"""One decoding process: what it runs, and how its parent handles it."""
 
 import os
 import pickle
@@ -14,19 +14,19 @@ from ser_batch.speech.loading import load_vad
 from ser_batch.speech.vad import Vad
 
 GRACE_S = 5.0
-"""How long an ended process is waited for."""
+"""How long to wait for a process that was ended."""
 READY = "ready"
-"""A process's first message: it has started."""
+"""The first message of a process: it has started."""
 
 
 def serve(pipe: connection.Connection, job: Job) -> None:
     """Answer each task from the pipe with an outcome or an error.
 
-    The process ends with its parent, however that ends.
+    The process ends with its parent, however the parent ends.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
-    # Codec libraries print warnings of their own; what they find goes into the rows.
+    # Hide the warnings that codec libraries print; defects are noted in the rows.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     pipe.send(READY)
     vad: Vad | None = None
@@ -52,7 +52,7 @@ def _die_with_parent() -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """Return the error, or one that describes it where it does not pickle."""
+    """Return the error, or one that describes it if it does not pickle."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -61,14 +61,15 @@ def _sendable(error: Exception) -> Exception:
 
 
 class Worker:
-    """A decoding process, and the tasks that it holds: the first is in work."""
+    """A decoding process and its tasks; the first is being decoded."""
 
     def __init__(self, job: Job) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, job), daemon=True)
-        # Signals of a terminal are for the parent to decide on: what is blocked here
-        # stays blocked there. (The tracker would unblock it when it starts.)
+        # The parent decides about signals from the terminal. Signals that are blocked
+        # here stay blocked in the child. (The resource tracker would unblock them on
+        # its start.)
         resource_tracker.ensure_running()
         from_terminal = {signal.SIGINT, signal.SIGHUP}
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
@@ -76,23 +77,25 @@ class Worker:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        theirs.close()  # now its death closes the pipe
+        theirs.close()  # so that the death of the process closes the pipe
         self.tasks: deque[Task] = deque()
         self.is_ready = False
         self.spent_s = 0.0
-        """How long it has been starting, or at its first task, without the time in
-        which the parent did not look."""
+        """Time spent on starting or on its first task, in seconds.
+
+        Time in which the parent did not look is not included.
+        """
 
     def give(self, task: Task) -> None:
-        """Send a task."""
+        """Send a task to the process."""
         if self.is_ready and not self.tasks:
             self.spent_s = 0.0
         self.tasks.append(task)
-        with suppress(OSError):  # it has died: reading from the pipe will tell
+        with suppress(OSError):  # it has died, and the next read from the pipe shows it
             self.pipe.send(task)
 
     def answer(self) -> Outcome | Exception | str:
-        """Return its next message.
+        """Return the next message of the process.
 
         Raises:
             EOFError: it has died.
@@ -101,15 +104,15 @@ class Worker:
             return self.pipe.recv()
         except EOFError:
             raise
-        except Exception as error:  # half a message: it died while it wrote
+        except Exception as error:  # half a message: it died while writing
             raise EOFError from error
         finally:
             self.spent_s = 0.0
 
     def end(self) -> int | None:
-        """End it at once, if it lives, and return its exit code.
+        """Kill the process, if it is alive, and return its exit code.
 
-        One that hangs in the system is not waited for.
+        One that hangs in the kernel is waited for no longer than `GRACE_S`.
         """
         self.process.kill()
         self.process.join(GRACE_S)

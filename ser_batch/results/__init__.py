@@ -6,10 +6,10 @@
       speech/part-N.parquet
       segments/part-N.parquet
       metadata/metadata.parquet call metadata, if any was given
-      profile-ID.json           what is normal where the recordings come from
+      profile-ID.json           the profile of the place that the recordings come from
       run.json                  the last run: versions, model, configuration, counts
 
-A part is one file in each of the three tables. Replacing `manifest.json` is the one step
-that makes parts live: files are written and synced before it, and removed after it. A
-file that the manifest does not name was left by a crash; the next run removes it.
+A part is one file in each of the three tables. Parts become live in a single step, when
+`manifest.json` is replaced: files are written and synced before it, and removed after
+it. A file that the manifest does not name was left by a crash; the next run removes it.
 """

@@ -1,4 +1,4 @@
-"""One analysed recording as rows of the three tables."""
+"""One analysed recording, as rows of the three tables."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
 
 
 def rows_or_failure(analysis: Analysis, identity: Identity) -> tuple[Analysis, Rows]:
-    """Return the recording and its rows; a failed one where no rows can be made of it."""
+    """Return the recording and its rows; its failure if they cannot be written."""
     try:
         rows = result_rows(analysis, identity)
         check_types(rows, identity.labels)
@@ -48,7 +48,7 @@ def rows_or_failure(analysis: Analysis, identity: Identity) -> tuple[Analysis, R
 
 
 def copy_row(copy: Copy, identity: Identity) -> Rows:
-    """Return the row of a recording that is a copy of another one."""
+    """Return the row of a recording that is a copy of another."""
     row = {
         **_place(copy.recording, copy.stamp),
         "duplicate_of": copy.original,
@@ -60,14 +60,14 @@ def copy_row(copy: Copy, identity: Identity) -> Rows:
 
 
 def moved_columns(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
-    """Return the columns that change when a recording is found at another location."""
+    """Return the columns that change when a recording has moved."""
     place = _place(recording, stamp)
     del place["recording_id"]
     return place
 
 
 def stamp_columns(stamp: Stamp | None) -> dict[str, Any]:
-    """Return the columns that change with a file's size and time."""
+    """Return the columns for a file's size and modification time."""
     return {
         "size_bytes": stamp.size_bytes if stamp else None,
         "modified_at": stamp.modified_at if stamp else None,
@@ -106,7 +106,7 @@ def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
 
 
 def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | None:
-    """Return why nothing has a label; None where something has."""
+    """Return why no segment has a label; None if one has."""
     if segments:
         return None if any(s.label for s in segments) else "abstained"
     speaking = [channel for channel in decoded.channels if channel.speech]
@@ -120,7 +120,7 @@ def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | No
 
 
 def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:
-    """Return the mean over scored time; None where the model does not tell."""
+    """Return the mean over scored time; None if the model does not estimate it."""
     known = [s for s in segments if s.out_of_domain is not None]
     total = sum(s.interval.duration_s for s in known)
     if not total:
@@ -147,7 +147,7 @@ def _timing(decoded: Decoded) -> dict[str, Any]:
 
 
 def _talk_s(channels: Sequence[Channel], role: str) -> float | None:
-    """Return how long a role speaks; None where no channel has it."""
+    """Return how long a role speaks; None if no channel has that role."""
     own = [channel for channel in channels if channel.role == role]
     if not own:
         return None

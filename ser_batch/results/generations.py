@@ -1,18 +1,20 @@
-"""Generations of a results directory: all tables change in one step, for plain readers too.
+"""Generations of a results directory: all tables change in one step.
 
-    .gen/000123/                    one state, never changed: manifest.json and the tables,
-                                    whose parts are hard links of those before
-    current -> .gen/000123          one rename of this link makes another state live
+This holds for plain readers too, which do not read the manifest.
+
+    .gen/000123/               one state, never changed: manifest.json and the tables,
+                               with hard links to the unchanged parts of the last state
+    current -> .gen/000123     one rename of this link makes another state live
     recordings -> current/recordings, and so on
 
-A part has its generation in its name: a reader that has listed one state and opens files
-of another finds nothing, and never half of each.
+The name of a part includes its generation: a reader that has listed one state and opens
+files of another finds nothing, and never half of each.
 
-Whoever reads `recordings` and then `segments` may see a commit in between. So where
-recordings are added, `recordings` leads to the new state for `AHEAD_S` before all does,
-and where some are removed, to the old one for as long after: each segment's recording is
-there. A run that is killed just then leaves `recordings` ahead; `ser verify` says so, and the
-next writer puts it right.
+A reader of `recordings` and then `segments` may see a commit in between. So when
+recordings are added, `recordings` points to the new state `AHEAD_S` before the other
+tables do, and when some are removed, it points to the old state for as long afterwards:
+the recording of each segment is always there. If a run is killed at that moment,
+`recordings` stays ahead; `ser verify` reports it, and the next writer corrects it.
 """
 
 import os
@@ -34,13 +36,13 @@ from ser_batch.results.schemas import TABLES
 from ser_batch.storage.local import LocalStorage, sync_folder
 
 LINKS = {name: f"{CURRENT}/{name}" for name in (*TABLES, MANIFEST)}
-"""What plain readers open, and where it leads."""
+"""The links that plain readers open, and their targets."""
 KEPT_S = 3600.0
-"""A state stays for a reader that has opened it, at least so long ..."""
+"""A state is kept for its readers for at least this long after it was live ..."""
 KEPT = 2
-"""... and until so many commits have followed."""
+"""... and until this many commits have followed."""
 AHEAD_S = 0.2
-"""How long whoever reads `recordings` may take until they read `segments`."""
+"""The time that a reader has between reading `recordings` and `segments`."""
 
 
 def supports_links(directory: Path) -> bool:
@@ -61,10 +63,10 @@ def supports_links(directory: Path) -> bool:
 
 
 class Generation:
-    """The next state of a directory while it is being made."""
+    """The next state of a results directory, while it is being made."""
 
     def __init__(self, directory: Path, before: Manifest, after: Manifest) -> None:
-        """`after` says what the state is to hold, by the time that it is published."""
+        """`after` must describe the state by the time that it is published."""
         self.directory, self.before, self.after = directory, before, after
         self.folder = folder_of(directory, after.generation)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -72,7 +74,7 @@ class Generation:
             (self.folder / table).mkdir(parents=True)
 
     def keep(self, part: str) -> None:
-        """Take over a part of the state before."""
+        """Take over a part of the previous state."""
         for table in TABLES:
             os.link(
                 self.before.file(self.directory, table, part),
@@ -80,16 +82,15 @@ class Generation:
             )
 
     def abandon(self) -> None:
-        """Remove what has been made."""
+        """Remove the unfinished state."""
         with suppress(OSError):
             point_to(self.directory, self.before.generation)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def publish(self, grows: bool | None = None) -> None:
-        """Make it live, in one step.
+        """Make the state live, in one step.
 
-        `grows` says whether it has recordings that were not there before (True), or lacks
-        some that were (False).
+        `grows` is True if it adds recordings, False if it removes some, else None.
         """
         self._keep_strangers()
         LocalStorage(self.folder).put({MANIFEST: self.after.data()})
@@ -103,6 +104,7 @@ class Generation:
             return
         shown = number if grows else self.before.generation
         recordings = self.directory / "recordings"
+        # `recordings` leads the other tables or lags behind; see the module docstring.
         _link(recordings, f"{GENERATIONS}/{shown:06}/recordings")
         if grows:
             time.sleep(AHEAD_S)
@@ -113,7 +115,7 @@ class Generation:
             _link(recordings, LINKS["recordings"])
 
     def _keep_strangers(self) -> None:
-        """Take over what somebody else has put among the parts: nothing is lost."""
+        """Take over files that others have put among the parts: none is lost."""
         for table in TABLES:
             before = folder_of(self.directory, self.before.generation) / table
             for path in before.iterdir() if before.is_dir() else ():
@@ -122,7 +124,7 @@ class Generation:
 
 
 def point_to(directory: Path, number: int, but: str = "") -> None:
-    """Make a generation the current one, and see that all tables but one lead to it."""
+    """Make a generation current, and point all tables except `but` to it."""
     _link(directory / CURRENT, f"{GENERATIONS}/{number:06}")
     for name, target in LINKS.items():
         if name != but and not leads_to(directory / name, target):
@@ -148,9 +150,10 @@ def folder_of(directory: Path, number: int) -> Path:
 
 
 def remove_others(directory: Path, current: int, kept_s: float = 0.0) -> None:
-    """Remove generations that no reader needs: those a crash has left, and old ones.
+    """Remove generations that no reader needs: those left by a crash, and old ones.
 
-    With `kept_s`, those that were live so many seconds ago stay, and the last `KEPT`.
+    With `kept_s`, those that were live that many seconds ago and the last `KEPT` are
+    kept.
     """
     made = dict(_made(directory))
     now = time.time()
@@ -158,7 +161,7 @@ def remove_others(directory: Path, current: int, kept_s: float = 0.0) -> None:
         if number == current:
             continue
         if kept_s and number < current:
-            # It was live until the next one was made.
+            # A generation was live until the next one was made.
             ended = made.get(min((n for n in made if n > number), default=number), now)
             if number > current - KEPT or now - ended < kept_s:
                 continue
@@ -176,7 +179,7 @@ def _made(directory: Path) -> Iterator[tuple[int, float]]:
 
 
 def check_origin(directory: Path) -> None:
-    """Check that a directory without a manifest holds no rows.
+    """Check that a directory without a manifest contains no rows.
 
     Raises:
         ResultsError: it does.
@@ -185,9 +188,10 @@ def check_origin(directory: Path) -> None:
         there = Manifest.read(folder_of(directory, number))
         if there is not None and there.parts:
             raise ResultsError(
-                f"{directory}: the link `{CURRENT}` is gone, and {GENERATIONS}/{number:06} "
-                f"holds rows: put it back (ln -s {GENERATIONS}/{number:06} {CURRENT}), or "
-                "choose an empty directory for --out",
+                f"{directory}: the link `{CURRENT}` is missing, but "
+                f"{GENERATIONS}/{number:06} contains rows: restore it (ln -s "
+                f"{GENERATIONS}/{number:06} {CURRENT}), or choose an empty directory "
+                "for --out",
                 path=directory,
             )
     for table in TABLES:
@@ -197,7 +201,7 @@ def check_origin(directory: Path) -> None:
         stray = next(folder.iterdir(), None)
         if stray:
             raise ResultsError(
-                f"{stray} is there, but no manifest.json: choose an empty directory for "
-                "--out",
+                f"{stray} exists, but manifest.json does not: choose an empty "
+                "directory for --out",
                 path=directory,
             )

@@ -1,4 +1,4 @@
-"""What the results already hold of each recording."""
+"""The recordings that are already in the results."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class ResultsChanged(ResultsError):
 
 @dataclass(frozen=True, slots=True)
 class KnownRecording:
-    """A recording's row in brief; size and time are None where the file had vanished."""
+    """A recording's row in brief; size and time are None if the file had vanished."""
 
     path: str
     input_root: str
@@ -40,14 +40,14 @@ class KnownRecording:
 
     @property
     def stamp(self) -> Stamp | None:
-        """The file when it was analysed; None where it had vanished."""
+        """The file's stamp when it was analysed; None if it had vanished."""
         if self.size_bytes is None or self.modified_at is None:
             return None
         return Stamp(self.size_bytes, self.modified_at)
 
 
 def read_known(directory: Path, identity: Identity) -> dict[str, KnownRecording]:
-    """Return what a results directory holds, by `recording_id`; nothing if it is new.
+    """Return the recordings in a results directory, by id; none if it is new.
 
     Raises:
         ResultsError: the rows are of another model or configuration, or are damaged.
@@ -60,7 +60,7 @@ def read_known(directory: Path, identity: Identity) -> dict[str, KnownRecording]
 
 
 def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownRecording]:
-    """Return what the parts of a manifest hold, by `recording_id`.
+    """Return the recordings in the parts of a manifest, by id.
 
     Raises:
         ResultsError: a part is damaged; or (`ResultsChanged`) it has been replaced.
@@ -69,7 +69,7 @@ def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownReco
     for part, table in read_parts(directory, manifest, "recordings", COLUMNS):
         for row in table.to_pylist():
             recording_id, status = row.pop("recording_id"), row.pop("status")
-            # One text for a hundred thousand recordings.
+            # Many recordings share their root, so keep one copy of the string.
             row["input_root"] = sys.intern(row["input_root"])
             failed = status == "failed"
             known[recording_id] = KnownRecording(**row, failed=failed, part=part)
@@ -82,7 +82,7 @@ def read_parts(
     table: str,
     columns: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the live parts of a table by name, with the columns asked for.
+    """Yield the name and rows of each live part of a table, with the given columns.
 
     Raises:
         ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
@@ -97,23 +97,23 @@ def read_parts(
             raise missing_part(directory, manifest) from error
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise ResultsError(
-                f"{directory}: a part is damaged ({error}); `ser verify` says which, "
-                "and --repair puts it aside",
+                f"{directory}: a part is damaged ({error}); `ser verify` shows which, "
+                "and --repair sets it aside",
                 path=path,
             ) from error
         yield part, rows
 
 
 def missing_part(directory: Path, manifest: Manifest) -> ResultsError:
-    """Return the error for a part that is not there: replaced by a run, or lost."""
+    """Return the error for a part that is missing: replaced by a run, or lost."""
     now = Manifest.read(directory)
     if now is None or now.parts != manifest.parts:
         return ResultsChanged(
-            f"{directory}: a run has replaced what was being read; run the same again",
+            f"{directory}: a run has replaced what was being read; try again",
             path=directory,
         )
     return ResultsError(
-        f"{directory}: parts that manifest.json names are missing; "
-        "`ser verify --repair` takes them off the list",
+        f"{directory}: parts named in manifest.json are missing; "
+        "`ser verify --repair` removes them from it",
         path=directory,
     )

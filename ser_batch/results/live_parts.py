@@ -1,4 +1,4 @@
-"""The live parts of a results directory, and how they change in one step."""
+"""The live parts of a results directory, and changing them in one step."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from ser_batch.results.schemas import TABLES, table_schemas
 from ser_batch.storage.local import LocalStorage, crc32_of, sync_folder
 
 BROKEN_FOLDER = "broken"
-"""Where parts are put that cannot be trusted."""
+"""Where parts that cannot be trusted are set aside."""
 
 Tables = dict[str, pa.Table]
 
@@ -34,8 +34,8 @@ class DamagedPart(ResultsError):
 class LiveParts:
     """The parts that a manifest names.
 
-    All changes raise ResultsError where the disk is full or fails; what was live stays
-    so.
+    All changes raise ResultsError if the disk is full or fails; what was live stays
+    live.
     """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
@@ -47,8 +47,8 @@ class LiveParts:
         """Return a part as it was written.
 
         Raises:
-            DamagedPart: it is not: what is damaged is never written anew as if it were
-                whole.
+            DamagedPart: it is damaged or missing. Damaged data is never rewritten as if
+                it were intact.
         """
         path = self.manifest.file(self.directory, table, part)
         try:
@@ -56,22 +56,20 @@ class LiveParts:
             return file.read().cast(self.schemas[table])
         except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
             raise DamagedPart(
-                f"{path}: is damaged or missing ({error}); `ser verify "
-                f"{self.directory} --repair` puts it aside, and the next run makes it "
-                "again",
+                f"{path}: damaged or missing ({error}); `ser verify {self.directory} "
+                "--repair` sets it aside, and the next run recreates it",
                 path=path,
             ) from error
 
     def replace(
         self, old: set[str], new: Iterable[Tables], grows: bool | None = None
     ) -> dict[str, list[str]]:
-        """Put new parts in the place of old ones, in one step.
+        """Replace old parts with new ones, in one step.
 
         Args:
-            old: names of parts.
-            new: their tables.
-            grows: whether there are recordings that were not there before (True), or
-                some are there no more (False).
+            old: the names of the old parts.
+            new: the tables of the new parts.
+            grows: True if recordings are added, False if some are removed, else None.
 
         Returns:
             The ids of the recordings in each new part. Parts without any are not made.
@@ -91,7 +89,7 @@ class LiveParts:
         return recordings
 
     def merge(self, groups: Iterable[Sequence[str]]) -> None:
-        """Make one part of each group of parts, all at once."""
+        """Merge each group of parts into one part, all in one step."""
         groups = list(groups)
         tables = (
             {
@@ -103,11 +101,11 @@ class LiveParts:
         self.replace({part for group in groups for part in group}, tables)
 
     def drop(self, parts: Iterable[str]) -> None:
-        """Take parts off the manifest, and remove their files."""
+        """Remove parts from the manifest, and delete their files."""
         self._change(self.manifest.identity, set(parts), lambda after: None, False)
 
     def adopt(self, directory: Path, other: Manifest) -> None:
-        """Put all parts of another directory in the place of these, in one step."""
+        """Replace all parts with those of another directory, in one step."""
 
         def link(after: Manifest) -> None:
             for part, size in other.parts.items():
@@ -123,7 +121,7 @@ class LiveParts:
         self._change(other.identity, set(self.manifest.parts), link)
 
     def keep_profile(self, profile_id: str) -> None:
-        """Say which profile the rows to come are scored with."""
+        """Set the profile with which all rows will be scored."""
         identity = replace(self.manifest.identity, profile_id=profile_id)
         self._change(identity, set(), lambda after: None)
 
@@ -136,7 +134,7 @@ class LiveParts:
             self._clear_folders()
 
     def forget_others(self) -> None:
-        """Remove the states that were live before: no reader can go back to them."""
+        """Remove all earlier states, so that no reader can go back to them."""
         if self.manifest.generation:
             remove_others(self.directory, self.manifest.generation)
 
@@ -147,7 +145,7 @@ class LiveParts:
         make: Callable[[Manifest], None],
         grows: bool | None = None,
     ) -> None:
-        """Make another state live: without the parts `old`, with those that `make` adds."""
+        """Make a state live without the parts `old` and with those that `make` adds."""
         before, generation = self.manifest, None
         kept = {part: size for part, size in before.parts.items() if part not in old}
         after = Manifest(identity, before.next_part, dict(kept), before.generation)
@@ -168,8 +166,9 @@ class LiveParts:
                 raise
             reason = getattr(error, "strerror", None) or error
             raise ResultsError(
-                f"{self.directory}: cannot be written: {reason}. What was committed is "
-                "safe; make room (or repair the disk) and run the same command again",
+                f"{self.directory}: cannot be written: {reason}. Committed rows are "
+                "safe; free up disk space (or repair the disk) and run the same "
+                "command again",
                 path=self.directory,
             ) from error
         self.manifest = after
@@ -191,10 +190,10 @@ class LiveParts:
         self._remove(self.manifest, set(parts) - set(live.parts if live else ()))
 
     def _clear_folders(self) -> None:
-        """Remove files of parts that are not live, where there are no generations.
+        """Remove files of parts that are not live, if there are no generations.
 
-        Where live files are missing, the manifest is not the last one, and a part that
-        it does not name may be the only copy of its rows: then it is put aside.
+        If live files are missing, the manifest is not the latest one, and a part that
+        it does not name may be the only copy of its rows: it is then set aside.
         """
         doubtful = any(
             not self.manifest.file(self.directory, table, part).exists()
@@ -228,7 +227,7 @@ class LiveParts:
     def _remove(self, manifest: Manifest, parts: Iterable[str]) -> None:
         for part in parts:
             for table in TABLES:
-                # What cannot be removed now is removed by the next run.
+                # What cannot be removed now, the next run removes.
                 with suppress(OSError):
                     self._storage.delete(manifest.name(table, part))
 

@@ -1,4 +1,4 @@
-"""A results directory between runs: `verify`, `repair`, `compact`."""
+"""Maintenance of a results directory between runs: `verify`, `repair`, `compact`."""
 
 import os
 import shutil
@@ -22,36 +22,40 @@ from ser_batch.results.schemas import TABLES, table_schemas
 from ser_batch.storage.local import sync_folder
 
 SLACK_S = 0.02
-"""By how much a segment may end after its recording: the rounding of a frame."""
+"""How much later than its recording a segment may end: the rounding of a frame."""
 SUM_TOLERANCE = 1e-3
 
 
 @dataclass
 class Findings:
-    """What `verify` saw: counts, and what is wrong with which part."""
+    """The result of `verify`: counts, and the problems of each part."""
 
     parts: int = 0
     recordings: int = 0
     segments: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
-    """By part; those of a whole directory under the empty name."""
+    """By part; those of the whole directory are under the empty name."""
 
     @property
     def sound(self) -> bool:
+        """Whether there are no problems."""
         return not self.problems
 
 
 def verify(directory: Path) -> Findings:
-    """Checks every live part: that it is there and whole (page checksums), its schema and counts, one row for each
-    recording, and that speech and segments belong to it, lie within it and have probabilities that sum to 1.
+    """Check every live part.
+
+    It must be present and intact (page checksums), with the right schema and counts and
+    one row for each recording. Speech and segments must belong to a recording, be
+    within it, and have probabilities that sum to 1.
 
     Raises:
-        ResultsError: the directory holds no results, or its manifest is damaged.
+        ResultsError: the directory contains no results, or its manifest is damaged.
     """
     while True:
         manifest = read_manifest(directory)
         findings = _verify(directory, manifest)
-        # A run may have replaced parts while they were looked at, or be about to.
+        # A run may be replacing parts while they are checked.
         if findings.problems.keys() == {""}:
             time.sleep(2 * generations.AHEAD_S)
             findings = _verify(directory, manifest)
@@ -80,7 +84,7 @@ def _verify(directory: Path, manifest: Manifest) -> Findings:
             for recording_id in tables["recordings"]["recording_id"].to_pylist():
                 if recording_id in owners:
                     problems.append(
-                        f"recording {recording_id} is in {owners[recording_id]} too"
+                        f"recording {recording_id} is also in {owners[recording_id]}"
                     )
                 owners[recording_id] = part
         if problems:
@@ -89,7 +93,7 @@ def _verify(directory: Path, manifest: Manifest) -> Findings:
 
 
 def _misread(directory: Path, manifest: Manifest) -> Iterator[str]:
-    """Yield what would mislead somebody who opens the folders and no manifest."""
+    """Yield what would mislead a plain reader, which does not read the manifest."""
     if manifest.generation:
         target = folder_of(directory, manifest.generation).relative_to(directory)
         for name, leads in {CURRENT: str(target), **LINKS}.items():
@@ -103,23 +107,26 @@ def _misread(directory: Path, manifest: Manifest) -> Iterator[str]:
         if strays:
             yield (
                 f"{table}/{strays[0]} does not belong to these results, but plain "
-                "readers count it"
+                "readers include it"
             )
 
 
 def repair(directory: Path) -> Findings:
-    """Puts broken parts aside, under `broken/`: the next run analyses their recordings again.
+    """Set damaged parts aside, under `broken/`, and return the findings before that.
 
-    Gives what was found before. What is sound stays as it is, also when this is killed half way.
+    The next run analyses their recordings again. Intact parts are not changed, even if
+    this is killed halfway.
 
     Raises:
-        ResultsError: as `verify`; a run is writing here; or the directory cannot be written.
+        ResultsError: as in `verify`; or a run is writing here, or the directory cannot
+            be written.
     """
     with open_results(directory).writer(read=False) as writer:
         manifest = writer.parts.manifest
         findings = _verify(directory, manifest)
         try:
-            # First a second name in `broken`, then off the list: at no instant is there no name at all.
+            # Link a part in `broken` before it leaves the manifest, so that it has a
+            # name at every moment.
             broken = [part for part in findings.problems if part]
             for part in broken:
                 for table in TABLES:
@@ -133,7 +140,8 @@ def repair(directory: Path) -> Findings:
             writer.parts.drop(broken)
         except OSError as error:
             raise ResultsError(
-                f"{directory}: cannot be repaired: {error.strerror}; nothing was changed"
+                f"{directory}: cannot be repaired: {error.strerror}; nothing was "
+                "changed"
             ) from error
     return findings
 
@@ -141,16 +149,18 @@ def repair(directory: Path) -> Findings:
 def _second_name(path: Path, aside: Path) -> None:
     try:
         os.link(path, aside)
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         shutil.copy2(path, aside)
 
 
 def compact(directory: Path) -> tuple[int, int]:
-    """Merges small parts; gives the number of parts before and after. The rows stay the same.
+    """Merge small parts, and return the number of parts before and after.
+
+    The rows stay the same.
 
     Raises:
-        ResultsError: the directory holds no results, a part is damaged, a run is writing here, or the disk is full;
-            what was live stays so.
+        ResultsError: the directory contains no results, a part is damaged, a run is
+            writing here, or the disk is full; what was live stays live.
     """
     with open_results(directory).writer(read=False) as writer:
         parts = writer.parts.manifest.parts
@@ -160,7 +170,7 @@ def compact(directory: Path) -> tuple[int, int]:
 
 
 def _groups(parts: dict[str, dict[str, int]]) -> Iterator[list[str]]:
-    """Neighbours that fit into one part, two or more."""
+    """Yield groups of two or more neighbouring parts that fit into one."""
     group: list[str] = []
     recordings = size = 0
     for part, stated in parts.items():
@@ -186,7 +196,7 @@ def _unreadable(
     manifest: Manifest,
     tables: dict[str, pa.Table],
 ) -> Iterator[str]:
-    """What keeps the files of a part from being read; those that can be are put into `tables`."""
+    """Yield problems in reading the files of a part; put the others in `tables`."""
     size = 0
     for name, schema in table_schemas(manifest.identity.labels).items():
         path = manifest.file(directory, name, part)
@@ -197,7 +207,7 @@ def _unreadable(
             yield f"{name} is missing"
         except PermissionError as error:
             raise ResultsError(
-                f"{path}: may not be read; give this user the right to. Nothing was changed"
+                f"{path}: permission denied; let this user read it. Nothing was changed"
             ) from error
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             yield f"{name} cannot be read: {error}"
@@ -205,12 +215,12 @@ def _unreadable(
             if table.schema.equals(schema):
                 tables[name] = table
             else:
-                yield f"{name} has another schema"
+                yield f"{name} has a different schema"
     if len(tables) == len(TABLES):
         if size != stated["bytes"]:
-            yield f"its files have {size} bytes, and the manifest says {stated['bytes']}"
+            yield f"its files have {size} bytes, the manifest gives {stated['bytes']}"
         elif "crc32" in stated and manifest.crc32(directory, part) != stated["crc32"]:
-            yield "its checksum is not that of the manifest"
+            yield "its checksum does not match the manifest"
 
 
 def _wrong_rows(
@@ -218,10 +228,10 @@ def _wrong_rows(
 ) -> Iterator[str]:
     recordings, segments = tables["recordings"], tables["segments"]
     if recordings.num_rows != stated:
-        yield f"{recordings.num_rows} recordings, and the manifest says {stated}"
+        yield f"{recordings.num_rows} recordings, the manifest gives {stated}"
     ids = recordings["recording_id"].to_pylist()
     if len(set(ids)) < len(ids):
-        yield "a recording is there twice"
+        yield "a recording is duplicated"
     lengths = dict(zip(ids, recordings["duration_s"].to_pylist(), strict=True))
     done = {
         i
@@ -229,10 +239,10 @@ def _wrong_rows(
         if status == "done"
     }
     if set(recordings["status"].to_pylist()) - {"done", "failed", "duplicate"}:
-        yield "a status is neither done nor failed nor duplicate"
+        yield "a status is not done, failed or duplicate"
     copies = pc.equal(recordings["status"], "duplicate")
     if not copies.equals(pc.is_valid(recordings["duplicate_of"])):
-        yield "duplicate_of is not that of the duplicates"
+        yield "duplicate_of does not match the duplicates"
     for name in ("speech", "segments"):
         table = tables[name]
         needed = [
@@ -243,23 +253,29 @@ def _wrong_rows(
             *([f"p_{x}" for x in labels] if name == "segments" else []),
         ]
         if any(table[column].null_count for column in needed):
-            yield f"{name} has rows without {' or '.join(c for c in needed if table[c].null_count)}"
+            yield (
+                f"{name} has rows without "
+                f"{' or '.join(c for c in needed if table[c].null_count)}"
+            )
             return
         owners = table["recording_id"].to_pylist()
         if set(owners) - done:
-            yield f"{name} belongs to a recording that is not here, or failed"
+            yield f"{name} has rows of a recording that is missing or failed"
         starts, ends = table["start_s"].to_pylist(), table["end_s"].to_pylist()
         for owner, start_s, end_s in zip(owners, starts, ends, strict=True):
             length_s = lengths.get(owner)
             if not 0 <= start_s < end_s or (
                 length_s is not None and end_s > length_s + SLACK_S
             ):
-                yield f"{name} of {owner} from {start_s} s to {end_s} s is not within its recording of {length_s} s"
+                yield (
+                    f"{name} of {owner} from {start_s} s to {end_s} s is not within "
+                    f"its recording of {length_s} s"
+                )
                 break
         if table.num_rows and pc.min(table["channel"]).as_py() < 0:
             yield f"{name} has a channel below 0"
         if set(table["role"].to_pylist()) - {"agent", "customer", None}:
-            yield f"{name} has a role that is neither agent nor customer"
+            yield f"{name} has a role that is not agent or customer"
     counts = dict(zip(ids, recordings["segments"].to_pylist(), strict=True))
     counted = {
         v["values"]: v["counts"]
@@ -267,7 +283,10 @@ def _wrong_rows(
     }
     for recording_id in done:
         if (counts[recording_id] or 0) != counted.get(recording_id, 0):
-            yield f"{recording_id} should have {counts[recording_id]} segments and has {counted.get(recording_id, 0)}"
+            yield (
+                f"{recording_id} should have {counts[recording_id]} segments but has "
+                f"{counted.get(recording_id, 0)}"
+            )
             break
     if segments.num_rows:
         p = np.stack(
@@ -285,7 +304,7 @@ def _wrong_rows(
         ):
             yield "a confidence is not the highest probability"
         if set(segments["label"].to_pylist()) - {*labels, None}:
-            yield "a label is none of the model's"
+            yield "a label is not one of the model's"
         numbers = list(
             zip(
                 segments["recording_id"].to_pylist(),
@@ -294,4 +313,4 @@ def _wrong_rows(
             )
         )
         if len(set(numbers)) < len(numbers):
-            yield "a segment is there twice"
+            yield "a segment is duplicated"

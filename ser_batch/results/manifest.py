@@ -1,4 +1,4 @@
-"""Which parts of a results directory are live: one file that is replaced in one step."""
+"""The manifest: one file, replaced in one step, that names the live parts."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ FORMAT = 4
 MANIFEST = "manifest.json"
 GENERATIONS, CURRENT = ".gen", "current"
 PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,})?\.parquet(\.partial)?")
-"""The names that ser gives to files of parts, with or without a generation."""
+"""The file names of parts, with or without a generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Identity:
     config_hash: str
     labels: tuple[str, ...]
     profile_id: str = ""
-    """Of the place; empty where rows were scored without a profile."""
+    """The profile of the place; empty if rows were scored without one."""
 
     @property
     def row_hash(self) -> str:
-        """A fingerprint of all that shapes a row, the profile too."""
+        """A fingerprint of everything that affects a row, including the profile."""
         if not self.profile_id:
             return self.config_hash
         text = f"{self.config_hash}/{self.profile_id}"
@@ -41,14 +41,18 @@ class Identity:
 class Manifest:
     """The live parts, in order.
 
-    Each has the number of its recordings, its bytes, and the CRC-32 of its files.
+    Each has the number of its recordings, its size in bytes, and the CRC-32 of its
+    files.
     """
 
     identity: Identity
     next_part: int = 1
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
     generation: int = 0
-    """Of the state; 0 where the file system has no links, and parts lie in one folder."""
+    """The number of the state; 0 if the file system has no links.
+
+    The parts of a table are then in a single folder.
+    """
 
     def name(self, table: str, part: str) -> str:
         """Return the name of a part's file within its results directory."""
@@ -65,7 +69,7 @@ class Manifest:
         """Return the CRC-32 of a part's files, one after the other.
 
         Raises:
-            OSError: one cannot be read.
+            OSError: a file cannot be read.
         """
         crc = 0
         for table in TABLES:
@@ -74,10 +78,10 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """Return the manifest of a directory, or None where there is none.
+        """Return the manifest of a directory, or None if there is none.
 
         Raises:
-            ResultsError: it cannot be read, or is of another format.
+            ResultsError: it cannot be read, or has another format.
         """
         path = directory / MANIFEST
         if not path.exists():
@@ -100,8 +104,8 @@ class Manifest:
             raise ResultsError(message, path=path) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
-                f"{path}: is damaged ({error}); start a new directory. "
-                "Its parts are whole Parquet files, and keep their rows",
+                f"{path}: damaged ({error}); start a new directory. Its parts are "
+                "complete Parquet files, and keep their rows",
                 path=path,
             ) from error
 
@@ -121,7 +125,7 @@ class Manifest:
             named = re.fullmatch(r"part-\d{6,}", name)
             if not (named and {"recordings", "bytes"} <= set(part)):
                 raise ValueError(
-                    "parts are named part-NNNNNN and have recordings and bytes"
+                    "parts must be named part-NNNNNN and have recordings and bytes"
                 )
         generation = int(values["generation"])
         return cls(identity, int(values["next_part"]), parts, generation)
@@ -145,23 +149,23 @@ def read_manifest(directory: Path) -> Manifest:
     """Return the manifest of a directory that must have one.
 
     Raises:
-        ResultsError: it holds no results, or its manifest is damaged.
+        ResultsError: it contains no results, or its manifest is damaged.
     """
     manifest = Manifest.read(directory)
     if manifest is None:
         raise ResultsError(
-            f"{directory}: holds no results (no {MANIFEST}); "
-            "`ser analyze ... --out` makes them",
+            f"{directory}: contains no results (no {MANIFEST}); create them with "
+            "`ser analyze ... --out`",
             path=directory,
         )
     return manifest
 
 
 def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
-    """Check that rows of one model and configuration stay among themselves.
+    """Check that rows of different models or configurations would not be mixed.
 
     Raises:
-        ResultsError: they would not.
+        ResultsError: they would.
     """
     for what, old, new in (
         ("model", found.model_id, wanted.model_id),
@@ -169,8 +173,8 @@ def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
     ):
         if old != new:
             raise ResultsError(
-                f"{directory}: its rows were made with {what} {old}, and this run has "
-                f"{new}: results of different models or configurations cannot be mixed. "
-                "Choose a new --out, or use the options of run.json",
+                f"{directory}: its rows were made with {what} {old}, but this run has "
+                f"{new}: results of different models or configurations cannot be "
+                "mixed. Choose a new --out, or use the options in run.json",
                 path=directory,
             )

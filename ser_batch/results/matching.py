@@ -1,7 +1,7 @@
-"""Which recordings are found again: where they were, moved, or as copies.
+"""Matching of recordings with those in the results: the same, moved, or copies.
 
-A recording is known by its location; where that is new, by its content. Its id is
-assigned at first sight, and stays when the file moves.
+A recording is recognised by its location; if that is new, by its content. Its id is
+assigned when it is first seen, and is kept when the file moves.
 """
 
 import os
@@ -22,13 +22,13 @@ HASHING_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A recording with the content and the decoding of another one."""
+    """A recording with the content of another one, which decodes in the same way."""
 
     recording: Recording
     stamp: Stamp
     content_hash: str
     original: str
-    """The id of the other."""
+    """The id of the other recording."""
 
 
 @dataclass
@@ -36,40 +36,40 @@ class Matched:
     """The recordings of a run, each with its id."""
 
     recordings: list[Recording] = field(default_factory=list)
-    """All but copies, in order."""
+    """All except copies, in order."""
     stamps: dict[Recording, Stamp | None] = field(default_factory=dict)
     moved: list[Recording] = field(default_factory=list)
-    """Of these, the ones whose location is not that of their rows any more."""
+    """Those of `recordings` whose location is no longer that of their rows."""
     copies: list[Copy] = field(default_factory=list)
-    """Those that the results do not hold as such."""
+    """Copies that are not in the results as such."""
     known_copies: int = 0
-    """Those that they do."""
+    """The number of copies that are."""
     replaced: list[str] = field(default_factory=list)
-    """Ids of copies whose location has become that of the original."""
+    """The ids of copies whose location has become that of the original."""
 
 
 def match_recordings(
     found: Sequence[Recording], known: Mapping[str, KnownRecording], source: Source
 ) -> Matched:
-    """Match recordings that were found with those that the results hold.
+    """Match the recordings found with those in the results.
 
-    In this order: by location; by content, where the known location is gone (it has
-    moved) or still there (a copy); else it is a new one. Which of several new copies is
-    analysed depends on their locations alone, and a copy whose original is gone for
-    good takes its place.
+    A recording is matched by location, else by content: it has moved if the known
+    location is gone, and is a copy if that still exists; otherwise it is new. Which of
+    several new copies is analysed depends only on their locations, and a copy whose
+    original is gone for good replaces it.
     """
     return _Matching(known, source).of(found)
 
 
 class _Sight(Enum):
-    """What can be seen of a known recording."""
+    """What is found of a known recording."""
 
     HERE = "here"
     GONE = "gone"
     UNSEEN = "unseen"
     """Its input cannot be reached."""
     CHANGED = "changed"
-    """There is other content in its place."""
+    """Its location has other content."""
 
 
 class _Matching:
@@ -83,12 +83,12 @@ class _Matching:
         }
         self.matched = Matched()
         self.found: dict[str, Recording] = {}
-        """By id, what was found where the results know it."""
+        """By id, recordings found at their known location."""
         self.hashes: dict[Recording, str] = {}
         self.settled: set[str] = set()
-        """Ids of recordings that are new, or have a new location: they are here."""
+        """Ids of recordings that are new, or have a new location: these are here."""
         self.promoted: dict[str, str] = {}
-        """By the id of an original that changed, that of the copy analysed in its place."""
+        """By the id of a changed original, that of the copy analysed instead."""
 
     def of(self, found: Sequence[Recording]) -> Matched:
         matched, new, copies = self.matched, list[Recording](), list[Recording]()
@@ -110,10 +110,10 @@ class _Matching:
         return matched
 
     def _by_location(self, given: Recording, stamp: Stamp | None) -> Recording:
-        """Return a recording with the id, and the path, that its location is known by."""
+        """Return a recording with the id and path known for its location, if any."""
         found_id = self.ids.get(printable(given.location))
         if found_id is None:
-            # A link that led nowhere is known by its own path; so is one that does now.
+            # A link is known by its own path if it was broken then, or is broken now.
             names = self.linked if stamp is None else self.ids
             found_id = names.get(printable(given.file))
         if found_id is None:
@@ -121,14 +121,14 @@ class _Matching:
         own = self.known[found_id]
         if (own.input_root, own.path) != (given.root, given.path):
             first = os.path.join(own.input_root, own.path)
-            # What is printable of a name is not always the name.
+            # The printable form of a name is not always the name.
             if os.path.realpath(first) == given.location:
                 real = "" if first == given.location else given.location
                 given = Recording(own.input_root, own.path, real)
         return replace(given, assigned_id=found_id)
 
     def _hash(self, new: Sequence[Recording], copies: Sequence[Recording]) -> None:
-        """Hash new files whose size another one has, and copies that changed."""
+        """Hash new files that have the size of another, and copies that changed."""
         stamps = self.matched.stamps
         sizes = Counter(own.size_bytes for own in self.known.values())
         sizes.update(stamp.size_bytes for r in new if (stamp := stamps[r]))
@@ -149,15 +149,15 @@ class _Matching:
         try:
             return self.source.content_hash(recording)
         except (OSError, AudioError):
-            return ""  # its analysis will say why
+            return ""  # its analysis will report why
 
     def _match_copy(self, recording: Recording) -> None:
-        """See what has become of a known copy, and of the recording that it copies."""
+        """Match a known copy, given the state of its original."""
         matched, own = self.matched, self.known[recording.assigned_id]
         stamp, original = matched.stamps[recording], own.duplicate_of or ""
         text = self.hashes.get(recording, own.content_hash or "")
         if text != own.content_hash:
-            matched.recordings.append(recording)  # it is another recording now
+            matched.recordings.append(recording)  # no longer a copy
             return
         sight = self._sight(original, text)
         if sight in (_Sight.HERE, _Sight.UNSEEN):
@@ -165,6 +165,7 @@ class _Matching:
         elif sight is _Sight.GONE:
             self._settle(original, recording)
             matched.replaced.append(recording.assigned_id)
+        # The original has changed: one copy replaces it, and others are copies of that.
         elif original in self.promoted and stamp:
             copy = Copy(recording, stamp, text, self.promoted[original])
             matched.copies.append(copy)
@@ -197,6 +198,7 @@ class _Matching:
                 matched.copies.append(Copy(recording, stamp, text, same[0]))
                 continue
             paths[recording.assigned_id] = given.path
+            # Copies of it that follow in this run are matched with it.
             if text:
                 by_hash[text].append(recording.assigned_id)
             self.settled.add(recording.assigned_id)
@@ -204,7 +206,7 @@ class _Matching:
             matched.stamps[recording] = stamp
 
     def _settle(self, known_id: str, given: Recording) -> None:
-        """Take a file for the known recording, whose rows get its location."""
+        """Match a file with a known recording, whose rows get the file's location."""
         recording = replace(given, assigned_id=known_id)
         self.settled.add(known_id)
         self.matched.moved.append(recording)
@@ -214,12 +216,12 @@ class _Matching:
     def _moved(self, known_id: str, sight: _Sight, given: Recording) -> bool:
         """Return whether a new file is a known recording that has moved."""
         if sight is _Sight.UNSEEN:
-            # A whole tree that is not where it was, and is found with the same paths.
+            # A whole tree has moved, and is found with the same relative paths.
             return self.known[known_id].path == printable(given.path)
         return sight is _Sight.GONE
 
     def _sight(self, known_id: str, text: str) -> _Sight:
-        """Return what is seen of a known recording with the content `text`."""
+        """Return what is found of a known recording with the content hash `text`."""
         if known_id in self.settled:
             return _Sight.HERE
         own = self.known.get(known_id)
@@ -242,12 +244,12 @@ def _location(recording: Recording) -> str:
 
 
 def _seen(own: KnownRecording) -> _Sight:
-    """Return what is seen of a recording that is not in the inputs of this run."""
+    """Return what is found of a recording that is not in the inputs of this run."""
     try:
         os.stat(own.location)
         return _Sight.HERE
     except (FileNotFoundError, NotADirectoryError):
-        # A name that had to be escaped is not that of the file.
+        # A name that had to be escaped is not the file's real name.
         plain = "\\" not in own.location
         reachable = plain and os.path.isdir(own.input_root)
         return _Sight.GONE if reachable else _Sight.UNSEEN
@@ -256,7 +258,7 @@ def _seen(own: KnownRecording) -> _Sight:
 
 
 def _decodes_alike(recording: Recording, path: str) -> bool:
-    """Return whether a file is read as one of the same content and the other name is."""
+    """Return whether a file is decoded like one of the same content named `path`."""
     try:
         with open(recording.file, "rb") as file:
             head = file.read(HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""What a run has to do: the recordings found, against those that the results hold."""
+"""Planning of a run: the recordings found, against those in the results."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from ser_batch.speech.decoding import YOUNG_S
 def tasks_for(
     matched: Matched, known: Mapping[str, KnownRecording], retry_failed: bool
 ) -> list[Task]:
-    """Return the recordings that are new, may have changed, or are to be tried again.
+    """Return the recordings that are new, may have changed, or are to be retried.
 
-    The youngest files come last: they may still be growing, and get time to while the
-    others are decoded.
+    Recently modified files come last: they may still be growing, and get time for that
+    while the others are decoded.
     """
     tasks, moved = [], set(matched.moved)
     for recording in matched.recordings:
@@ -25,7 +25,7 @@ def tasks_for(
         if before is None or before.duplicate_of or (before.failed and retry_failed):
             tasks.append(Task(recording, stamp))
         elif recording in moved or (stamp is None and not before.failed):
-            continue  # gone, or out of reach for now: its rows stay
+            continue  # gone, or unreachable for now: its rows are kept
         elif stamp != before.stamp:
             tasks.append(Task(recording, stamp, before.content_hash))
     newest = time.time() - YOUNG_S
@@ -35,7 +35,7 @@ def tasks_for(
 def count_failed_before(
     matched: Matched, known: Mapping[str, KnownRecording], tasks: Sequence[Task]
 ) -> int:
-    """Return how many recordings failed in an earlier run and are left as they are."""
+    """Return how many recordings failed in an earlier run and are not retried."""
     again = {task.recording for task in tasks}
     left = (known.get(r.recording_id) for r in matched.recordings if r not in again)
     return sum(1 for recording in left if recording and recording.failed)

@@ -1,4 +1,4 @@
-"""The profile that the rows of a results directory were scored with."""
+"""The profile with which the rows of a results directory were scored."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ def profile_name(profile_id: str) -> str:
 
 
 def read_results_profile(directory: Path, identity: Identity) -> Profile | None:
-    """Return the profile of a results directory; None where rows have none.
+    """Return the profile of a results directory; None if its rows have none.
 
     Raises:
-        ResultsError: it is missing or damaged, or not the one of these rows.
+        ResultsError: it is missing or damaged, or not that of these rows.
     """
     if not identity.profile_id:
         return None
@@ -25,14 +25,14 @@ def read_results_profile(directory: Path, identity: Identity) -> Profile | None:
         profile = read_profile(path)
     except UsageError as error:
         raise ResultsError(
-            f"{path}: is missing or damaged; restore it, or score all again with "
+            f"{path}: missing or damaged; restore it, or rescore all recordings with "
             "`ser profile refresh`",
             path=path,
         ) from error
     if profile.profile_id != identity.profile_id:
         raise ResultsError(
-            f"{path}: is not the profile that these rows were scored with; restore it, "
-            "or score all again with `ser profile refresh`",
+            f"{path}: not the profile with which these rows were scored; restore it, "
+            "or rescore all recordings with `ser profile refresh`",
             path=path,
         )
     return profile

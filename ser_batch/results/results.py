@@ -1,4 +1,4 @@
-"""A results directory as its readers see it: one snapshot of what is live."""
+"""Reading a results directory: one snapshot of what is live."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -29,30 +29,31 @@ from ser_batch.storage.local import LocalStorage
 TRIES = 5
 METADATA = "metadata/metadata.parquet"
 _VERIFY = (
-    "`ser verify` says more, and with --repair puts it aside, so that the next run makes "
-    "it again"
+    "`ser verify` shows more, and with --repair sets it aside, so that the next run "
+    "recreates it"
 )
 
 T = TypeVar("T")
 
 
 def open_results(directory: Path | str) -> "Results":
-    """Return what is live in a results directory now.
+    """Return a snapshot of what is live in a results directory now.
 
     Raises:
-        ResultsError: it holds no results, or they are damaged.
+        ResultsError: it contains no results, or they are damaged.
     """
     directory = Path(directory)
     return Results(directory, read_manifest(directory))
 
 
 def read_stably(directory: Path | str, read: Callable[["Results"], T]) -> T:
-    """Return what `read` makes of a snapshot.
+    """Return the value of `read` for a snapshot.
 
-    Where a run has replaced parts meanwhile, it is done again with a new snapshot.
+    If a run has replaced parts meanwhile, it is called again with a new snapshot.
 
     Raises:
-        ResultsError: as `read`, or the directory changes faster than it can be read.
+        ResultsError: raised by `read`, or the directory changes faster than it can be
+            read.
     """
     for _ in range(TRIES):
         try:
@@ -60,15 +61,15 @@ def read_stably(directory: Path | str, read: Callable[["Results"], T]) -> T:
         except ResultsChanged:
             continue
     raise ResultsError(
-        f"{directory}: changes faster than it can be read; wait for the run to end",
+        f"{directory}: changes faster than it can be read; wait until the run ends",
         path=directory,
     )
 
 
 class Results:
-    """The rows that were live when this was made; made by `open_results`.
+    """The rows that were live when this was created by `open_results`.
 
-    All methods read the same parts, whatever runs commit meanwhile. Where a run has
+    All methods read the same parts, whatever runs commit meanwhile. If a run has
     removed one of them, `ResultsChanged` is raised: open the directory again.
     """
 
@@ -96,7 +97,7 @@ class Results:
         return tuple(self.manifest.parts)
 
     def folder(self, table: str) -> Path:
-        """Return the folder of a table in this state, which does not change any more."""
+        """Return the folder of a table in this state, which no longer changes."""
         return self.manifest.file(self.directory, table, "").parent
 
     def files(self, table: str, parts: Sequence[str] | None = None) -> list[Path]:
@@ -107,7 +108,7 @@ class Results:
     def scan(
         self, table: str, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
-        """Yield the rows of a table, part by part, with the columns asked for.
+        """Yield the rows of a table, part by part, with the given columns.
 
         Raises:
             ResultsError: a part is damaged; or (`ResultsChanged`) it is gone.
@@ -116,14 +117,14 @@ class Results:
             yield rows
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows of a table; errors as `scan`."""
+        """Return all rows of a table; for errors, see `scan`."""
         schema = table_schemas(self.labels)[table]
         if columns is not None:
             schema = pa.schema([schema.field(column) for column in columns])
         return pa.concat_tables([schema.empty_table(), *self.scan(table, columns)])
 
     def recordings(self) -> pd.DataFrame:
-        """Return one row for each recording, failed ones too."""
+        """Return one row for each recording, including failed ones."""
         return self.read("recordings").to_pandas()
 
     def speech(self) -> pd.DataFrame:
@@ -141,7 +142,7 @@ class Results:
 
     @cached_property
     def run_record(self) -> dict[str, Any]:
-        """What `run.json` says of the last run; nothing where it cannot be read."""
+        """The record of the last run in `run.json`; empty if it cannot be read."""
         try:
             record = json.loads(LocalStorage(self.directory).read(RUN_RECORD))
         except (OSError, ValueError):
@@ -150,27 +151,27 @@ class Results:
 
     @property
     def metadata(self) -> pd.DataFrame | None:
-        """Call metadata that were kept with the results; None where there are none.
+        """The call metadata kept with the results; None if there is none.
 
         Raises:
-            ResultsError: they are damaged.
+            ResultsError: it is damaged.
         """
         path = self.directory / METADATA
         if not path.exists():
             return None
-        advice = "remove it, and give the metadata again"
+        advice = "remove it, and provide the metadata again"
         try:
             table = pq.read_table(path).to_pandas()
         except (OSError, pa.ArrowException) as error:
-            message = f"{path}: is damaged ({error}); {advice}"
+            message = f"{path}: damaged ({error}); {advice}"
             raise ResultsError(message, path=path) from error
         if "recording_id" not in table:
-            message = f"{path}: has no recording_id, so ser did not write it; {advice}"
+            message = f"{path}: no recording_id, so not written by ser; {advice}"
             raise ResultsError(message, path=path)
         return table
 
     def keep_metadata(self, inputs: MetadataInputs) -> list[str]:
-        """Gather call metadata and keep them with the results; return the notes.
+        """Gather call metadata, keep it with the results, and return the notes.
 
         Raises:
             UsageError: an input cannot be read.
@@ -183,7 +184,7 @@ class Results:
         return metadata.notes
 
     def write_metadata(self, metadata: pd.DataFrame) -> None:
-        """Write the call metadata that are kept with the results.
+        """Write the call metadata that is kept with the results.
 
         Raises:
             ResultsError: the directory cannot be written.
@@ -203,7 +204,8 @@ class Results:
         """Check that the files of all parts are those that were written.
 
         Raises:
-            ResultsError: one is damaged or missing; or (`ResultsChanged`) it is gone.
+            ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
+                replaced it.
         """
         with ThreadPoolExecutor(2) as pool:
             for _ in pool.map(self._check_part, self.parts):
@@ -222,11 +224,11 @@ class Results:
             raise self._damaged(f"{part} is damaged (its checksum differs)")
 
     def missing_part(self) -> ResultsError:
-        """Return the error for a part that is gone: `ResultsChanged` if a run did it."""
+        """Return the error for a missing part: `ResultsChanged` if a run removed it."""
         return missing_part(self.directory, self.manifest)
 
     def unreadable(self, reason: object) -> ResultsError:
-        """Return the error for parts that a reader cannot make sense of."""
+        """Return the error for parts that a reader cannot interpret."""
         return self._damaged(f"a part is damaged or missing ({reason})")
 
     def _damaged(self, what: str) -> ResultsError:
@@ -234,5 +236,5 @@ class Results:
         return ResultsError(message, path=self.directory)
 
     def writer(self, read: bool = True) -> AbstractContextManager[ResultsWriter]:
-        """Open the directory for writing, as `open_writer` does."""
+        """Open the directory for writing; see `open_writer`."""
         return open_writer(self.directory, self.identity, read)

@@ -1,4 +1,4 @@
-"""Removing recordings for good, and updating where they are."""
+"""Permanent removal of recordings, and updates of their locations."""
 
 import os
 import shutil
@@ -31,17 +31,17 @@ def chosen(
     paths: Collection[str] = (),
     before: datetime | None = None,
 ) -> list[Row]:
-    """Return the recordings that any of the criteria names, each with its copies.
+    """Return the recordings that match any of the criteria, each with its copies.
 
     Args:
-        results: the results that hold them.
+        results: the results that contain them.
         ids: recording ids.
         paths: as in the results, or absolute.
-        before: files that were last changed before this; where that is not known, that
-            were analysed before it.
+        before: matches files last modified before this; if that is unknown, those
+            analysed before it.
 
     Raises:
-        UsageError: an id or a path names no recording.
+        UsageError: an id or a path matches no recording.
     """
     rows = results.read("recordings", _COLUMNS).to_pylist()
     places = {printable(path) for path in paths}
@@ -68,14 +68,14 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
 
     Args:
         directory: the results directory.
-        choose: says which, from the rows as they are once nobody else writes.
+        choose: returns the recordings to remove; called when the directory is locked.
 
     Returns:
-        What was removed.
+        The recordings that were removed.
 
     Raises:
-        ResultsError: the directory cannot be written, or another run writes to it; no
-            row is removed then.
+        ResultsError: the directory cannot be written, or another run is writing to it;
+            no row is removed.
     """
     with open_results(directory).writer() as writer:
         results = open_results(directory)
@@ -83,7 +83,7 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
         ids = {row["recording_id"] for row in rows}
         if not ids:
             return rows
-        # First what could bring rows back, or tell of them.
+        # First remove what could bring rows back, or reveal them.
         shutil.rmtree(directory / REFRESH_FOLDER, ignore_errors=True)
         if (metadata := results.metadata) is not None:
             results.write_metadata(metadata[~metadata.recording_id.isin(ids)])
@@ -93,13 +93,13 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
 
 
 def relocate(directory: Path, old: str, new: str) -> int:
-    """Update the locations of recordings below a folder that was renamed; return how many.
+    """Update the locations of recordings below a renamed folder; return how many.
 
     No audio is read.
 
     Raises:
-        UsageError: nothing was below `old`, or a location would belong to two.
-        ResultsError: the directory cannot be written, or another run writes to it.
+        UsageError: no recording is below `old`, or two would have the same location.
+        ResultsError: the directory cannot be written, or another run is writing to it.
     """
     before, after = printable(os.path.abspath(old)), printable(os.path.realpath(new))
     with open_results(directory).writer() as writer:
@@ -117,14 +117,14 @@ def relocate(directory: Path, old: str, new: str) -> int:
                 changes[recording_id] |= {"input_root": after, "path": path}
         if not changes:
             raise UsageError(
-                f"{directory}: holds nothing from below {before}", path=directory
+                f"{directory}: contains no recording below {before}", path=directory
             )
         taken = {own.location for i, own in known.items() if i not in changes}
         for change in changes.values():
             if change["location"] in taken:
                 raise UsageError(
-                    f"{change['location']}: is in the results already; forget one of "
-                    "the two first (ser forget)",
+                    f"{change['location']}: already in the results; forget one of the "
+                    "two first (ser forget)",
                     path=directory,
                 )
         writer.amend(changes)
@@ -145,10 +145,10 @@ def _check_all_are_named(
     places = {row[column] for row in named for column in ("path", "location")}
     for given in ids:
         if given not in known:
-            raise UsageError(f"{results.directory}: holds no recording {given}")
+            raise UsageError(f"{results.directory}: contains no recording {given}")
     for path in paths:
         if places.isdisjoint((printable(path), printable(os.path.realpath(path)))):
             raise UsageError(
-                f"{results.directory}: holds no recording {printable(path)}: paths are "
-                "as `ser report` shows them, or absolute"
+                f"{results.directory}: contains no recording {printable(path)}: give "
+                "paths as `ser report` shows them, or absolute paths"
             )

@@ -14,7 +14,7 @@ Columns = dict[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All rows of one recording: one for `recordings`, any number for the others."""
+    """All rows of one recording: one of `recordings`, any number of the others."""
 
     recording: dict[str, Any]
     speech: Columns
@@ -25,7 +25,7 @@ def check_types(rows: Rows, labels: tuple[str, ...]) -> None:
     """Check that rows can be written.
 
     Raises:
-        pyarrow.ArrowException: a value is not of its column's type.
+        pyarrow.ArrowException: a value does not have its column's type.
     """
     schemas = _schemas(tuple(labels))
     pa.Table.from_pylist([rows.recording], schemas["recordings"])

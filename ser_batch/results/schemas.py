@@ -1,4 +1,4 @@
-"""The columns of the tables, with their units and what they mean."""
+"""The columns of the tables, with their units and descriptions."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,19 @@ def _field(name: str, type_: pa.DataType, meaning: str, unit: str = "") -> pa.Fi
 
 
 def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
-    """The schema of each table; `segments` has a probability for each label of the model."""
+    """Return the schema of each table; `segments` has a probability for each label."""
     text, seconds = pa.string(), pa.float64()
     instant = pa.timestamp("us", tz="UTC")
     recording_id = _field(
-        "recording_id", text, "given at first sight, and kept when the file moves"
+        "recording_id", text, "assigned when first seen, and kept when the file moves"
     )
-    role = _field("role", text, "agent or customer; null where no roles were named")
+    role = _field("role", text, "agent or customer; null if no roles were given")
     channel = _field("channel", pa.int16(), "channel of the recording, from 0")
     start = _field(
         "start_s", seconds, "start, from the beginning of the recording", "s"
     )
     end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
-    path = _field("path", text, "path below the input root, as first seen")
+    path = _field("path", text, "path relative to the input root, as first seen")
     return {
         "recordings": pa.schema(
             [
@@ -44,7 +44,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     "recording_id of the recording with the same content; else null",
                 ),
                 _field("size_bytes", pa.int64(), "size of the file", "byte"),
-                _field("modified_at", instant, "time of the file's last change"),
+                _field("modified_at", instant, "modification time of the file"),
                 _field("content_hash", text, "BLAKE2b of the file's bytes"),
                 _field("codec", text, "container and codec"),
                 _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),
@@ -53,11 +53,11 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field("status", text, "done, failed or duplicate"),
                 _field("error", text, "why the recording failed; null if done"),
                 _field("error_kind", text, "the same in one word; null if done"),
-                _field("error_detail", text, "a library's own words on it, if any"),
+                _field("error_detail", text, "a library's own message on it, if any"),
                 _field(
                     "notes",
                     text,
-                    "what was wrong with the audio and how it was taken; null if nothing",
+                    "defects of the audio and how they were handled; null if none",
                 ),
                 _field(
                     "channel_talk_s",
@@ -88,23 +88,23 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "not_scored",
                     text,
-                    "why nothing has a label: no_speech, customer_silent (who was to be "
-                    "scored does not speak), speakers_unknown (roles do not fit the "
-                    "channels), too_short, abstained; null where something has, and "
-                    "for failed recordings",
+                    "why no segment has a label: no_speech, customer_silent (the "
+                    "speakers to be scored do not speak), speakers_unknown (the roles "
+                    "do not fit the channels), too_short, abstained; null if a segment "
+                    "has one, and for failed recordings",
                 ),
                 _field(
                     "out_of_domain",
                     pa.float32(),
-                    "how unlike the speech of training its segments are, 0 to 1; null "
-                    "where the model does not tell",
+                    "how unlike the training speech its segments are, 0 to 1; null if "
+                    "the model does not estimate it",
                 ),
                 _field("model_id", text, "bundle and fingerprint of the model"),
                 _field(
-                    "config_hash", text, "fingerprint of the options that alter rows"
+                    "config_hash", text, "fingerprint of the options that affect rows"
                 ),
                 _field("ser_version", text, "version of ser that wrote the row"),
-                _field("analyzed_at", instant, "when the analysis ended"),
+                _field("analyzed_at", instant, "time at which the analysis ended"),
             ]
         ),
         "speech": pa.schema([recording_id, channel, role, start, end]),
@@ -117,14 +117,15 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "segment",
                     pa.int32(),
-                    "number of the segment in its recording, from 0, by start and channel",
+                    "number of the segment in its recording, from 0, by start and "
+                    "channel",
                 ),
                 start,
                 end,
                 _field(
                     "label",
                     text,
-                    "most probable emotion; null where the model abstains",
+                    "most probable emotion; null if the model abstains",
                 ),
                 _field(
                     "confidence",
@@ -141,7 +142,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "arousal",
                     pa.float32(),
-                    "0 calm to 1 aroused; null where the model does not tell",
+                    "0 (calm) to 1 (aroused); null if the model does not estimate it",
                 ),
             ]
         ),

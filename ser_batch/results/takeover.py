@@ -1,4 +1,4 @@
-"""All rows of a results directory replaced by those of another, in one step."""
+"""Replacing all rows of a results directory with those of another, in one step."""
 
 import shutil
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from ser_batch.results.writing import RUN_RECORD, open_writer
 
 
 def take_over(directory: Path, fresh: Path) -> None:
-    """Make the rows of `fresh` those of `directory`, and remove `fresh`.
+    """Replace the rows of `directory` with those of `fresh`, and remove `fresh`.
 
-    Until the manifest is replaced nothing has changed; from then on everything has. What
-    a crash leaves behind in between is removed by the next run.
+    Until the manifest is replaced, nothing has changed; from then on, everything has.
+    What a crash leaves behind in between is removed by the next run.
 
     Raises:
         ResultsError: `directory` cannot be written, another run is writing to it, or it
-            holds a recording that `fresh` has not; its rows stay what they were.
+            contains a recording that `fresh` does not; its rows are unchanged.
     """
     new = read_manifest(fresh)
     old = read_manifest(directory)
@@ -32,8 +32,8 @@ def take_over(directory: Path, fresh: Path) -> None:
                 profile.write(directory / profile_name(profile.profile_id))
         except OSError as error:
             raise ResultsError(
-                f"{directory}: cannot be written: {error.strerror}. Its rows are what "
-                "they were; make room, and run the same command again",
+                f"{directory}: cannot be written: {error.strerror}. Its rows are "
+                "unchanged; free up disk space, and run the same command again",
                 path=directory,
             ) from error
         writer.parts.adopt(fresh, new)
@@ -46,7 +46,7 @@ def _check_nothing_is_lost(
     old: Mapping[str, KnownRecording],
     new: Mapping[str, KnownRecording],
 ) -> None:
-    # A recording that failed before has no rows to lose, but its own.
+    # A recording that failed before has only its row in `recordings` to lose.
     lost = [
         recording_id
         for recording_id, own in old.items()
@@ -54,9 +54,9 @@ def _check_nothing_is_lost(
     ]
     if lost:
         raise ResultsError(
-            f"{directory}: {len(lost)} of its {len(old)} recordings could not be scored "
-            "again: they are not where they were, cannot be read, or came meanwhile. Its "
-            "rows are unchanged; bring the recordings back and run the same command "
-            "again, or analyse what is left into a new directory",
+            f"{directory}: {len(lost)} of its {len(old)} recordings could not be "
+            "rescored: they are missing, cannot be read, or were added meanwhile. Its "
+            "rows are unchanged; restore the recordings and run the same command "
+            "again, or analyse those that are left into a new directory",
             path=directory,
         )

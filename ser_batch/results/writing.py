@@ -1,4 +1,4 @@
-"""Adding to a results directory: rows wait, and become live together."""
+"""Writing to a results directory: rows wait in memory, and become live together."""
 
 import json
 import shutil
@@ -32,20 +32,20 @@ MERGED_PARTS = 8
 COMMIT_S = 30.0
 KNOWN_COLUMNS = frozenset(field.name for field in fields(KnownRecording))
 WORK_FOLDER = ".work"
-"""Where waveforms wait to be scored."""
+"""Where waveforms are kept until they are scored."""
 RUN_RECORD = "run.json"
 
 
 class ResultsWriter:
-    """Adds recordings to a results directory; made by `open_writer`.
+    """Adds recordings to a results directory; created by `open_writer`.
 
     Rows wait in memory until `commit`, which `add` calls when `COMMIT_S` have passed or
     a part is full.
 
     Attributes:
         parts: the live parts.
-        known: what the directory holds of each recording.
-        work: a folder for waveforms that wait to be scored.
+        known: the recordings in the directory, by id.
+        work: a folder for waveforms that are to be scored.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
@@ -61,18 +61,18 @@ class ResultsWriter:
         return self.parts.manifest.identity
 
     def profile(self) -> Profile | None:
-        """Return the profile that rows are scored with; None if there is none.
+        """Return the profile with which rows are scored; None if there is none.
 
         Raises:
-            ResultsError: it is damaged, or not the one of these rows.
+            ResultsError: it is damaged, or not that of these rows.
         """
         return read_results_profile(self.directory, self.identity)
 
     def keep_profile(self, profile: Profile) -> None:
-        """Keep the profile that all rows are to be scored with.
+        """Store the profile with which all rows are to be scored.
 
         Raises:
-            ResultsError: there are rows that were scored otherwise, or the directory
+            ResultsError: there are rows that were scored without it, or the directory
                 cannot be written.
         """
         before = self.identity.profile_id
@@ -81,8 +81,9 @@ class ResultsWriter:
         if before or self.parts.manifest.parts:
             raise ResultsError(
                 f"{self.directory}: its rows were scored with profile "
-                f"{before or 'of the bundle'}, and this is {profile.profile_id}: choose "
-                "a new --out, or score all again with `ser profile refresh`",
+                f"{before or 'of the bundle'}, but this is {profile.profile_id}: "
+                "choose a new --out, or rescore all recordings with `ser profile "
+                "refresh`",
                 path=self.directory,
             )
         profile.write(self.directory / profile_name(profile.profile_id))
@@ -96,7 +97,7 @@ class ResultsWriter:
     def recover(self) -> None:
         """Remove what a crash has left: files that are not live, and waveforms."""
         self.clear_work()
-        # A worker of a killed run may live for a moment yet, and keep it.
+        # A worker of a killed run may still be alive and using the folder.
         self.work.mkdir(mode=0o700, exist_ok=True)
         self.parts.clear_leftovers()
         for path in self.directory.glob(profile_name("*")):
@@ -104,13 +105,13 @@ class ResultsWriter:
                 path.unlink()
 
     def clear_work(self) -> None:
-        """Remove the waveforms that wait to be scored."""
+        """Remove the waveforms that are kept for scoring."""
         if self.work.is_symlink():
             self.work.unlink()
         shutil.rmtree(self.work, ignore_errors=True)
 
     def add(self, rows: Rows) -> None:
-        """Take the rows of one recording, in place of any that it had."""
+        """Add the rows of one recording, replacing any that it had."""
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting[rows.recording["recording_id"]] = rows
@@ -120,19 +121,19 @@ class ResultsWriter:
             self.commit_if_due()
 
     def commit_if_due(self) -> None:
-        """Commit what has waited for long enough."""
+        """Commit if rows have waited for `COMMIT_S`."""
         if self._waiting and time.monotonic() - self._waiting_since >= COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
         """Make all waiting rows live at once.
 
-        They are a part of their own; where `MERGED_PARTS` small ones follow each other,
-        those become one, so that a commit every minute does not end in thousands of
-        files. Parts with rows that are replaced are written anew without those.
+        They become a new part. Where `MERGED_PARTS` small ones follow each other, those
+        are merged, so that a commit every minute does not result in thousands of files.
+        Parts with rows that are replaced are rewritten without those.
 
         Raises:
-            ResultsError: the disk is full or fails; what was live stays so.
+            ResultsError: the disk is full or fails; what was live stays live.
         """
         if not self._waiting:
             return
@@ -143,8 +144,8 @@ class ResultsWriter:
             grows = True if self._waiting.keys() - self.known.keys() else None
             recordings = self.parts.replace(replaced | set(small), new, grows)
         finally:
-            # After an error this writer is done for: the next run begins with what is
-            # live.
+            # After an error, this writer cannot be used; the next run begins with what
+            # is live.
             committed, self._waiting = self._waiting, {}
         for rows in committed.values():
             row = rows.recording
@@ -154,15 +155,15 @@ class ResultsWriter:
     def amend(
         self, changes: Mapping[str, Mapping[str, Any]], removed: Collection[str] = ()
     ) -> None:
-        """Change columns of recordings' rows, and remove all rows of others, in one step.
+        """Change columns of recordings, and remove all rows of others, in one step.
 
         Args:
-            changes: by recording id, new values by column; a new `path` is that of its
-                segments too.
-            removed: recording ids.
+            changes: by recording id, the new values by column; a new `path` also
+                applies to its segments.
+            removed: the ids of the recordings to remove.
 
         Raises:
-            ResultsError: the disk is full or fails; what was live stays so.
+            ResultsError: the disk is full or fails; what was live stays live.
         """
         gone = set(removed)
         parts = {self.known[i].part for i in (*changes, *gone)}
@@ -207,7 +208,7 @@ class ResultsWriter:
                 self.known[recording_id] = replace(self.known[recording_id], part=part)
 
     def _small_parts(self) -> list[str]:
-        """Return the last parts that are less than half full, once they are many."""
+        """Return the last parts that are less than half full, if there are many."""
         small = []
         for part, size in reversed(self.parts.manifest.parts.items()):
             half_full = (
@@ -222,6 +223,7 @@ class ResultsWriter:
     def _new_parts(self, replaced: set[str], small: Sequence[str]) -> Iterator[Tables]:
         for part in sorted(replaced):
             yield self._kept(part)
+        # Join the small parts and the waiting rows, in order, up to full parts.
         group: list[Tables] = []
         waiting = {table: self._new(table) for table in TABLES}
         for tables in chain(map(self._kept, small), [waiting]):
@@ -234,7 +236,7 @@ class ResultsWriter:
         yield _joined(group)
 
     def _kept(self, part: str) -> Tables:
-        """Return the rows of a live part that are not about to be replaced."""
+        """Return the rows of a live part that will not be replaced."""
         return self._without(part, self._waiting)
 
     def _without(self, part: str, recording_ids: Iterable[str]) -> Tables:
@@ -262,7 +264,7 @@ def _joined(parts: Sequence[Tables]) -> Tables:
 def _known(row: dict[str, Any]) -> KnownRecording:
     return KnownRecording(
         path=row["path"],
-        # One text for a hundred thousand recordings.
+        # Many recordings share their root, so keep one copy of the string.
         input_root=sys.intern(row["input_root"]),
         location=row["location"],
         size_bytes=row["size_bytes"],
@@ -275,7 +277,7 @@ def _known(row: dict[str, Any]) -> KnownRecording:
 
 
 def _begun(directory: Path, identity: Identity) -> Manifest:
-    """Begin a results directory without rows, and return its manifest."""
+    """Create a results directory without rows, and return its manifest."""
     check_origin(directory)
     manifest = Manifest(identity)
     if supports_links(directory):
@@ -295,13 +297,14 @@ def _begun(directory: Path, identity: Identity) -> Manifest:
 def open_writer(
     directory: Path, identity: Identity, read: bool = True
 ) -> Iterator[ResultsWriter]:
-    """Open a results directory for writing: make it, lock it, remove what a crash left.
+    """Open a results directory for writing.
 
-    Without `read`, what it holds is not looked at: for repair, where it may be damaged.
+    Creates it if necessary, locks it, and removes what a crash has left. Without
+    `read`, its rows are not read: for repair, as they may be damaged.
 
     Raises:
-        ResultsError: it cannot be written, another run writes to it, it belongs to
-            another model or configuration, or it holds parts of unknown origin.
+        ResultsError: it cannot be written, another run is writing to it, it belongs to
+            another model or configuration, or it contains parts of unknown origin.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -309,7 +312,8 @@ def open_writer(
         lock.acquire()
     except filelock.Timeout:
         raise ResultsError(
-            f"{directory}: another run is writing here; wait for it, or choose another --out"
+            f"{directory}: another run is writing here; wait for it to end, or choose "
+            "another --out"
         ) from None
     except OSError as error:
         raise ResultsError(
@@ -330,7 +334,8 @@ def open_writer(
         raise
     except OSError as error:
         raise ResultsError(
-            f"{directory}: cannot be written: {error.strerror or error}; choose another --out"
+            f"{directory}: cannot be written: {error.strerror or error}; choose "
+            "another --out"
         ) from error
     finally:
         lock.release()

@@ -1,1 +1,1 @@
-"""A recording becomes the speech regions and segments of each channel."""
+"""From a recording to the speech regions and segments of each channel."""

@@ -1,11 +1,12 @@
-"""Crosstalk: what a channel picks up of another channel's speech is not its own.
+"""Removal of crosstalk: speech that a channel picks up from another channel.
 
-Level does not tell a quiet speaker from a leak; the signal does. Where sound is found to
-leak from one channel into another (`LeakPath`), what it amounts to is subtracted, and
-frames in which hardly anything remains are no speech of the channel. Own speech on top
-of a leak remains. Without a path, nothing is touched.
+Level does not distinguish a quiet speaker from crosstalk; the signal does. Where there
+is a crosstalk path from one channel into another (`LeakPath`), the estimated crosstalk
+is subtracted, and frames in which hardly anything remains are not speech of the
+channel. The channel's own speech on top of crosstalk is kept. Without a path, nothing
+is changed.
 
-Decisions look `AHEAD` steps ahead, 8 s, and do not depend on the blocks.
+Decisions look ahead `AHEAD` steps (8 s), and do not depend on the block size.
 """
 
 from collections.abc import Sequence
@@ -26,35 +27,36 @@ from ser_batch.speech.vad import FRAME_S, Probabilities
 
 FRAME = round(RATE * FRAME_S)
 STEP, AHEAD = 128, 2
-"""Frames that are decided at once, and steps that are looked ahead."""
+"""Frames decided at once, and steps of look-ahead."""
 MARGIN = 48
-"""Frames before a step that its decisions look back to."""
+"""Frames before a step that its decisions look back on."""
 WINDOW_FRAMES = WINDOW // FRAME
 IN_SPEECH = 0.75
 """The share of a window's frames in which both channels must be in speech."""
 OFTEN, SELDOM, MANY = 8, 32, 50
-"""Frames between windows, before and after so many of them are known."""
+"""Frames from one window to the next: `OFTEN`, and `SELDOM` after `MANY` windows."""
 LOUDEST = 0.5
-"""A leak has at most half the power of its source: the other way round, it is the
-source."""
+"""Crosstalk has at most half the power of its source; otherwise, it is the source."""
 SMOOTH = 11
 """Frames over which powers are averaged."""
 PAST = 960
-"""Frames of the past from which noise and residual are known: 31 s."""
+"""Past frames from which noise and residual are estimated: 31 s."""
 REMAINS, LEAST, MOST = 0.35, 0.015, 0.15
-"""The quantile of what remains over what was there, in speech, taken for that of a pure
-leak; and the bounds of that."""
+"""How the residual of pure crosstalk is estimated, as a share of the power observed.
+
+The quantile of that share over frames in speech, and the bounds of the estimate.
+"""
 OWN, ABOVE_NOISE = 3.0, 2.0
-"""Own speech is so many times what a pure leak leaves, and what the noise is."""
+"""Factors by which own speech exceeds the residual of pure crosstalk, and the noise."""
 SHORTEST, PAUSE = 5, 12
-"""Own speech lasts so many frames; shorter pauses of it belong to it."""
+"""Own speech lasts at least `SHORTEST` frames, and includes pauses below `PAUSE`."""
 
 
 class Crosstalk:
-    """All channels of a recording: probabilities in, probabilities without leaks out."""
+    """Removes crosstalk from the speech probabilities of a recording's channels."""
 
     def __init__(self, n_channels: int, offset: float) -> None:
-        """`offset`: the probability from which on a frame counts as speech."""
+        """`offset` is the lowest probability at which a frame is speech."""
         self._n, self._offset = n_channels, offset
         self._paths = {
             (source, sink): LeakPath()
@@ -62,8 +64,8 @@ class Crosstalk:
             for sink in range(n_channels)
             if source != sink
         }
-        # Everything from the frame `_first` on: the past that decisions look back to,
-        # the step to decide, and what lies ahead.
+        # Everything from the frame `_first` on: the past that decisions look back on,
+        # the step to decide, and the look-ahead.
         self._first = -MARGIN
         self._samples = np.zeros((n_channels, CONTEXT + MARGIN * FRAME), np.float32)
         self._probabilities = np.zeros((n_channels, MARGIN), np.float32)
@@ -77,8 +79,10 @@ class Crosstalk:
         samples: Float32[np.ndarray, "channels samples"],
         probabilities: Sequence[Probabilities],
     ) -> Float32[np.ndarray, "channels frames"]:
-        """Take samples at `RATE` and the frames that go with them, as they come, and
-        return the frames that are decided."""
+        """Add samples and their frames as they come; return the frames now decided.
+
+        Samples are at `RATE`.
+        """
         self._samples = np.concatenate([self._samples, samples], axis=1)
         added = np.stack(probabilities)
         self._probabilities = np.concatenate([self._probabilities, added], axis=1)
@@ -90,7 +94,7 @@ class Crosstalk:
         return np.concatenate(decided, axis=1)
 
     def finish(self) -> Float32[np.ndarray, "channels frames"]:
-        """Return the rest."""
+        """Return the remaining frames."""
         end = self._first + self._probabilities.shape[1]
         missing = CONTEXT + (end - self._first) * FRAME - self._samples.shape[1]
         silence = np.zeros((self._n, max(0, missing)), np.float32)
@@ -101,7 +105,7 @@ class Crosstalk:
         return np.concatenate(decided, axis=1)
 
     def _decide(self, known: int) -> Float32[np.ndarray, "channels frames"]:
-        """Return one step, given all frames before `known`."""
+        """Return the next step, given all frames before `known`."""
         self._look(known)
         self._levels = np.concatenate(
             [self._levels[:, -PAST:], self._powers_from(known)], axis=1
@@ -118,7 +122,7 @@ class Crosstalk:
         return result
 
     def _look(self, known: int) -> None:
-        """Look for delays in windows before `known`."""
+        """Measure the delays in the windows before `known`."""
         while self._window + WINDOW_FRAMES <= known:
             start = self._window
             own = self._of(start, start + WINDOW_FRAMES) >= self._offset
@@ -134,12 +138,12 @@ class Crosstalk:
             self._window += SELDOM if many else OFTEN
 
     def _powers_from(self, known: int) -> np.ndarray:
-        """Return the powers of frames that were not known at the last step."""
+        """Return the powers of the frames that are new since the last step."""
         since = min(known, self._decided + AHEAD * STEP if self._decided else 0)
         return np.stack([_powers(self._heard(c, since, known)) for c in range(self._n)])
 
     def _leaks_into(self, sink: int, known: int) -> list[tuple[int, np.ndarray, int]]:
-        """Return sources, responses and delays of what leaks into a channel."""
+        """Return the sources, responses and delays of the crosstalk into a channel."""
         found = []
         for (source, into), path in self._paths.items():
             if into != sink or (delay := path.delay()) is None:
@@ -158,7 +162,7 @@ class Crosstalk:
     def _own_speech(
         self, sink: int, found: list[tuple[int, np.ndarray, int]], known: int
     ) -> np.ndarray:
-        """Return which frames of the step hold more than leaks and noise."""
+        """Return which frames of the step contain more than crosstalk and noise."""
         first = self._decided - MARGIN
         heard = self._heard(sink, first, known)
         rest = heard.astype(float)
@@ -170,6 +174,7 @@ class Crosstalk:
         speaks = self._of(first, known)[sink] >= self._offset
         ratio = np.maximum(remains - noise, 0) / np.maximum(there, 1e-12)
         seen = np.concatenate([self._remaining[sink], ratio[speaks]])
+        # The share of crosstalk that subtraction usually leaves.
         usual = MOST
         if len(seen) > 20:
             usual = float(np.clip(np.quantile(seen, REMAINS), LEAST, MOST))
@@ -185,12 +190,12 @@ class Crosstalk:
     def _heard(
         self, channel: int, start: int, end: int, before: int = 0
     ) -> Float32[np.ndarray, " samples"]:
-        """Return the samples of frames, and so many before them."""
+        """Return the samples of frames, and `before` samples preceding them."""
         at = CONTEXT + (start - self._first) * FRAME - before
         return self._samples[channel, at : CONTEXT + (end - self._first) * FRAME]
 
     def _forget(self, first: int) -> None:
-        """Drop what lies before a frame."""
+        """Drop everything before a frame."""
         n = first - self._first
         self._samples = self._samples[:, n * FRAME :]
         self._probabilities = self._probabilities[:, n:]
@@ -206,7 +211,7 @@ def _smooth(powers: np.ndarray) -> np.ndarray:
 
 
 def bridged(own: np.ndarray) -> np.ndarray:
-    """Return own speech without what is too short, and with its short pauses."""
+    """Return own speech without bursts that are too short, with short pauses filled."""
     result = np.zeros(len(own), bool)
     last = -PAUSE
     for start, end in spans(own).tolist():

@@ -1,4 +1,4 @@
-"""What decoding is asked for, and what it gives: plain values that pickle."""
+"""The input and the output of decoding, as plain values that pickle."""
 
 from dataclasses import dataclass, field
 
@@ -11,11 +11,11 @@ from ser_batch.speech.waveforms import Waveforms
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is the same for all recordings of a run."""
+    """What all recordings of a run have in common."""
 
     config: Config
     sample_rate: int
-    """Of the model, in Hz."""
+    """The sample rate of the model, in Hz."""
     source: Source
     waveforms: Waveforms
 
@@ -26,25 +26,25 @@ class Task:
 
     recording: Recording
     stamp: Stamp | None
-    """What it was found with; None where it had vanished."""
+    """Its stamp when it was found; None if it had vanished."""
     known_hash: str | None = None
-    """The content hash of the rows that the results hold of it."""
+    """The content hash of its rows in the results, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One speaker's side of a recording."""
+    """One channel of a recording: one speaker's side of it."""
 
     role: str | None
     speech: list[Interval]
     segments: list[Interval] = field(default_factory=list)
     is_scored: bool = False
-    """Whether its waveform waits to be scored."""
+    """Whether its waveform is kept to be scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A recording with its speech and its segments, none of them scored yet."""
+    """A recording with its speech regions and segments, before scoring."""
 
     recording: Recording
     stamp: Stamp
@@ -59,11 +59,11 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A recording that cannot be analysed, and why; see `AudioError` for the words."""
+    """A recording that cannot be analysed, and why; see `AudioError`."""
 
     recording: Recording
     stamp: Stamp | None
-    """None where the next run is to try again."""
+    """None if the next run is to try again."""
     content_hash: str | None
     kind: FailureKind
     error: str
@@ -71,14 +71,17 @@ class Failed:
 
 
 def unexpected(recording: Recording, stage: str, error: object) -> Failed:
-    """Return the failure of a recording on which a stage broke; the next run tries again."""
-    reason = f"{stage} failed in an unexpected way, please report it; the next run tries again"
+    """Return the failure of a recording on which a stage failed unexpectedly.
+
+    The next run tries it again.
+    """
+    reason = f"{stage} failed unexpectedly; please report it. The next run tries again"
     return Failed(recording, None, None, FailureKind.UNEXPECTED, reason, repr(error))
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """A recording whose content is what it was, whatever its date says."""
+    """A recording whose content is unchanged, whatever its modification time."""
 
     recording: Recording
     stamp: Stamp | None
@@ -86,7 +89,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Growing:
-    """A recording that is still being written: the next run takes it."""
+    """A recording that is still being written; the next run analyses it."""
 
     recording: Recording
 

@@ -1,9 +1,9 @@
-"""One recording to its speech regions and segments, in any process.
+"""From one recording to its speech regions and segments, in any process.
 
     fetch -> blocks -> resample -> VAD -> crosstalk -> regions -> segments
 
-The result is plain values. The waveforms of the channels that are to be scored wait in
-the job's `Waveforms`, as float32 samples at the model's rate.
+The result is plain values. The waveforms of the channels to be scored are kept in the
+job's `Waveforms`, as float32 samples at the model's sample rate.
 """
 
 import time
@@ -36,15 +36,16 @@ from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
 
 YOUNG_S = 10.0
-"""A file that changed this recently may still be growing: it is given this long to
-change again."""
+"""A recently modified file may still be growing, and gets this long to change again."""
 SAME_SIGNAL = 1e-6
-"""Channels whose difference lies 60 dB below their level carry the same sound: a mono
-call stored as stereo."""
+"""Channels whose difference is 60 dB below their level carry the same signal.
+
+It is a mono call stored as stereo.
+"""
 
 
 def decode(task: Task, job: Job, vad: Vad) -> Outcome:
-    """Decode a recording once, find each channel's speech, and divide it into segments.
+    """Decode a recording once, find each channel's speech, and cut it into segments.
 
     Raises:
         WorkspaceError: the waveforms cannot be written.
@@ -62,7 +63,7 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
         outcome = _decode(recording, stamp, content_hash, job, vad)
     except OSError as error:
         outcome = _failed(error, task, content_hash)
-    # Whatever came of it: a file that changed meanwhile is not whole yet.
+    # Whatever the outcome, a file that changed meanwhile is not complete yet.
     now = job.source.stamp(recording)
     return Growing(recording) if now and task.stamp and now != task.stamp else outcome
 
@@ -73,10 +74,10 @@ def _wait_while_young(stamp: Stamp | None) -> None:
 
 
 def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
-    """Return the failure that an error stands for.
+    """Return the failure for an error.
 
-    What the file system does not give says nothing of the recording: without a stamp,
-    the next run tries it again.
+    If the file system cannot read the recording, the recording itself may be sound:
+    the failure gets no stamp, so that the next run tries it again.
     """
     if isinstance(error, AudioError):
         stamp = None if isinstance(error, UnreadableError) else task.stamp
@@ -86,11 +87,10 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
         return Failed(task.recording, stamp, known, kind, message, detail)
     if isinstance(error, FileNotFoundError):
         message = (
-            "the file is gone, or a link that leads nowhere: it is tried again once it "
-            "is back"
+            "the file is gone, or is a broken link: it is tried again when it is back"
         )
     elif isinstance(error, PermissionError):
-        message = "no permission to read it: give this user the right to, and run again"
+        message = "permission denied: let this user read it, and run again"
     else:
         message = f"cannot be read: {error.strerror}; check the disk, and run again"
     kind = FailureKind.UNREADABLE
@@ -107,7 +107,7 @@ def _decode(
     with job.source.fetch(recording) as path, open_audio(path, raw) as audio:
         n_channels = 1 if config.audio.mix else audio.channels
         roles, scored, notes = _roles(config, n_channels)
-        # All channels may turn out to be the same: then the first stands for them.
+        # If all channels turn out to be the same, the first stands for all.
         _, (scored_alone, *_), _ = _roles(config, 1)
         waiting = [scored[0] or scored_alone, *scored[1:]]
         analysers = [
@@ -117,7 +117,7 @@ def _decode(
         duration_s, same, probabilities = _read_through(audio, analysers, job)
         if same:
             roles, scored, notes = _roles(config, 1)
-            notes.append(f"all {audio.channels} channels are the same: taken as one")
+            notes.append(f"all {audio.channels} channels are the same; treated as one")
         channels = [
             _channel(role, is_scored, p, analyser.levels, duration_s, config)
             for role, is_scored, p, analyser in zip(
@@ -156,14 +156,14 @@ def _channel(
 def _read_through(
     audio: Decoder, analysers: "list[_ChannelAnalyser]", job: Job
 ) -> tuple[float, bool, list[np.ndarray]]:
-    """Send each channel to its analyser, and their frames through the crosstalk stage.
+    """Pass each channel to its analyser, and their frames through crosstalk removal.
 
     Returns:
-        The length in seconds, whether all channels carry the same sound, and the
-        probability of speech for each channel's frames.
+        The length in seconds, whether all channels carry the same signal, and the
+        speech probabilities of each channel's frames.
 
     Raises:
-        AudioError: the recording holds no samples.
+        AudioError: the recording contains no samples.
     """
     n_channels = len(analysers)
     for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, n_channels)
@@ -202,13 +202,13 @@ def _read_through(
 
 
 class _Frames:
-    """The probabilities of all frames of each channel, without what leaks in."""
+    """The speech probabilities of each channel's frames, without crosstalk."""
 
     def __init__(self, n_channels: int, config: VadConfig) -> None:
         self.crosstalk = None
         if config.crosstalk and n_channels > 1:
             self.crosstalk = Crosstalk(n_channels, config.offset)
-        # Arrays that grow in place: hours of frames, never copied as a whole.
+        # Arrays that grow in place, so that hours of frames are never copied at once.
         self._probabilities = [array("f") for _ in range(n_channels)]
 
     def add(self, samples: Waveform, found: list[np.ndarray]) -> None:
@@ -225,8 +225,11 @@ class _Frames:
 
 
 class _ChannelAnalyser:
-    """One channel's way: through the VAD to a probability for each frame, to levels, and
-    to the waveforms that wait to be scored, if it is to be."""
+    """The analysis of one channel.
+
+    Gives the speech probability and the level of each frame, and keeps the waveform if
+    the channel is to be scored.
+    """
 
     def __init__(
         self, vad: Vad, job: Job, recording_id: str, scored_as: int | None
@@ -238,8 +241,11 @@ class _ChannelAnalyser:
         self._rest = np.zeros(0, np.float32)
 
     def push(self, wide: np.ndarray, narrow: np.ndarray) -> np.ndarray:
-        """Take the same stretch at the rate of the VAD and at that of the model, and
-        return the probabilities of the frames that it completes."""
+        """Return the probabilities of the frames that a block completes.
+
+        `wide` and `narrow` are the same interval at the sample rates of the VAD and of
+        the model.
+        """
         found = self._stream.push(wide)
         wide = np.concatenate([self._rest, wide])
         whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
@@ -250,7 +256,7 @@ class _ChannelAnalyser:
         return found
 
     def finish(self) -> np.ndarray:
-        """Return the probabilities of the rest."""
+        """Return the probabilities of the remaining frames."""
         if len(self._rest):
             last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
             self._add_levels(last[None])
@@ -258,7 +264,7 @@ class _ChannelAnalyser:
 
     @property
     def levels(self) -> np.ndarray:
-        """The level of each frame in dB, once all are in."""
+        """The level of each frame in dB, complete after `finish`."""
         return np.frombuffer(self._levels, np.float32)
 
     def _add_levels(self, frames: np.ndarray) -> None:
@@ -268,7 +274,7 @@ class _ChannelAnalyser:
 def _roles(
     config: Config, n_channels: int
 ) -> tuple[list[str | None], list[bool], list[str]]:
-    """Return each channel's role, whether it is scored, and a note if roles do not fit."""
+    """Return each channel's role, whether it is scored, and a note on any mismatch."""
     named, score_agents = config.score.roles, config.score.score_agents
     if not named:
         return [None] * n_channels, [True] * n_channels, []
@@ -276,7 +282,8 @@ def _roles(
         scored = [role != "agent" or score_agents for role in named]
         return list(named), scored, []
     note = (
-        f"channels: {n_channels}, roles: {len(named)}; it is not known who speaks where"
+        f"channels: {n_channels}, roles: {len(named)}; the role of each channel is "
+        "unknown"
     )
     if not score_agents:
         note += ", so nothing is scored"

@@ -1,8 +1,8 @@
-"""The way that sound takes from one channel into another, if there is one.
+"""The crosstalk path from one channel into another, if there is one.
 
-Whether there is one, the delay tells: speech that leaks arrives with one and the same
-delay, while two people who talk at once agree on none. What it does to the sound is an
-impulse response, estimated by least squares.
+The delay shows whether there is one: crosstalk always arrives with the same delay,
+while the delays measured on two people who talk at once do not agree. The effect of the
+path on the sound is an impulse response, estimated by least squares.
 """
 
 from collections import deque
@@ -11,30 +11,32 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 RATE = 8000
-"""Of all samples here, in Hz."""
+"""The sample rate of all samples here, in Hz."""
 WINDOW = 4096
-"""Samples in which a delay is looked for: 512 ms."""
+"""Samples of the window in which a delay is measured: 512 ms."""
 MAX_DELAY = 2048
-"""256 ms: echoes of a telephone line come up to that long after the speech."""
+"""256 ms: echoes of a telephone line arrive up to this long after the speech."""
 EARLY, TAPS = 32, 1024
-"""The response begins a little before the delay, and lasts 128 ms."""
+"""The response begins `EARLY` samples before the delay, and lasts 128 ms."""
 CONTEXT = MAX_DELAY + TAPS
-"""Samples of the source that a stretch of the sink may depend on, before its own."""
+"""Preceding samples of the source on which an interval of the sink may depend."""
 WINDOWS, FEWEST = 200, 5
-"""How many delays are remembered, and how many must agree."""
+"""How many delays are kept, and how many must agree."""
 SAME = 8
 """Delays within 1 ms agree."""
 AGREEING = 0.25
-"""The share of windows that must agree: far fewer than agree on an echo, and more than
-agree by chance where two people talk at once."""
+"""The share of windows that must agree.
+
+Far fewer than agree on an echo, and more than agree by chance in double talk.
+"""
 STRETCHES = 10
-"""The response is estimated from so many stretches, the latest ones."""
+"""The number of latest intervals from which the response is estimated."""
 PRE_EMPHASIS = 0.9
 _FFT = 8192
 
 
 class LeakPath:
-    """From one channel, the source, into another, the sink."""
+    """The crosstalk path from one channel, the source, into another, the sink."""
 
     def __init__(self) -> None:
         self._delays: deque[int] = deque(maxlen=WINDOWS)
@@ -43,15 +45,15 @@ class LeakPath:
 
     @property
     def windows(self) -> int:
-        """How many delays are known."""
+        """The number of delays known."""
         return len(self._delays)
 
     def look(
         self, sink: Float32[np.ndarray, " window"], source: Float32[np.ndarray, " both"]
     ) -> None:
-        """Note the delay in a window in which both channels are in speech.
+        """Measure the delay in a window in which both channels are in speech.
 
-        `source` ends where the sink's window ends, and begins `MAX_DELAY` before it. The
+        `source` ends with the sink's window, and begins `MAX_DELAY` before it. The
         cross-correlation is weighted by the square root of its spectrum, between plain
         correlation and PHAT (Knapp & Carter 1976).
         """
@@ -62,7 +64,7 @@ class LeakPath:
         self._delays.append(int(np.abs(weighted[at]).argmax()))
 
     def delay(self) -> int | None:
-        """Return the delay in samples, or None where there is no path."""
+        """Return the delay in samples, or None if there is no path."""
         delays = np.array(self._delays)
         if len(delays) < FEWEST:
             return None
@@ -76,10 +78,10 @@ class LeakPath:
     def learn(
         self, sink: Float[np.ndarray, " stretch"], source: Float[np.ndarray, " both"]
     ) -> None:
-        """Take in a stretch; `source` begins `CONTEXT` samples before the sink's.
+        """Add an interval to the estimate; `source` begins `CONTEXT` samples earlier.
 
-        Those in which the sink is loud count less: their speech is the channel's own,
-        and noise to the estimate.
+        Intervals in which the sink is loud count less: they contain the channel's own
+        speech, which is noise to the estimate.
         """
         weight = 1 / (np.mean(np.square(sink)) + 1e-9)
         n = 1 << (len(source) + CONTEXT).bit_length()
@@ -92,12 +94,13 @@ class LeakPath:
         self._powers.append(weight * power[np.arange(TAPS) - CONTEXT])
 
     def response(self, delay: int) -> tuple[Float[np.ndarray, " taps"], float]:
-        """Return the impulse response, `EARLY` samples before the delay and on, and its
-        gain: the power of what leaked over that of the source.
+        """Return the impulse response and its gain.
 
-        The normal equations of a Wiener filter (Haykin, Adaptive Filter Theory).
+        The response begins `EARLY` samples before the delay. The gain is the power of
+        the crosstalk over that of the source. Solves the normal equations of a Wiener
+        filter (Haykin, Adaptive Filter Theory).
         """
-        # Hardly any recording leaks: the others need not wait for this import.
+        # Hardly any recording has crosstalk; the others do not wait for this import.
         from scipy.linalg import solve_toeplitz
 
         power = np.sum(self._powers, axis=0)
@@ -111,7 +114,7 @@ class LeakPath:
 def leaked(
     source: Float[np.ndarray, " both"], taps: Float[np.ndarray, " taps"], delay: int
 ) -> Float[np.ndarray, " stretch"]:
-    """Return what of a source arrives; `source` begins `CONTEXT` samples before."""
+    """Return the crosstalk of a source, which begins `CONTEXT` samples earlier."""
     first = delay - EARLY
     n = 1 << (len(source) + TAPS).bit_length()
     spectrum = np.fft.rfft(source, n) * np.fft.rfft(taps, n)

@@ -1,4 +1,4 @@
-"""The voice activity detector that a configuration names."""
+"""Loading the voice activity detector of a configuration."""
 
 from ser_batch.config.options import VadConfig
 from ser_batch.speech.silero import SileroVad
@@ -12,7 +12,7 @@ def load_vad(config: VadConfig) -> Vad:
         UsageError: its model cannot be loaded.
     """
     if config.engine == "pyannote":
-        # On demand: pyannote.audio takes seconds to import and brings all of torch.
+        # Imported on demand, as pyannote.audio takes seconds and imports all of torch.
         from ser_batch.speech.pyannote import PyannoteVad
 
         return PyannoteVad(config)

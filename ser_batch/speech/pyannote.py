@@ -1,7 +1,7 @@
-"""pyannote.audio's voice activity detection as a VAD of ours. Imported only where it is asked for.
+"""pyannote.audio's voice activity detection as a `Vad`, imported only on demand.
 
-The pipeline sees windows of about eleven minutes with context on both sides, so that memory does not
-grow with the recording. Telemetry is off.
+The pipeline sees windows of about eleven minutes with context on both sides, so that
+memory does not grow with the recording. Telemetry is off.
 """
 
 import io
@@ -25,7 +25,7 @@ from ser_batch.speech.vad import (
 
 os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
 with warnings.catch_warnings():
-    # It warns that it cannot decode files by itself: we hand it waveforms.
+    # It warns that it cannot decode files, but it only ever gets waveforms.
     warnings.simplefilter("ignore")
     from pyannote.audio import Model
     from pyannote.audio.core.task import Problem, Resolution, Specifications
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from pyannote.core import Annotation
 
 CONTEXT_FRAMES = 3375
-"""108 s, seen on both sides of a window but not judged. It spans the ten seconds that pyannote's models
-look at, and is a whole number of our frames (512 samples), of theirs (270) and of their steps (1 s), so
-that windows say what one pass over the whole recording would."""
+"""Context on both sides of a window, 108 s, for which no frames are returned.
+
+It covers the 10 s that pyannote's models look at, and is a whole number of VAD frames
+(512 samples), of pyannote's frames (270) and of its steps (1 s), so that windows give
+the same result as one pass over the whole recording.
+"""
 WINDOW_FRAMES = 6 * CONTEXT_FRAMES
 
 _ALLOWED: list[Any] = [
@@ -49,13 +52,13 @@ _ALLOWED: list[Any] = [
 
 
 def load_model(name: str) -> Model:
-    """A segmentation model from a local checkpoint, a folder with one, or the hub.
+    """Load a segmentation model from a local checkpoint or its folder, or the hub.
 
-    Checkpoints are pickles, which can run code when they are loaded: one that holds anything but
-    tensors, plain values and pyannote's own descriptions is refused.
+    Checkpoints are pickles, which can run code when they are loaded. One that contains
+    anything but tensors, plain values and pyannote's own specifications is rejected.
 
     Raises:
-        UsageError: there is no such model, or it is not one that can be loaded safely.
+        UsageError: there is no such model, or it cannot be loaded safely.
     """
     path = Path(name)
     path = path / "pytorch_model.bin" if path.is_dir() else path
@@ -68,15 +71,16 @@ def load_model(name: str) -> Model:
                 io.BytesIO(data), map_location="cpu", weights_only=True
             )
         module = checkpoint["pyannote.audio"]["architecture"]["module"]
-    except Exception as error:  # the many ways in which a file is no such checkpoint
+    except Exception as error:  # a file can fail to be a checkpoint in many ways
         raise UsageError(
-            f"{path}: is no pyannote model that can be loaded safely: {error}"
+            f"{path}: not a pyannote model that can be loaded safely: {error}"
         ) from error
     if not module.startswith("pyannote.audio.models."):
         raise UsageError(
-            f"{path}: its network is {module}, which is none of pyannote.audio's own"
+            f"{path}: its network is {module}, which is not one of pyannote.audio's"
         )
-    # The same bytes hold nothing but what was just allowed, so the library's own loader may have them.
+    # These bytes contain nothing but what was just allowed, so it is safe to pass them
+    # to the library's own loader.
     model = Model.from_pretrained(io.BytesIO(data))
     assert model is not None
     return model.eval()
@@ -99,8 +103,9 @@ def _from_hub(name: str) -> Path:
         OSError,
     ) as error:
         raise UsageError(
-            f"--vad-model {name}: is no local file, and the hub does not give it ({type(error).__name__}): "
-            "accept the model's licence there and log in, or give the path of a copy"
+            f"--vad-model {name}: not a local file, and cannot be downloaded from the "
+            f"hub ({type(error).__name__}): accept the model's licence there and log "
+            "in, or give the path of a copy"
         ) from error
 
 
@@ -122,19 +127,21 @@ class PyannoteVad:
         self._pipeline.instantiate(parameters)
 
     def stream(self) -> "PyannoteStream":
+        """Return a stream for a new channel."""
         return PyannoteStream(self._pipeline)
 
 
 class PyannoteStream:
-    """Frames are 1 within the pipeline's speech regions and 0 elsewhere."""
+    """One channel; frames are 1 in the pipeline's speech regions and 0 elsewhere."""
 
     def __init__(self, pipeline: VoiceActivityDetection) -> None:
         self._pipeline = pipeline
         self._samples = np.zeros(0, np.float32)
         self._before = 0
-        """Frames at the head of `_samples` that are context only."""
+        """Frames at the start of `_samples` that are context only."""
 
     def push(self, samples: Samples) -> Probabilities:
+        """Return the frames of the windows that a block completes."""
         self._samples = np.concatenate([self._samples, samples])
         frames = []
         while (
@@ -152,13 +159,14 @@ class PyannoteStream:
         return np.concatenate(frames) if frames else np.zeros(0, np.float32)
 
     def finish(self) -> Probabilities:
+        """Return the remaining frames."""
         n_frames = -(-len(self._samples) // FRAME_SAMPLES)
         if n_frames <= self._before:
             return np.zeros(0, np.float32)
         return self._window(n_frames - self._before, n_frames)
 
     def _window(self, n_frames: int, seen_frames: int) -> Probabilities:
-        """`n_frames` behind the leading context, judged from the first `seen_frames`."""
+        """Return `n_frames` after the leading context, from the first `seen_frames`."""
         waveform = torch.from_numpy(self._samples[: seen_frames * FRAME_SAMPLES])[None]
         file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "window"}
         speech: Annotation = self._pipeline(file)

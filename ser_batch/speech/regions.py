@@ -1,6 +1,7 @@
-"""Speech probabilities to speech regions. Pure; all in whole VAD frames, so that nothing is rounded.
+"""From speech probabilities to speech regions.
 
-A region is a pair of frame numbers [start, end); regions are arrays of shape (regions, 2), ordered and
+Pure functions, in whole VAD frames, so that nothing is rounded. A region is a pair of
+frame numbers [start, end); regions are arrays of shape (regions, 2), ordered and
 disjoint.
 """
 
@@ -16,7 +17,11 @@ Regions = Int[np.ndarray, "regions 2"]
 def speech_regions(
     probabilities: Float[np.ndarray, " frames"], config: VadConfig
 ) -> Regions:
-    """Where one channel speaks: hysteresis, then short silences closed, short speech dropped, edges padded."""
+    """Return the speech regions of one channel.
+
+    After the hysteresis, short silences are closed, short speech is dropped, and edges
+    are padded.
+    """
     regions = spans(hysteresis(probabilities, config.onset, config.offset))
     regions = close_gaps(regions, _frames(config.min_silence_s))
     regions = regions[regions[:, 1] - regions[:, 0] >= _frames(config.min_speech_s)]
@@ -34,8 +39,9 @@ def speech_regions(
 def hysteresis(
     probabilities: Float[np.ndarray, " frames"], onset: float, offset: float
 ) -> np.ndarray:
-    """For each frame, whether speech is on: from a frame >= onset until one < offset."""
-    # 1 turns on, 0 turns off, and what lies between keeps the state of the last frame that turned.
+    """Return which frames are speech: from one >= `onset` until one < `offset`."""
+    # Frames >= onset switch on, frames < offset switch off, and those in between keep
+    # the state of the last switch.
     turns = (probabilities >= onset) | (probabilities < offset)
     last = np.maximum.accumulate(
         np.where(turns, np.arange(len(turns), dtype=np.int32), -1)
@@ -45,7 +51,7 @@ def hysteresis(
 
 
 def close_gaps(regions: Regions, min_gap: int) -> Regions:
-    """Regions less than `min_gap` frames apart (or overlapping) become one."""
+    """Merge regions that overlap or are less than `min_gap` frames apart."""
     if len(regions) < 2:
         return regions
     apart = regions[1:, 0] - regions[:-1, 1] >= min_gap
@@ -57,14 +63,17 @@ def close_gaps(regions: Regions, min_gap: int) -> Regions:
 def frame_levels_db(
     samples: Float32[np.ndarray, "frames samples"],
 ) -> Float32[np.ndarray, " frames"]:
-    """The RMS level of each frame in dB below full scale, -120 at the least; what is constant in it is no sound."""
+    """Return the RMS level of each frame in dB below full scale, at least -120.
+
+    A constant offset is not sound, and does not count.
+    """
     sound = samples - samples.mean(axis=1, keepdims=True)
     power = np.einsum("fs,fs->f", sound, sound) / samples.shape[1]
     return 10 * np.log10(np.maximum(power, 1e-12))
 
 
 def spans(on: np.ndarray) -> Regions:
-    """Return where values are true, from the first frame to one past the last."""
+    """Return the runs of true values as pairs [start, end)."""
     edges = np.flatnonzero(np.diff(np.r_[False, on, False]))
     return edges.reshape(-1, 2)
 

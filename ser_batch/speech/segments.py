@@ -1,8 +1,9 @@
-"""Speech regions to the segments that are scored. Pure; all in whole VAD frames.
+"""From speech regions to the segments that are scored.
 
-Regions that are close are scored together, long speech is cut, and short speech that
-stands alone is not scored, unless the channel has no other. No speech is lost on the way
-and none is counted twice: every region that is not left out lies in segments, as a whole.
+Pure functions, in whole VAD frames. Nearby regions are scored together, long speech is
+cut, and short isolated speech is not scored, unless the channel has no other. No speech
+is lost on the way, and none is counted twice: every region that is not left out lies
+entirely within segments.
 """
 
 from collections.abc import Iterator
@@ -23,11 +24,11 @@ def segment_regions(
 ) -> Regions:
     """Return segments between `min_s` and `max_s` long, ordered and disjoint.
 
-    Where nothing is so long, the longest is taken, from half of `min_s`: a "no!" that is
-    all that somebody says counts.
+    If no speech is that long, the longest is taken, down to half of `min_s`: if a "no!"
+    is all that a speaker says, it counts.
 
-    A cut falls on the frame of the lowest speech probability, to a tenth, and on the
-    quietest of equals, in the second half of the longest segment possible.
+    A cut is made at the frame with the lowest speech probability, rounded to a tenth,
+    and at the quietest of equals, in the second half of the longest segment possible.
     """
     shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
     groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1)
@@ -53,12 +54,13 @@ def _cut(
     longest: int,
 ) -> Iterator[tuple[int, int]]:
     while end - start > longest:
-        # Both sides of the cut must be segments.
+        # Both sides of the cut must be long enough to be segments.
         window = slice(
             start + max(shortest, longest // 2),
             min(start + longest, end - shortest) + 1,
         )
-        # Within a tenth, probabilities are alike: a codec moves them by as much, but hardly the quiet moments.
+        # Differences below a tenth are ignored: a codec changes probabilities by that
+        # much, but hardly moves the quiet moments.
         weakest = np.lexsort((levels_db[window], np.round(10 * probabilities[window])))[
             0
         ]

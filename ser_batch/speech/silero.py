@@ -1,4 +1,4 @@
-"""Silero VAD (MIT licence) through its sequence model in ONNX Runtime."""
+"""Silero VAD (MIT licence): its sequence model, in ONNX Runtime."""
 
 import importlib.util
 import os
@@ -13,10 +13,11 @@ from ser_batch.speech.vad import FRAME_SAMPLES, Probabilities, Samples
 
 
 class SileroVad:
-    """Silero VAD through its sequence model: hundreds of frames in one call.
+    """Silero VAD's sequence model, which takes hundreds of frames in one call.
 
-    The weights are those of the `silero-vad` package, which is not imported: that would
-    import torch and change its number of threads, in every decoding process.
+    The weights are those of the `silero-vad` package. The package itself is not
+    imported: in every decoding process, it would import torch and change its number of
+    threads.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class SileroVad:
         )
 
     def stream(self) -> "SileroStream":
-        """Start on a new channel."""
+        """Return a stream for a new channel."""
         return SileroStream(self.session)
 
 
@@ -62,7 +63,7 @@ class SileroStream:
         probabilities = []
         for start in range(0, n_frames, self.MAX_FRAMES):
             n = min(self.MAX_FRAMES, n_frames - start)
-            # (frame, context + frame samples): overlapping views on the waveform
+            # (frame, context + frame samples): overlapping views of the waveform
             frames = np.lib.stride_tricks.as_strided(
                 pending[start * FRAME_SAMPLES :],
                 (n, self.CONTEXT + FRAME_SAMPLES),

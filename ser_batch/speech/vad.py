@@ -1,7 +1,8 @@
-"""What a voice activity detector is: waveform to speech probabilities, by frames of 32 ms.
+"""The interface of voice activity detectors.
 
-A detector makes one stream for each channel. The stream takes blocks of any length and
-carries its state over, so that its frames do not depend on the blocks.
+A detector turns a waveform into speech probabilities, one for each frame of 32 ms. It
+makes one stream for each channel. A stream takes blocks of any length and carries its
+state over, so that its frames do not depend on the block size.
 """
 
 from typing import Protocol
@@ -18,9 +19,9 @@ Probabilities = Float32[np.ndarray, " frames"]
 
 
 class VadStream(Protocol):
-    """One channel's way through a detector.
+    """A detector's stream for one channel.
 
-    Frames come in order, none missing; the last one is padded with silence.
+    Frames come in order, with none missing; the last one is padded with silence.
     """
 
     def push(self, samples: Samples) -> Probabilities:
@@ -28,7 +29,7 @@ class VadStream(Protocol):
         ...
 
     def finish(self) -> Probabilities:
-        """Return the rest, once all blocks are in."""
+        """Return the remaining frames, after the last block."""
         ...
 
 
@@ -36,5 +37,5 @@ class Vad(Protocol):
     """A voice activity detector at 16 kHz: `SileroVad`, `PyannoteVad`."""
 
     def stream(self) -> VadStream:
-        """Start on a new channel."""
+        """Return a stream for a new channel."""
         ...

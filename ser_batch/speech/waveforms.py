@@ -1,4 +1,4 @@
-"""Where the waveforms of channels wait between decoding and scoring."""
+"""Storage for the waveforms of channels between decoding and scoring."""
 
 import shutil
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ Samples = Float32[np.ndarray, " samples"]
 
 
 class WorkspaceError(SerError):
-    """Waveforms cannot be written: the run is in trouble, not the recording."""
+    """Waveforms cannot be written: a problem of the run, not of the recording."""
 
 
 class Waveforms(Protocol):
-    """Samples at the model's rate, by recording and channel.
+    """Samples at the model's sample rate, by recording and channel.
 
-    `LocalWaveforms` keeps them in files, for scoring on the machine that decodes; where
-    scoring happens on another one, they go through a store that both can reach. Sent to
-    decoding processes, so it must pickle.
+    `LocalWaveforms` keeps them in files, for scoring on the machine that decodes. To
+    score on another machine, they go through a store that both can reach. An instance
+    is sent to decoding processes, so it must pickle.
     """
 
     def prepare(self, recording_id: str) -> None:
-        """Make room for a recording; what was there of it is gone.
+        """Prepare for the samples of a recording, and remove any that it already has.
 
         Raises:
             WorkspaceError: nothing can be written.
@@ -34,7 +34,7 @@ class Waveforms(Protocol):
         ...
 
     def append(self, recording_id: str, channel: int, samples: Samples) -> None:
-        """Add samples to the end of a channel.
+        """Append samples to a channel.
 
         Raises:
             WorkspaceError: nothing can be written.
@@ -42,17 +42,17 @@ class Waveforms(Protocol):
         ...
 
     def read(self, recording_id: str, channel: int, start: int, n: int) -> Samples:
-        """Return `n` samples from `start` on; silence stands for those beyond the end."""
+        """Return `n` samples from `start` on, with silence beyond the end."""
         ...
 
     def remove(self, recording_id: str) -> None:
-        """Forget a recording, if there is anything of it."""
+        """Remove the samples of a recording, if there are any."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalWaveforms:
-    """One file of float32 samples for each channel, in a folder for each recording."""
+    """One file of float32 samples per channel, in one folder per recording."""
 
     folder: Path
 
@@ -66,7 +66,7 @@ class LocalWaveforms:
             raise self._unwritable(error) from error
 
     def append(self, recording_id: str, channel: int, samples: Samples) -> None:
-        """Write samples behind those that are there."""
+        """Append samples to the file of a channel."""
         try:
             with self._file(recording_id, channel).open("ab") as file:
                 file.write(samples.tobytes())
@@ -74,7 +74,7 @@ class LocalWaveforms:
             raise self._unwritable(error) from error
 
     def read(self, recording_id: str, channel: int, start: int, n: int) -> Samples:
-        """Return `n` samples; resampling may have ended a sample early."""
+        """Return `n` samples, padded where resampling ended a sample early."""
         file = self._file(recording_id, channel)
         samples = np.fromfile(file, np.float32, n, offset=4 * start)
         return np.pad(samples, (0, n - len(samples)))
