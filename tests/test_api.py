@@ -74,12 +74,12 @@ def test_a_waveform_at_another_rate_is_resampled(model):
 @pytest.mark.parametrize(
     ("waveform", "rate", "reason"),
     [
-        (np.zeros((2, 8000)), 8000, r"shape \(2, 8000\): give one channel"),
-        (np.zeros(8000, np.int16), 8000, "int16: give floats"),
-        (np.zeros(0), 8000, "without samples"),
+        (np.zeros((2, 8000)), 8000, r"shape \(2, 8000\): pass one channel"),
+        (np.zeros(8000, np.int16), 8000, "int16: pass floats"),
+        (np.zeros(0), 8000, "is empty"),
         (np.array([0.0, np.nan, 1.0]), 8000, "not finite"),
         (np.array([0.0, np.inf]), 8000, "not finite"),
-        (np.zeros(8000), 0, "sample rate of 0 Hz"),
+        (np.zeros(8000), 0, "sample rate is 0 Hz"),
     ],
 )
 def test_a_waveform_that_is_none_is_refused_with_the_reason(
@@ -90,7 +90,7 @@ def test_a_waveform_that_is_none_is_refused_with_the_reason(
 
 
 def test_speech_that_is_longer_than_the_model_knows_is_warned_of(model):
-    with pytest.warns(UserWarning, match="7.0 s in one piece"):
+    with pytest.warns(UserWarning, match="utterance of 7.0 s"):
         model.predict_proba(np.zeros(7 * 8000), 8000)
 
 

@@ -193,7 +193,7 @@ def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
     )
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
-        "channels: 1, roles: 2; it is not known who speaks where, so nothing is scored"
+        "channels: 1, roles: 2; the role of each channel is unknown, so nothing is scored"
     )
     assert rows["speech"]
     assert not rows["segments"]
@@ -228,7 +228,9 @@ def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["channels"] == 2
     assert rows["recordings"][0]["overtalk_s"] == 0
-    assert "all 2 channels are the same: taken as one" in rows["recordings"][0]["notes"]
+    assert (
+        "all 2 channels are the same; treated as one" in rows["recordings"][0]["notes"]
+    )
     assert {row["channel"] for row in rows["speech"]} == {0}
     # Where an agent is named, the agent's voice is in the mix: nobody may be scored.
     assert bool(rows["segments"]) == ("agent" not in roles)
@@ -374,7 +376,10 @@ def test_what_a_run_leaves_alone_because_it_failed_before_is_said(
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
     assert analyzed([calls], tmp_path / "out", config(tiny_bundle)).failed_before == 1
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
-    assert "5 already there (1 failed then: --retry-failed tries again)" in said.stdout
+    assert (
+        "5 already analysed (1 of them failed: retry with --retry-failed)"
+        in said.stdout
+    )
 
 
 def test_the_api_yields_recordings_and_writes_nothing(calls, tiny_bundle):

@@ -109,7 +109,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="kept, and used again if it is there")
+    parser.add_argument(
+        "--folder", type=Path, help="kept, and used again if it is there"
+    )
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="ser-nightly-"))
     calls, out = folder / "calls", folder / "results"

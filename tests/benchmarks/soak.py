@@ -253,7 +253,7 @@ def main() -> None:
         ]
         ended, crashed = (
             sum(words in reason for reason in reasons)
-            for words in ("longer than", "crashed its process")
+            for words in ("longer than", "decoding crashed")
         )
         print(json.loads((out / "run.json").read_text())["counts"])
         print(

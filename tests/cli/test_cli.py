@@ -70,7 +70,7 @@ def test_a_run_ends_with_a_summary_and_with_what_to_type_next(
     assert said.stderr == ""
     again = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert again.returncode == 0
-    assert "5 already there" in again.stdout
+    assert "5 already analysed" in again.stdout
 
 
 def test_metadata_given_to_a_run_are_kept_for_every_report(
@@ -182,7 +182,7 @@ def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["analyze", "nowhere", "--out", "x"], "nowhere: there is no such file"),
+        (["analyze", "nowhere", "--out", "x"], "nowhere: no such file"),
         (["analyze", EXAMPLES, "--out", "x", "--bundle", "none"], "no bundle 'none'"),
         (
             ["analyze", EXAMPLES, "--out", "x", "--set", "vad"],
@@ -200,12 +200,12 @@ def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(
         ),
         (["analyze", EXAMPLES, "--out", "x", "--device", "cuda:9"], "CUDA devices"),
         (["analyze", EXAMPLES], "Missing option"),
-        (["report", "nowhere"], "holds no results"),
+        (["report", "nowhere"], "contains no results"),
         (["models", "none"], "no bundle 'none'"),
-        (["train", "ravdes=x", "--out", "y"], "NAME of ravdess"),
+        (["train", "ravdes=x", "--out", "y"], "NAME is one of ravdess"),
         (
             ["train", "ravdess=nowhere", "--out", "y"],
-            "nowhere: there is no such folder or zip archive",
+            "nowhere: no such folder or zip archive",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

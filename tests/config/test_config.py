@@ -32,7 +32,7 @@ def test_the_example_file_names_every_option_with_its_default():
     ("values", "message"),
     [
         ({"vda": {}}, "unknown option vda"),
-        ({"vad": {"onst": 1}}, "unknown option vad.onst; there are .*onset"),
+        ({"vad": {"onst": 1}}, "unknown option vad.onst; choose from .*onset"),
         ({"vad": {"onset": "high"}}, "vad.onset: expected float, got str"),
         ({"vad": {"onset": 1.5}}, "0 < offset <= onset < 1"),
         ({"vad": 3}, "vad: expected table, got int"),

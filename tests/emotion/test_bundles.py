@@ -41,11 +41,11 @@ def test_a_bundle_gives_back_what_was_saved(tiny_bundle):
         (
             "model.safetensors",
             lambda data: data[:-1] + bytes([data[-1] ^ 1]),
-            "sha256 differs",
+            "SHA-256 differs",
         ),
         ("model.safetensors", None, "install or copy the bundle again"),
         ("calibration.json", None, "incomplete"),
-        ("config.json", lambda data: data[:50], "no JSON"),
+        ("config.json", lambda data: data[:50], "not valid JSON"),
         (
             "config.json",
             lambda data: data.replace(b'"format": 2', b'"format": 7'),
@@ -61,7 +61,7 @@ def test_a_bundle_gives_back_what_was_saved(tiny_bundle):
             lambda data: data.replace(b"n_mels", b"n_smells"),
             "does not describe the weights",
         ),
-        ("config.json", lambda data: b"[]", "must hold a JSON object"),
+        ("config.json", lambda data: b"[]", "not a JSON object"),
     ],
 )
 def test_a_damaged_bundle_is_refused_with_the_reason(copy, file, change, message):

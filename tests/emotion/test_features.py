@@ -263,7 +263,7 @@ def test_what_makes_no_network_and_no_features_is_refused_with_the_reason():
             ),
             "too few",
         ),
-        (lambda: FeatureConfig(kinds=("pitch",)), "some of mfcc"),
+        (lambda: FeatureConfig(kinds=("pitch",)), "one or more of mfcc"),
         (lambda: FeatureConfig(context_s=3), "needs features.normalisation"),
         (lambda: FeatureConfig(n_mfcc=65), "1 to n_mels"),
         (lambda: FeatureConfig(hop_length=0), "hop_length must be 1 or more"),

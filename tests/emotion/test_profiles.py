@@ -294,7 +294,7 @@ def test_a_profile_that_does_not_fit_is_refused_and_says_why(
     with pytest.raises(UsageError, match="scored with a profile of their place"):
         analyzed(many, out, config(profiled_bundle, score={"profile": "bundle"}))
     (tmp_path / "p.json").write_text("{}")
-    with pytest.raises(UsageError, match="not a profile that this version reads"):
+    with pytest.raises(UsageError, match="not a profile that this version can read"):
         analyzed(
             many,
             tmp_path / "y",
@@ -303,7 +303,7 @@ def test_a_profile_that_does_not_fit_is_refused_and_says_why(
     profile.write_text(profile.read_text().replace('"segments": 12', '"segments": 11'))
     write_call(many / "new.wav", np.zeros((1, RATE)))
     with pytest.raises(
-        ResultsError, match="not the profile that these rows were scored with|damaged"
+        ResultsError, match="not the profile with which these rows were scored|damaged"
     ):
         analyzed(many, out, config(profiled_bundle))
 
@@ -343,13 +343,13 @@ def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(
     whole = (many / "0.wav").read_bytes()
     (many / "0.wav").unlink()
     with pytest.raises(
-        ResultsError, match="1 of its 6 recordings could not be scored again"
+        ResultsError, match="1 of its 6 recordings could not be rescored"
     ):
         refresh(out, threading.Event())
     (many / "0.wav").write_bytes(b"no audio at all")
     settle(many)
     with pytest.raises(
-        ResultsError, match="1 of its 6 recordings could not be scored again"
+        ResultsError, match="1 of its 6 recordings could not be rescored"
     ):
         refresh(out, threading.Event())
     assert tables(out) == before
@@ -364,7 +364,7 @@ def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(
 
     shutil.rmtree(out / ".refresh")
     with pytest.raises(
-        ResultsError, match="1 of its 7 recordings could not be scored again"
+        ResultsError, match="1 of its 7 recordings could not be rescored"
     ):
         refresh(out, threading.Event(), another_run)
     assert len(tables(out)["recordings"]) == 7

@@ -64,10 +64,10 @@ if __name__ == "__main__":
 """
 
 SAID = {
-    "segfault": "crashed its process (exit code -11)", "abort": "crashed its process (exit code -6)",
-    "exit": "crashed its process (exit code 7)", "killed": "killed twice from outside (exit code -9)",
-    "hang": "took longer than 5 s", "memory": "more memory than there is: use fewer --workers",
-    "bug": "in an unexpected way, please report it KeyError('what')", "odd": "unexpected", "huge": "xxx",
+    "segfault": "decoding crashed (exit code -11)", "abort": "decoding crashed (exit code -6)",
+    "exit": "decoding crashed (exit code 7)", "killed": "killed from outside twice (exit code -9)",
+    "hang": "took longer than 5 s", "memory": "not enough memory to decode it: use fewer --workers",
+    "bug": "unexpectedly; please report it KeyError('what')", "odd": "unexpected", "huge": "xxx",
     "once": "done", "good": "done",
 }  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_processes_killed_at_any_instant_neither_stop_the_run_nor_lose_a_recordi
         f"{i}.wav" for i in range(40)
     )
     assert all(
-        isinstance(o, Decoded) or "killed twice from outside" in o.error
+        isinstance(o, Decoded) or "killed from outside twice" in o.error
         for o in outcomes
     )
     assert sum(isinstance(o, Decoded) for o in outcomes) > 10
@@ -193,7 +193,7 @@ def test_processes_that_are_shot_before_they_begin_end_the_run_with_advice(
         lambda self, task: (self.tasks.append(task), self.process.kill()),
     )
     with pytest.raises(
-        UsageError, match="killed from outside before they begin.*use fewer --workers"
+        UsageError, match="killed from outside before they start.*use fewer --workers"
     ):
         list(decoded(tasks_of([str(tmp_path / "in")]), limited(tmp_path / "work")))
 

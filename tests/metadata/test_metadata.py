@@ -66,7 +66,7 @@ def test_a_file_name_that_two_recordings_share_joins_neither(results, tmp_path):
     )
     assert table.queue.to_dict() == {"billing/1002.wav": "y"}
     assert any(
-        "several recordings have the name of 1 row (1001): give paths" in note
+        "several recordings match the name of 1 row (1001): use paths" in note
         for note in notes
     )
 
@@ -92,8 +92,7 @@ def test_duplicates_take_the_first_row_and_say_so(results, tmp_path):
     table, notes = metadata(results, csv=write(tmp_path / "m.csv", text))
     assert table.queue.to_dict() == {"billing/1001.wav": "first"}
     assert any(
-        "more than one row for 1 recording (billing/1001.wav); the first one is taken"
-        in n
+        "more than one row for 1 recording (billing/1001.wav); using the first one" in n
         for n in notes
     )
 
@@ -139,7 +138,7 @@ def test_a_started_at_that_is_no_time_is_told_and_left_out(results, tmp_path):
         "delivery/1001.ogg": False,
     }
     assert any(
-        "started_at is no time for 2 values (soon, 202601311405)" in note
+        "started_at is not a time for 2 values (soon, 202601311405)" in note
         for note in notes
     )
 
@@ -176,7 +175,7 @@ def test_sources_may_write_times_and_names_of_columns_each_in_its_way(tmp_path):
         datetime(2026, 2, 1, 9),
     ]
     assert sorted(table.caller) == ["5551234", "Kim"]
-    assert not any("no time" in note for note in notes)
+    assert not any("not a time" in note for note in notes)
 
 
 def test_a_file_that_fits_no_recording_is_told_and_stops_nothing(results, tmp_path):
@@ -184,7 +183,7 @@ def test_a_file_that_fits_no_recording_is_told_and_stops_nothing(results, tmp_pa
         results, csv=write(tmp_path / "m.csv", "path,queue\nnowhere.wav,x\n")
     )
     assert table.empty
-    assert any("none of its rows fits a recording" in note for note in notes)
+    assert any("no row matches a recording" in note for note in notes)
 
 
 def test_fields_of_several_lines_are_one_field(results, tmp_path):
@@ -234,7 +233,7 @@ def test_names_that_a_pattern_does_not_fit_are_told(results):
         "billing/1001.wav": "billing",
         "billing/1002.wav": "billing",
     }
-    assert notes == ["the name pattern does not fit 1 recording (delivery/1001.ogg)"]
+    assert notes == ["the name pattern does not match 1 recording (delivery/1001.ogg)"]
 
 
 @pytest.mark.parametrize("pattern", ["(?P<a", r"\w+", "freepxb"])
@@ -258,7 +257,7 @@ def test_sidecars_are_read_flat_and_broken_ones_are_told(results, tmp_path):
     assert table.loc[
         "billing/1001.wav", ["queue", "agent_name", "agent_level"]
     ].tolist() == ["refunds", "Kim", 2]
-    assert any("1002.wav.json: is no JSON" in note for note in notes)
+    assert any("1002.wav.json: not readable JSON" in note for note in notes)
     assert any("no sidecar for 2 recordings" in note for note in notes)
 
 
@@ -297,10 +296,10 @@ def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
     ("data", "why"),
     [
         (b"", "empty"),
-        (b"\x00\x01\x02\x03", "no text"),
-        (b"queue,agent\nx,y\n", "must say which recording a row is about"),
-        (b"path,queue\nbilling/1001.wav\n", "row 2 has 1 fields and the header 2"),
-        (b"path,queue,queue\na,b,c\n", "every column needs a name of its own"),
+        (b"\x00\x01\x02\x03", "not text"),
+        (b"queue,agent\nx,y\n", "is needed to identify recordings"),
+        (b"path,queue\nbilling/1001.wav\n", "row 2 has 1 fields, but the header has 2"),
+        (b"path,queue,queue\na,b,c\n", "every column needs a unique name"),
         (b",\n", "empty"),
     ],
 )

@@ -99,14 +99,14 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(
     assert "0 bytes" in failed["empty.wav"]
     assert "unrecognised audio format" in failed["text.wav"]
     assert "no samples" in failed["no-samples.wav"]
-    assert "leads nowhere" in failed["dangling.wav"]
+    assert "broken link" in failed["dangling.wav"]
     assert "symbolic links" in failed["circle.wav"]
     assert "not a regular file" in failed["pipe.wav"]
     assert rows["good.wav"]["segments"] > 0
     assert rows["cut.wav"]["segments"] > 0
-    assert "breaks off" in rows["cut.wav"]["notes"]
+    assert "truncated" in rows["cut.wav"]["notes"]
     assert rows["liar.wav"]["duration_s"] == pytest.approx(2)
-    assert "not finite" in rows["nan.wav"]["notes"]
+    assert "non-finite" in rows["nan.wav"]["notes"]
     assert rows["one-sample.wav"]["duration_s"] == pytest.approx(1 / 8000, abs=1e-3)
 
 
@@ -197,7 +197,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(
         assert "closed" in said.splitlines()[0]
         assert "good.wav done" in said
         assert (
-            "secret.wav no permission to read it" in said
+            "secret.wav permission denied" in said
             or "secret.wav cannot be read" in said
         )
         return
@@ -279,7 +279,9 @@ def test_a_full_disk_ends_the_run_with_a_message_and_the_next_run_goes_on(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(live_parts.pq, "write_table", full)
-    with pytest.raises(ResultsError, match="No space left on device.*make room"):
+    with pytest.raises(
+        ResultsError, match="No space left on device.*free up disk space"
+    ):
         run([str(calls)], tmp_path / "out", settings, threading.Event())
     monkeypatch.setattr(live_parts.pq, "write_table", real)
     assert run([str(calls)], tmp_path / "out", settings, threading.Event()).done == 4
@@ -383,7 +385,7 @@ def test_a_list_that_is_no_utf8_is_refused(tmp_path):
     from ser_batch.errors import UsageError
 
     (tmp_path / "list.txt").write_bytes("x.wav\n".encode("utf-16"))
-    with pytest.raises(UsageError, match="no list of paths in UTF-8"):
+    with pytest.raises(UsageError, match="not a list of paths in UTF-8"):
         find_recordings([f"@{tmp_path}/list.txt"])
     (tmp_path / "list.txt").write_bytes("\ufeffx.wav\r\n".encode())
     assert [r.path for r in find_recordings([f"@{tmp_path}/list.txt"]).recordings] == [

@@ -72,7 +72,7 @@ def test_an_empty_mount_point_is_no_quiet_success(calls, tmp_path, tiny_bundle):
     ser("analyze", calls, *options)
     done = ser("analyze", tmp_path / "empty", *options)
     assert done.returncode == 3
-    assert "holds 5: is it mounted?" in done.stderr
+    assert "contains 5: is it mounted?" in done.stderr
     assert len(read_table(tmp_path / "out", "recordings")) == 5
 
 
@@ -159,7 +159,7 @@ def test_what_may_not_be_read_now_is_not_put_aside(
 
     with monkeypatch.context() as patch:
         patch.setattr("ser_batch.results.maintenance.pq.ParquetFile", forbidden)
-        with pytest.raises(ResultsError, match="may not be read"):
+        with pytest.raises(ResultsError, match="permission denied"):
             verify(tmp_path / "out")
     assert verify(tmp_path / "out").sound
 
@@ -210,8 +210,8 @@ def test_a_log_is_written_neither_into_recordings_nor_among_rows(
     recording = calls / "billing" / "1001.wav"
     sound = recording.read_bytes()
     for log, said in (
-        (recording, "holds something else than a log"), (out / "manifest.json", "holds something else than a log"),
-        (out / "recordings" / "log", "lies among the rows"), (out / ".work" / "log", "lies among the rows"),
+        (recording, "is not a log"), (out / "manifest.json", "is not a log"),
+        (out / "recordings" / "log", "among its rows"), (out / ".work" / "log", "among its rows"),
         (tmp_path / "pipe", "is a pipe"),
     ):  # fmt: skip
         done = ser(

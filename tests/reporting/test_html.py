@@ -249,7 +249,7 @@ def test_a_moment_plays_the_recording_from_there_where_it_is_reachable(
     page.wait_for_selector("#moments button")
     assert "anger for 15 s" in page.locator("#moments").inner_text()
     assert page.locator("#player").get_attribute("src") == "in/billing/1001.wav"
-    assert "customer cuts in on agent" in page.locator("#cuts").inner_text()
+    assert "customer interrupts agent" in page.locator("#cuts").inner_text()
     page.locator("#moments button").last.click()
     for _ in range(
         100
@@ -318,7 +318,7 @@ def test_only_changes_beyond_chance_stand_out(results, tmp_path):
     text = write(results, tmp_path / "same.html", compare=str(results)).read_text(
         "utf-8"
     )
-    assert "by more than chance:\nnothing." in text
+    assert "changed beyond chance:\nnothing." in text
     assert "<strong>" not in text.split("<main>")[1].split("</main>")[0]
     calm = write_results(
         tmp_path / "calm",
@@ -346,7 +346,7 @@ def test_more_calls_than_a_file_holds_are_asked_into_a_folder(
 ):
     monkeypatch.setattr("ser_batch.reporting.pages.html.MAX_CALLS", 100)
     with pytest.raises(
-        UsageError, match="123 calls are more than one file holds.*--html DIR/"
+        UsageError, match="123 calls exceed the limit of a single file.*--html DIR/"
     ):
         write(results, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
@@ -355,7 +355,7 @@ def test_more_calls_than_a_file_holds_are_asked_into_a_folder(
 def test_only_a_file_is_replaced(results, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for target in (tmp_path / "pipe", ""):
-        with pytest.raises(UsageError, match="is no file that can be replaced"):
+        with pytest.raises(UsageError, match="is not a file that can be replaced"):
             write(results, target)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 

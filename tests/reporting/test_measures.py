@@ -334,7 +334,8 @@ def test_asking_for_agents_who_were_not_scored_is_an_error(tmp_path):
         tmp_path / "out", call("a.wav", scored=[(0, 10, {"angry": 0.9})])
     )
     with pytest.raises(
-        ValueError, match="no agent was scored; analyse with --roles and --score-agents"
+        ValueError,
+        match="no agent was scored; to score agents, analyse with --roles and --score-agents",
     ):
         measured(directory, role="agent")
 
@@ -469,5 +470,5 @@ def test_a_model_that_says_arousal_itself_is_taken_at_its_word(tmp_path):
     assert arousal["a.wav"] == pytest.approx(0.5)
     # Where it says nothing, the probabilities do.
     assert arousal["b.wav"] == pytest.approx(CIRCUMPLEX["happy"][1])
-    (note,) = [note for note in notes if "out of its depth" in note]
-    assert note.startswith("for 67% of the scored time")
+    (note,) = [note for note in notes if "out of domain" in note]
+    assert note.startswith("67% of the scored time is out of domain")

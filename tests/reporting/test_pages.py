@@ -47,8 +47,8 @@ def test_the_page_of_a_call_draws_both_channels(results):
         "agent",
         "customer",
         "distress",
-        "sounds",
-        "customer cuts in on agent (1.0 s)",
+        "emotion",
+        "customer interrupts agent (1.0 s)",
         "A angry",
     ):
         assert part in text
@@ -125,7 +125,7 @@ def test_an_unfinished_or_interrupted_run_is_told(results):
         json.dumps({"finished_at": "x", "interrupted": True, "counts": {"pending": 3}})
     )
     assert any(
-        "interrupted, 3 recordings were pending" in note
+        "interrupted, with 3 recordings pending" in note
         for note in report_of(results).notes
     )
 
@@ -140,7 +140,7 @@ def test_asking_for_a_call_by_name(results):
     assert "billing/storm.wav" in ser("report", results, "--call", "storm.wav").stdout
     done = ser("report", results, "--call", "nobody.wav")
     assert done.returncode == 2
-    assert "there is no such call here" in done.stderr
+    assert "no such call in these results" in done.stderr
     storm = json.loads(
         ser("report", results, "--call", "billing/storm.wav", "--format", "json").stdout
     )
@@ -168,12 +168,12 @@ HOT, COOL = [(0, 20, {"angry": 0.9})], [(0, 20, {"angry": 0.02})]
 
 SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
     # What there is, what the report must say of it, and what it must not.
-    "nothing at all": ([], ["there is no recording"], ["Emotions", "stands out", "Conversation"]),
+    "nothing at all": ([], ["no recordings"], ["Emotions", "stands out", "Conversation"]),
     "all failed": ([call("a.wav", error="broken")], ["0 done, 1 failed", "nothing was scored"], ["Emotions", "stands out"]),
     "nobody speaks": (
-        [call("a.wav")], ["not scored: 1 analysed recording (1: no speech)"], ["Emotions", "stands out"],
+        [call("a.wav")], ["not scored: 1 analysed recording (no speech: 1)"], ["Emotions", "stands out"],
     ),
-    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", " to 0.", "calm", "half of the calls"]),
+    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", " to 0.", "calm", "middle 50 % of calls"]),
     "one angry call": ([call("a.wav", scored=HOT)], ["worth listening", "anger for 20 s"], ["Nothing stands out"]),
     "the model is sure of nothing": (
         [call("a.wav", scored=[(0, 20, {"angry": 0.35, "happy": 0.3})])],
@@ -182,7 +182,7 @@ SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
     "no roles": (
         [call("a.wav", scored=HOT, roles=(None, None), scored_role="agent")], ["everyone's emotions"], ["customers'", "agent talk"],
     ),
-    "no known start": ([call("a.wav", scored=COOL)], ["no started_at is known of 1 recording: no day"], ["Trend"]),
+    "no known start": ([call("a.wav", scored=COOL)], ["started_at is unknown for 1 recording: not counted"], ["Trend"]),
 }  # fmt: skip
 
 

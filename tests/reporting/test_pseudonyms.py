@@ -214,5 +214,5 @@ def test_a_key_is_for_its_owner_alone_and_anything_else_is_no_key(tmp_path):
     for wrong in ("notes", "letter"):
         with pytest.raises(UsageError, match="not a key"):
             load_key(tmp_path / wrong)
-    with pytest.raises(UsageError, match="cannot be read or made there"):
+    with pytest.raises(UsageError, match="cannot read or create the key"):
         load_key(tmp_path / "nowhere" / "key")

@@ -141,7 +141,7 @@ def test_metadata_join_and_group_and_what_is_unknown_has_a_group_of_its_own(
 
 def test_an_unknown_column_is_refused_and_the_known_ones_are_listed(results):
     with pytest.raises(
-        UsageError, match="--by team: there is no such column; there are folder, day"
+        UsageError, match="--by team: no such column; choose from folder, day"
     ):
         report_of(results, by="team")
 
@@ -151,7 +151,7 @@ def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(
 ):
     done = ser("report", tmp_path)
     assert done.returncode == 2
-    assert "holds no results" in done.stderr
+    assert "contains no results" in done.stderr
     live_file(results, "segments", "part-000001").write_bytes(b"PAR1 nothing PAR1")
     done = ser("report", results)
     assert done.returncode == 2
@@ -226,7 +226,7 @@ def test_recordings_that_had_vanished_have_no_time_and_break_nothing(tmp_path):
             "report", directory, "--html", tmp_path / f"{name}.html", "--since", ""
         )
         assert done.returncode == 2
-        assert "'' is no time" in done.stderr
+        assert "'' is not a time" in done.stderr
         assert (
             ser("report", directory, "--html", tmp_path / f"{name}.html").returncode
             == 0

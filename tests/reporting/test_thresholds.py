@@ -49,6 +49,6 @@ def test_the_exit_code_tells_a_scheduler_that_a_threshold_is_crossed(results):
         "report", results, "--fail-if", "angry_share > 0.3", "--format", "markdown"
     )
     assert done.returncode == 4
-    assert "threshold crossed: angry_share > 0.3: it is 0.375" in done.stderr
+    assert "threshold crossed: angry_share > 0.3 (is 0.375)" in done.stderr
     assert "# Calls" in done.stdout
     assert ser("report", results, "--fail-if", "angry_share > 0.5").returncode == 0

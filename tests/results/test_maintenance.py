@@ -120,30 +120,34 @@ def test_missing_and_cut_files_are_named(results):
             "a confidence is not the highest probability",
         ),
         ("segments", with_column("channel", [-3] * 4), "a channel below 0"),
-        ("segments", with_column("segment", [0] * 4), "a segment is there twice"),
-        ("speech", with_column("role", ["boss"] * 4), "a role that is neither"),
+        ("segments", with_column("segment", [0] * 4), "a segment is duplicated"),
+        (
+            "speech",
+            with_column("role", ["boss"] * 4),
+            "a role that is not agent or customer",
+        ),
         (
             "segments",
             with_column("label", ["bored", None, None, None]),
-            "a label is none of the model's",
+            "a label is not one of the model's",
         ),
-        ("segments", lambda t: t.slice(1), "should have 2 segments and has 1"),
+        ("segments", lambda t: t.slice(1), "should have 2 segments but has 1"),
         (
             "speech",
             with_column("recording_id", ["nobody"] * 4),
-            "belongs to a recording that is not here",
+            "has rows of a recording that is missing",
         ),
         (
             "recordings",
             lambda t: pa.concat_tables([t, t]),
-            "a recording is there twice",
+            "a recording is duplicated",
         ),
         (
             "recordings",
             with_column("status", ["done", "lost"]),
-            "neither done nor failed",
+            "not done, failed or duplicate",
         ),
-        ("segments", lambda t: t.drop_columns(["level_dbfs"]), "another schema"),
+        ("segments", lambda t: t.drop_columns(["level_dbfs"]), "a different schema"),
     ],
 )
 def test_rows_that_cannot_be_are_found(results, table, change, said):
@@ -160,7 +164,9 @@ def test_a_recording_in_two_parts_is_found(results):
         )
     manifest["parts"][second] = manifest["parts"][first]
     (results / "manifest.json").write_text(json.dumps(manifest))
-    assert any("is in part-" in problem for problem in verify(results).problems[second])
+    assert any(
+        "is also in part-" in problem for problem in verify(results).problems[second]
+    )
 
 
 def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_recordings(

@@ -182,7 +182,7 @@ def test_a_network_of_another_library_is_refused(tmp_path):
         {"pyannote.audio": {"architecture": {"module": "os", "class": "system"}}},
         tmp_path / "x.bin",
     )
-    with pytest.raises(UsageError, match="none of pyannote.audio's own"):
+    with pytest.raises(UsageError, match="not one of pyannote.audio's"):
         load_model(str(tmp_path / "x.bin"))
 
 

@@ -168,5 +168,5 @@ def test_a_condition_sounds_the_same_every_time_and_keeps_the_length(condition, 
 
 
 def test_an_unknown_condition_is_refused_with_those_there_are():
-    with pytest.raises(UsageError, match="choose of clean, g711"):
+    with pytest.raises(UsageError, match="choose one of clean, g711"):
         in_condition([tone(300)], RATE, "underwater")
