@@ -14,8 +14,9 @@ from ser_batch.reporting.figures.measures import measures_of
 ROOT = Path(__file__).parent.parent
 WIDTH = 64
 COMMANDS = (
-    "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate", "predict", "train", "evaluate",
-    "compare", "corpus check", "models", "doctor",
+    "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
+    "predict", "profile", "train", "evaluate", "compare", "corpus check", "models",
+    "doctor",
 )  # fmt: skip
 
 
@@ -36,7 +37,8 @@ def measures() -> str:
     rows = [
         "| measure | what it is | unit | sum of | divided by the sum of |",
         "| --- | --- | --- | --- | --- |",
-        "| `<label>_share` | mean probability of each label, by scored time | 1 | `p_<label>_s` | `scored_s` |",
+        "| `<label>_share` | mean probability of each label, by scored time | 1 "
+        "| `p_<label>_s` | `scored_s` |",
     ]
     for name, m in measures_of(()).items():
         by = "–" if m.kind == "count" else f"`{m.by}`"

@@ -1,9 +1,10 @@
-"""Makes the calls in examples/calls with a speech synthesiser: nobody's voice, so anybody may have them.
+"""Make the calls in examples/calls with a speech synthesiser: anyone may use them.
 
     python examples/make_calls.py            # needs espeak-ng on the PATH
 
-Each call is a script of turns. The agent is on the left channel and the customer on the right one; where
-two turns overlap, both are heard. Voices get louder, faster and higher as a caller loses patience.
+Each call is a script of turns, with the agent on the left channel and the customer on
+the right. Turns may overlap. A voice gets louder, faster and higher as its caller loses
+patience.
 """
 
 import io
@@ -22,7 +23,7 @@ AGENT, CUSTOMER = 0, 1
 
 @dataclass(frozen=True)
 class Turn:
-    """Who says what, how long after the last turn ended (s; negative interrupts), and in what mood."""
+    """Who says what, how long after the last turn (in s; negative: before its end)."""
 
     who: int
     text: str
@@ -65,7 +66,8 @@ DELIVERY = [
 VOICEMAIL = [
     Turn(
         CUSTOMER,
-        "Hello, it is me again. Please call me back when you can. It is about the water.",
+        "Hello, it is me again. Please call me back when you can. "
+        "It is about the water.",
         0.5,
         140,
         35,
@@ -94,7 +96,7 @@ def speak(turn: Turn) -> np.ndarray:
 
 
 def call(turns: list[Turn], seed: int) -> np.ndarray:
-    """A call as (samples, 2), with a little line noise on both sides."""
+    """Return a call as (samples, 2), with a little line noise on both channels."""
     placed, end = [], 0.5
     for turn in turns:
         waveform = speak(turn)
@@ -110,6 +112,7 @@ def call(turns: list[Turn], seed: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Write all calls."""
     for folder in ("billing", "delivery"):
         (CALLS / folder).mkdir(parents=True, exist_ok=True)
     soundfile.write(
@@ -134,7 +137,7 @@ def main() -> None:
         SAMPLE_RATE,
         subtype="ULAW",
     )
-    # What a recorder leaves that lost its disk: the first bytes of a header, and nothing behind them.
+    # A recorder whose disk failed leaves the first bytes of a header.
     (CALLS / "billing" / "1003-broken.wav").write_bytes(
         (CALLS / "billing" / "1001.wav").read_bytes()[:20]
     )

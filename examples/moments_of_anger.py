@@ -1,4 +1,4 @@
-"""Prints the customers' moments of anger in a folder of calls, call by call.
+"""Print the customers' moments of anger in a folder of calls, call by call.
 
 python examples/moments_of_anger.py examples/calls
 """
@@ -9,6 +9,7 @@ from ser_batch import Config, analyze
 
 
 def main(paths: list[str]) -> None:
+    """Analyse the calls and print the moments of each."""
     config = Config.from_dict({"score": {"roles": ["agent", "customer"]}})
     for analysis in analyze(paths, config):
         if analysis.error:

@@ -1,6 +1,6 @@
-"""Compares the queues of a results directory: anger, distress and silence.
+"""Compare the queues of a results directory: anger, distress and silence.
 
-ser analyze examples/calls --roles agent,customer --metadata examples/calls.csv --out results
+ser analyze examples/calls --metadata examples/calls.csv --out results
 python examples/queues.py results queue
 """
 

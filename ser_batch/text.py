@@ -8,7 +8,7 @@ EXAMPLES = 3
 
 
 def printable(path: str) -> str:
-    """Return a path as one printable line.
+    r"""Return a path as one printable line.
 
     Characters that UTF-8 or a terminal cannot represent are escaped.
 

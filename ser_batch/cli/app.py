@@ -86,7 +86,7 @@ def main() -> None:
     )
     # File names may contain bytes that are not text; printing one must not end the run.
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UsageError as error:

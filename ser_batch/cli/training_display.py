@@ -275,8 +275,8 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
     )
     cells = [
         (
-            row["bundle"], row["corpus"], row["condition"], row["split"], str(row["clips"]),
-            f"{100 * row['uar']:.1f}",
+            row["bundle"], row["corpus"], row["condition"], row["split"],
+            str(row["clips"]), f"{100 * row['uar']:.1f}",
             "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}",
             f"{100 * row['accuracy']:.1f}",
             f"{row['macro_f1']:.3f}", f"{row['ece']:.3f}",

@@ -69,7 +69,7 @@ class SegmentBatch:
         return SegmentBatch(self.keys, waveforms, lengths, context)
 
 
-class SegmentBatches(IterableDataset):
+class SegmentBatches(IterableDataset["SegmentBatch | Flush"]):
     """A stream of segments as batches of similar lengths.
 
     At `FLUSH`, all waiting segments are packed at once, and `FLUSH` is passed on.

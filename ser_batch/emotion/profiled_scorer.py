@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -137,7 +138,7 @@ class ProfiledScorer(BatchScorer):
         return self._frontend(on_device, lengths.to(self.device, non_blocking=True))
 
     def _rows(
-        self, places: Sequence, numbers: Tensor, member: int | None = None
+        self, places: Sequence[Any], numbers: Tensor, member: int | None = None
     ) -> Statistics:
         """Return the statistics of each segment's place, one row per segment."""
         chosen = [p if member is None else p[member] for p in places]

@@ -149,7 +149,7 @@ def _times_of(values: pd.Series, zone: tzinfo | None, notes: list[str]) -> pd.Se
     text = values.map(
         lambda value: (
             value
-            if isinstance(value, datetime) and value is not pd.NaT
+            if isinstance(value, datetime) and not pd.isna(value)
             else text_of(value)
         )
     )

@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.schemas import TABLES
@@ -110,7 +110,7 @@ class Manifest:
             ) from error
 
     @classmethod
-    def _from_values(cls, values: dict) -> Self:
+    def _from_values(cls, values: dict[str, Any]) -> Self:
         identity = Identity(
             values["model_id"],
             values["config_hash"],

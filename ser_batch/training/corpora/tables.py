@@ -38,7 +38,7 @@ def read_rows(
 
 
 def _plain_rows(
-    rows: csv.DictReader, table: CorpusFile, columns: Sequence[str]
+    rows: "csv.DictReader[str]", table: CorpusFile, columns: Sequence[str]
 ) -> list[dict[str, str]]:
     names = [name.strip().lower() for name in rows.fieldnames or ()]
     absent = [column for column in columns if column not in names]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class ClipBatch:
         )
 
 
-class SimulatedCalls(Dataset):
+class SimulatedCalls(Dataset[list[tuple[np.ndarray, np.ndarray]]]):
     """A data set of simulated calls, each made from its utterances on access."""
 
     def __init__(
@@ -145,7 +146,7 @@ def loader(
     chunks: list[list[SimulatedCall]],
     workers: int,
     pin_memory: bool,
-) -> DataLoader:
+) -> DataLoader[Any]:
     """Return a loader of chunks in the given order, with `workers` processes."""
     return DataLoader(
         dataset,

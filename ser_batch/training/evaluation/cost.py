@@ -1,5 +1,7 @@
 """The cost of a network: floating-point operations per second of speech."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ def mflop_per_s(network: CnnBiLstm, frame_rate: float, seconds: int = 4) -> floa
     """
     flop = 0.0
 
-    def count(module: nn.Module, inputs: tuple, output: object) -> None:
+    def count(module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
         nonlocal flop
         if isinstance(module, nn.LSTM):
             steps = len(inputs[0].data)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser_batch.emotion.batches import padded
 from ser_batch.emotion.features import Features, feature_sums
 from ser_batch.emotion.network import CnnBiLstm
 from ser_batch.training.corpora.clips import is_nobody
-from ser_batch.training.data.batches import padded
 
 
 def predict_logits(

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser_batch.emotion.batches import padded
 from ser_batch.emotion.frontend import N_VALUES, Frontend, n_frames
 from ser_batch.emotion.place import N_SUMMARY, Statistics, statistics_of, summaries
-from ser_batch.training.data.batches import padded
 from ser_batch.training.places.renderings import (
     CLEAN,
     RENDERINGS,

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,7 +17,7 @@ WAVEFORMS, INDEX = "waveforms.npy", "segments.json"
 FULL_SCALE = 32767
 
 
-class KeptWaveforms(Sequence):
+class KeptWaveforms(Sequence[np.ndarray]):
     """Waveforms concatenated in a file of 16-bit samples, and read on access."""
 
     def __init__(self, path: Path, n_samples: Sequence[int]) -> None:
@@ -66,7 +67,7 @@ def _cut(
     clips: Sequence[Clip],
     stamp: str,
     progress: Progress,
-) -> dict:
+) -> dict[str, Any]:
     segments = cut_corpora(corpora, progress)
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX

@@ -12,11 +12,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from ser_batch.emotion.calibration import log_probabilities
-from ser_batch.emotion.frontend import N_MELS, PITCH, VOICING
+from ser_batch.emotion.frontend import N_MELS, PITCH, VOICING, cepstral_transform
 from ser_batch.emotion.place import (
     N_CEPSTRA,
     Statistics,
-    cepstral_transform,
     normalised,
     share_of_place,
     statistics_of,
