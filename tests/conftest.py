@@ -1,5 +1,6 @@
 """Fixtures for all tests: a synthetic call, small bundles, small corpora."""
 
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,12 @@ from tests.support.paths import DATA, EXAMPLES
 from tests.support.recordings import settle
 
 torch.set_num_threads(1)
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the hub
+
+MEMORY_DISK, ROOM_GIB = Path("/dev/shm"), 4
+"""Tests sync files thousands of times: in memory, that costs nothing."""
+if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM_GIB * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 
 def pytest_collection_modifyitems(items):

@@ -250,19 +250,11 @@ def test_links_in_a_circle_are_walked_once(tmp_path, call):
 
 @pytest.mark.parametrize("out", ["/proc/results", "a-file"])
 def test_an_output_that_cannot_be_written_is_refused_at_once(
-    tmp_path, calls, tiny_bundle, out
+    tmp_path, calls, tiny_bundle, monkeypatch, out
 ):
     (tmp_path / "a-file").write_text("")
-    said = ser(
-        "analyze",
-        calls,
-        "--bundle",
-        tiny_bundle,
-        "--out",
-        out,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-    )
+    monkeypatch.chdir(tmp_path)
+    said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", out)
     assert said.returncode == 2
     assert "cannot be written" in said.stderr
     assert "Traceback" not in said.stderr

@@ -39,6 +39,7 @@ def analysed(folder: Path, out: Path, settings: Config):
     return run([str(folder)], out, settings, threading.Event())
 
 
+@pytest.mark.processes
 def test_a_share_that_drops_out_for_a_moment_costs_one_night(calls, tmp_path, settings):
     away = tmp_path / "away"
     for i in range(12):

@@ -91,7 +91,7 @@ def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(
     tmp_path, monkeypatch
 ):
     labels = ("ok", "distress", "silence", 'a"b\n')
-    monkeypatch.setattr("tests.results_fixture.LABELS", labels)
+    monkeypatch.setattr("tests.support.results.LABELS", labels)
     made = call(
         "a.wav",
         customer=[(0, 12)],

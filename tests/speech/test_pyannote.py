@@ -15,7 +15,7 @@ from ser_batch.errors import UsageError
 from ser_batch.pipeline import run
 from ser_batch.speech.loading import load_vad
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
-from tests.support.commands import ser_process
+from tests.support.commands import ser
 from tests.support.tables import tables
 
 
@@ -199,9 +199,7 @@ def test_a_model_that_is_nowhere_ends_the_run_with_2_and_says_what_to_do(
         "--out",
         tmp_path / "out",
     ]
-    said = ser_process(
-        "analyze", calls, *arguments, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
+    said = ser("analyze", calls, *arguments)
     assert said.returncode == 2
     assert "give the path of a copy" in said.stderr
 
