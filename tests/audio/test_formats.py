@@ -146,7 +146,7 @@ def test_raw_audio_that_cannot_have_so_many_channels_is_refused_with_the_reason(
     tmp_path,
 ):
     (tmp_path / "x.gsm").write_bytes(bytes(3300))
-    with pytest.raises(AudioError, match="GSM610 of 2 channels.*raw files"):
+    with pytest.raises(AudioError, match="GSM610 with 2 channels.*raw files"):
         open_audio(tmp_path / "x.gsm", RawOptions(channels=2))
 
 
