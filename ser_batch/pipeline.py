@@ -36,7 +36,7 @@ from ser_batch.engine.processes import LocalProcesses
 from ser_batch.engine.profiling import draw_profile, without
 from ser_batch.engine.progress import Progress
 from ser_batch.engine.record import Journal, run_record
-from ser_batch.engine.runlog import RunLog, check_place
+from ser_batch.engine.runlog import RunLog, check_log_location
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.errors import UsageError
 from ser_batch.results.analysed import (
@@ -119,7 +119,7 @@ def run(
     """
     source, scorer = source or LocalSource(), scorer or _scorer(config)
     found = source.find(inputs)
-    check_place(config.run.log_file, out)
+    check_log_location(config.run.log_file, out)
     identity = _identity(config, scorer)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         matched = match_recordings(found.recordings, writer.known, source)

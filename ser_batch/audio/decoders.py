@@ -61,7 +61,9 @@ class Closing:
         self._stack.close()
 
 
-def broken_off(position_s: float, promised_s: float, tolerance_s: float) -> list[str]:
+def truncation_note(
+    position_s: float, promised_s: float, tolerance_s: float
+) -> list[str]:
     """Return a note if the audio ends before the length given in the header."""
     if promised_s - position_s <= tolerance_s:
         return []

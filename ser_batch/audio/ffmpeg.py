@@ -18,8 +18,8 @@ from ser_batch.audio.decoders import (
     Closing,
     Waveform,
     block_samples,
-    broken_off,
     repaired,
+    truncation_note,
 )
 from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.sources.formats import RawFormat
@@ -41,7 +41,7 @@ Playlists are excluded, as they could name other files.
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _MATROSKA_DURATION = (b"\x44\x89\x84", b"\x44\x89\x88")
 """The Duration element, a float of 4 or 8 bytes; live recordings have none."""
-_SAY_THEIR_LENGTH = (
+_GIVES_LENGTH = (
     b"RIFF",
     b"RIFX",
     b"RF64",
@@ -71,7 +71,7 @@ class AvDecoder(Closing):
         self,
         path: str | PathLike[str],
         headerless: RawFormat | None = None,
-        believe_length: bool = True,
+        trust_length: bool = True,
     ) -> None:
         super().__init__()
         self._position = self._decoded = 0
@@ -89,8 +89,8 @@ class AvDecoder(Closing):
             )
             stream.seek(tags)
             first_frame = stream.read(64)
-        self._says_its_length = (
-            head.startswith(_SAY_THEIR_LENGTH)
+        self._gives_length = (
+            head.startswith(_GIVES_LENGTH)
             or head[4:8] == b"ftyp"
             or (b"Xing" in first_frame or b"Info" in first_frame)
             or (
@@ -98,7 +98,7 @@ class AvDecoder(Closing):
                 and any(mark in head for mark in _MATROSKA_DURATION)
             )
         )
-        if not believe_length and head.startswith(b"RIFF"):
+        if not trust_length and head.startswith(b"RIFF"):
             options["ignore_length"] = "1"
         if headerless:
             options |= dict(headerless.options)
@@ -161,7 +161,7 @@ class AvDecoder(Closing):
                 waiting, length = [], 0
         if waiting:
             yield repaired(np.concatenate(waiting, axis=1), self.notes)
-        self.notes += broken_off(
+        self.notes += truncation_note(
             self._position / self.sample_rate, self._promised_s(), END_S
         )
 
@@ -170,7 +170,7 @@ class AvDecoder(Closing):
 
         It is 0 if FFmpeg would only estimate it, or if it may be that of other streams.
         """
-        if not self._says_its_length:
+        if not self._gives_length:
             return 0.0
         if self._stream.duration and self._stream.time_base:
             return float(self._stream.duration * self._stream.time_base)

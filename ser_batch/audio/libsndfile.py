@@ -13,8 +13,8 @@ from ser_batch.audio.decoders import (
     RawOptions,
     Waveform,
     block_samples,
-    broken_off,
     repaired,
+    truncation_note,
 )
 from ser_batch.errors import AudioError, FailureKind
 from ser_batch.sources.formats import RawFormat
@@ -25,7 +25,7 @@ _NO_LAST_PAGE = "Last page lacks an end-of-stream bit"
 """The message in libsndfile's log for a truncated Ogg file."""
 
 
-class NotWhole(Exception):
+class StopsEarly(Exception):
     """libsndfile would stop before the audio ends; FFmpeg reads the whole file."""
 
 
@@ -33,7 +33,7 @@ class SoundfileDecoder(Closing):
     """Decoder for what libsndfile reads to the end.
 
     Raises:
-        NotWhole: libsndfile may stop before the audio ends.
+        StopsEarly: libsndfile may stop before the audio ends.
         soundfile.LibsndfileError: libsndfile cannot open the file.
         AudioError: the options for raw files do not fit its format.
     """
@@ -71,7 +71,7 @@ class SoundfileDecoder(Closing):
         self.codec = f"{self._file.format}/{self._file.subtype}".lower()
         if not headerless and self._stops_early():
             self._stack.close()
-            raise NotWhole
+            raise StopsEarly
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
 
@@ -113,7 +113,7 @@ class SoundfileDecoder(Closing):
             yield repaired(block.T, self.notes)
         if broken:
             return
-        self.notes += broken_off(
+        self.notes += truncation_note(
             position / self.sample_rate, self._promised() / self.sample_rate, GAP_S
         )
         if _NO_LAST_PAGE in self._file.extra_info:

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from ser_batch.audio.decoders import Decoder, RawOptions
 from ser_batch.audio.ffmpeg import AvDecoder
-from ser_batch.audio.libsndfile import NotWhole, SoundfileDecoder
+from ser_batch.audio.libsndfile import SoundfileDecoder, StopsEarly
 from ser_batch.audio.resampling import Resampler
 from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.sources.formats import HEAD_BYTES, raw_format
@@ -56,8 +56,8 @@ def open_audio(path: str | PathLike[str], raw: RawOptions = RawOptions()) -> Dec
             decoder = SoundfileDecoder(path)
         except soundfile.LibsndfileError:
             decoder = AvDecoder(path)
-        except NotWhole:
-            decoder = AvDecoder(path, believe_length=False)
+        except StopsEarly:
+            decoder = AvDecoder(path, trust_length=False)
     _check_shape(decoder)
     return decoder
 

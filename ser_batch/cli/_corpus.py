@@ -36,7 +36,7 @@ def command(
 
     from tqdm import tqdm
 
-    from ser_batch.cli.training_display import print_corpus, print_sound
+    from ser_batch.cli.training_display import print_acoustics, print_corpus
     from ser_batch.training.corpora.readers import read_corpora
     from ser_batch.training.data.material import duplicates
     from ser_batch.training.data.statistics import (
@@ -53,7 +53,7 @@ def command(
         statistics = [clip_statistics(u.waveform, SAMPLE_RATE) for u in utterances]
         twins = duplicates(utterances)
         print_corpus(corpus, utterances, broken, twins, SAMPLE_RATE)
-        print_sound(
+        print_acoustics(
             by_label(utterances, statistics), doubtful_sexes(utterances, statistics)
         )
         complete = complete and not (broken or corpus.missing)

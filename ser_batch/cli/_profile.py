@@ -141,7 +141,7 @@ def _print(profile: Any) -> None:
     from rich.table import Column, Table
 
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.emotion.place import share_of_place
+    from ser_batch.emotion.place import place_weight
 
     table = Table(
         Column("role"),
@@ -159,7 +159,7 @@ def _print(profile: Any) -> None:
             role or "everyone",
             f"{own.recordings}",
             f"{own.segments}",
-            f"{share_of_place(own.recordings):.0%}",
+            f"{place_weight(own.recordings):.0%}",
             f"{own.distance:.2f}",
         )
     Terminal().print(table)

@@ -252,9 +252,9 @@ def command(
 
 
 def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
-    from ser_batch.cli.training_display import print_left_out
+    from ser_batch.cli.training_display import print_held_out
     from ser_batch.training.places.building import train_on_places
-    from ser_batch.training.places.trying import leave_corpora_out
+    from ser_batch.training.places.holdout import leave_corpora_out
 
     say: Callable[[str], None] = (lambda text: None) if options.quiet else typer.echo
     try:
@@ -274,7 +274,7 @@ def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
     if options.quiet:
         return
     if figures:
-        print_left_out(figures)
+        print_held_out(figures)
     if leave_out is None:
         typer.echo(
             f"Next: ser models {options.out}, or ser analyze CALLS --bundle "

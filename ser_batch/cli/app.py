@@ -80,7 +80,7 @@ def main() -> None:
 
     Typer handles invalid options (2) and Ctrl-C (130).
     """
-    _open_streams()
+    _reopen_closed_streams()
     warnings.showwarning = lambda message, *_: typer.secho(
         f"ser: {message}", err=True, fg="yellow"
     )
@@ -90,7 +90,7 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        _leave(str(error), ExitCode.USAGE)
+        _exit(str(error), ExitCode.USAGE)
     except BrokenPipeError:
         # As with any command, `| head` ends it; whatever it opened is closed by now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,17 +99,17 @@ def main() -> None:
         if error.errno != errno.ENOSPC:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(
+        _exit(
             f"standard output cannot be written: {error.strerror}; free up disk space",
             ExitCode.USAGE,
         )
     except AccountingError as error:
-        _leave(str(error), ExitCode.BUG)
+        _exit(str(error), ExitCode.BUG)
     except SerError as error:
-        _leave(str(error), ExitCode.SOME_FAILED)
+        _exit(str(error), ExitCode.SOME_FAILED)
 
 
-def _open_streams() -> None:
+def _reopen_closed_streams() -> None:
     """Open those of standard input, output and error that are closed.
 
     Otherwise the next files opened would get their descriptors, and their output.
@@ -123,6 +123,6 @@ def _open_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def _leave(message: str, code: ExitCode) -> None:
+def _exit(message: str, code: ExitCode) -> None:
     typer.secho(f"ser: {message}", err=True, fg="red")
     raise SystemExit(code)

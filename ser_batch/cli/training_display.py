@@ -89,7 +89,7 @@ def print_corpus(
     console.print(rows, highlight=False, markup=False)
 
 
-def print_sound(
+def print_acoustics(
     labels: Sequence["LabelStatistics"], doubtful_sexes: Sequence[str]
 ) -> None:
     """Print length, level and pitch by label, and speakers of doubtful sex."""
@@ -128,7 +128,7 @@ def print_tests(metrics: Mapping[str, Any]) -> None:
         console.print(f"time in training: {shares}", style="dim", highlight=False)
 
 
-def print_left_out(figures: Mapping[str, Any]) -> None:
+def print_held_out(figures: Mapping[str, Any]) -> None:
     """Print one row per held-out corpus and condition, and their means."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for name in (

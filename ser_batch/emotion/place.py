@@ -34,7 +34,7 @@ SPEECH = -6.9
 """Frames less than 30 dB below the active level count; in nepers of power."""
 PITCH_OCTAVES = 0.4
 """The divisor of pitch, for every place."""
-MAX_SHARE, HALF_SHARE_RECORDINGS = 0.65, 10
+MAX_WEIGHT, HALF_WEIGHT_RECORDINGS = 0.65, 10
 MIN_RECORDINGS = 3
 """The statistics of fewer recordings are not used at all."""
 
@@ -53,7 +53,7 @@ class Statistics:
         return Statistics(mean, variance)
 
 
-def share_of_place(n_recordings: int) -> float:
+def place_weight(n_recordings: int) -> float:
     """Return the weight of statistics that were computed from `n_recordings`.
 
     0.65 n / (n + 10): as much as keeps the distress of a call within 0.1, whether it is
@@ -63,7 +63,7 @@ def share_of_place(n_recordings: int) -> float:
     """
     if n_recordings < MIN_RECORDINGS:
         return 0.0
-    return MAX_SHARE * n_recordings / (n_recordings + HALF_SHARE_RECORDINGS)
+    return MAX_WEIGHT * n_recordings / (n_recordings + HALF_WEIGHT_RECORDINGS)
 
 
 def summaries(

@@ -17,7 +17,7 @@ from ser_batch.emotion.place import (
     N_CEPSTRA,
     Statistics,
     normalised,
-    share_of_place,
+    place_weight,
     statistics_of,
     summaries,
 )
@@ -78,7 +78,7 @@ class ProfiledScorer(BatchScorer):
             self._places.append(self._shrunk(profile.roles[role]))
 
     def _shrunk(self, own: RoleProfile) -> tuple[Statistics, list[Statistics]]:
-        share = share_of_place(own.recordings)
+        share = place_weight(own.recordings)
         features = self._own.towards(self._statistics(own.mean, own.variance), share)
         pooled = [
             member.own_place.towards(self._statistics(mean, variance), share)
@@ -177,7 +177,7 @@ class ProfiledScorer(BatchScorer):
             framed = [self._frames(*batch) for batch in batches]
             summary = torch.cat([summaries(*frames) for frames in framed]).mean(0)
             place = statistics_of(summary)
-            share = share_of_place(n_recordings)
+            share = place_weight(n_recordings)
             shrunk = self._own.towards(place, share)
             inputs = [
                 (*normalised(frames, _row(shrunk)), count) for frames, count in framed

@@ -67,7 +67,7 @@ class RunLog:
             )
 
 
-def check_place(path: str | None, out: Path) -> None:
+def check_log_location(path: str | None, out: Path) -> None:
     """Check that a log is not in a subfolder of a results directory.
 
     Raises:

@@ -26,7 +26,7 @@ def finished_recordings(
 
     `TICK` comes about as often as in `outcomes`, so that the caller can do other work.
     """
-    desk = _Desk(job, scorer)
+    desk = _Assembling(job, scorer)
     on_gpu = scorer.device.type == "cuda"
     _, n_threads = divided_cores(on_gpu)
     batch_size = job.config.run.batch_size or (64 if on_gpu else 16)
@@ -40,7 +40,7 @@ def finished_recordings(
         yield from desk.take_finished()
 
 
-class _Desk:
+class _Assembling:
     """Recordings whose segments are being scored, and those that are finished."""
 
     def __init__(self, job: Job, scorer: Scorer) -> None:

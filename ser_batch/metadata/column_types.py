@@ -11,7 +11,7 @@ import pandas as pd
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?"
 )
-A_DAY_S = 86_400
+DAY_S = 86_400
 _EPOCH = re.compile(r"\d{10}(?:\.\d+)?|(\d{13})(?:\.0+)?")
 _FORMS = (
     (r"\d{8}-\d{6}", "%Y%m%d-%H%M%S"),
@@ -89,7 +89,7 @@ def time_of(value: Any, zone: tzinfo | None = None) -> datetime | None:
             )
         elif epoch := _EPOCH.fullmatch(text):
             seconds = int(epoch[1]) / 1000 if epoch[1] else float(text)
-            if seconds > time.time() + A_DAY_S:
+            if seconds > time.time() + DAY_S:
                 return None  # in the future: not the start of a call, but a number
             moment = datetime.fromtimestamp(seconds, zone).replace(tzinfo=None)
         else:

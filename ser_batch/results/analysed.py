@@ -50,7 +50,7 @@ def rows_or_failure(analysis: Analysis, identity: Identity) -> tuple[Analysis, R
 def copy_row(copy: Copy, identity: Identity) -> Rows:
     """Return the row of a recording that is a copy of another."""
     row = {
-        **_place(copy.recording, copy.stamp),
+        **_location_columns(copy.recording, copy.stamp),
         "duplicate_of": copy.original,
         "content_hash": copy.content_hash,
         "status": "duplicate",
@@ -61,7 +61,7 @@ def copy_row(copy: Copy, identity: Identity) -> Rows:
 
 def moved_columns(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
     """Return the columns that change when a recording has moved."""
-    place = _place(recording, stamp)
+    place = _location_columns(recording, stamp)
     del place["recording_id"]
     return place
 
@@ -74,7 +74,7 @@ def stamp_columns(stamp: Stamp | None) -> dict[str, Any]:
     }
 
 
-def _place(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
+def _location_columns(recording: Recording, stamp: Stamp | None) -> dict[str, Any]:
     return {
         "recording_id": recording.recording_id,
         "path": printable(recording.path),
@@ -96,7 +96,7 @@ def _made_by(identity: Identity) -> dict[str, Any]:
 def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
     outcome = analysis.outcome
     return {
-        **_place(outcome.recording, outcome.stamp),
+        **_location_columns(outcome.recording, outcome.stamp),
         "content_hash": outcome.content_hash,
         "status": "done" if isinstance(outcome, Decoded) else "failed",
         "segments": len(analysis.segments),

@@ -92,7 +92,7 @@ class Generation:
 
         `grows` is True if it adds recordings, False if it removes some, else None.
         """
-        self._keep_strangers()
+        self._keep_foreign_files()
         LocalStorage(self.folder).put({MANIFEST: self.after.data()})
         for table in TABLES:
             sync_folder(self.folder / table)
@@ -114,7 +114,7 @@ class Generation:
             time.sleep(AHEAD_S)
             _link(recordings, LINKS["recordings"])
 
-    def _keep_strangers(self) -> None:
+    def _keep_foreign_files(self) -> None:
         """Take over files that others have put among the parts: none is lost."""
         for table in TABLES:
             before = folder_of(self.directory, self.before.generation) / table

@@ -69,7 +69,7 @@ def verify(directory: Path) -> Findings:
 
 def _verify(directory: Path, manifest: Manifest) -> Findings:
     findings = Findings(len(manifest.parts))
-    if misread := list(_misread(directory, manifest)):
+    if misread := list(_link_problems(directory, manifest)):
         findings.problems[""] = misread
     owners: dict[str, str] = {}
     for part, stated in manifest.parts.items():
@@ -92,7 +92,7 @@ def _verify(directory: Path, manifest: Manifest) -> Findings:
     return findings
 
 
-def _misread(directory: Path, manifest: Manifest) -> Iterator[str]:
+def _link_problems(directory: Path, manifest: Manifest) -> Iterator[str]:
     """Yield what would mislead a plain reader, which does not read the manifest."""
     if manifest.generation:
         target = folder_of(directory, manifest.generation).relative_to(directory)

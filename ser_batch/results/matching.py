@@ -61,7 +61,7 @@ def match_recordings(
     return _Matching(known, source).of(found)
 
 
-class _Sight(Enum):
+class _Presence(Enum):
     """What is found of a known recording."""
 
     HERE = "here"
@@ -160,9 +160,9 @@ class _Matching:
             matched.recordings.append(recording)  # no longer a copy
             return
         sight = self._sight(original, text)
-        if sight in (_Sight.HERE, _Sight.UNSEEN):
+        if sight in (_Presence.HERE, _Presence.UNSEEN):
             matched.known_copies += 1
-        elif sight is _Sight.GONE:
+        elif sight is _Presence.GONE:
             self._settle(original, recording)
             matched.replaced.append(recording.assigned_id)
         # The original has changed: one copy replaces it, and others are copies of that.
@@ -188,7 +188,7 @@ class _Matching:
                 if _decodes_alike(given, paths[i])
             }
             moved = [i for i, sight in sights.items() if self._moved(i, sight, given)]
-            same = [i for i, sight in sights.items() if sight is not _Sight.CHANGED]
+            same = [i for i, sight in sights.items() if sight is not _Presence.CHANGED]
             if moved:
                 self._settle(moved[0], given)
                 continue
@@ -213,48 +213,48 @@ class _Matching:
         self.matched.recordings.append(recording)
         self.matched.stamps[recording] = self.matched.stamps[given]
 
-    def _moved(self, known_id: str, sight: _Sight, given: Recording) -> bool:
+    def _moved(self, known_id: str, sight: _Presence, given: Recording) -> bool:
         """Return whether a new file is a known recording that has moved."""
-        if sight is _Sight.UNSEEN:
+        if sight is _Presence.UNSEEN:
             # A whole tree has moved, and is found with the same relative paths.
             return self.known[known_id].path == printable(given.path)
-        return sight is _Sight.GONE
+        return sight is _Presence.GONE
 
-    def _sight(self, known_id: str, text: str) -> _Sight:
+    def _sight(self, known_id: str, text: str) -> _Presence:
         """Return what is found of a known recording with the content hash `text`."""
         if known_id in self.settled:
-            return _Sight.HERE
+            return _Presence.HERE
         own = self.known.get(known_id)
         if own is None or own.content_hash != text:
-            return _Sight.CHANGED
+            return _Presence.CHANGED
         found = self.found.get(known_id)
         if found is None:
             return _seen(own)
         stamp = self.matched.stamps[found]
         if stamp is None:
-            return _Sight.UNSEEN
+            return _Presence.UNSEEN
         if stamp != own.stamp and found not in self.hashes:
             self.hashes[found] = self._content_hash(found)
         same = stamp == own.stamp or self.hashes[found] == text
-        return _Sight.HERE if same else _Sight.CHANGED
+        return _Presence.HERE if same else _Presence.CHANGED
 
 
 def _location(recording: Recording) -> str:
     return recording.location
 
 
-def _seen(own: KnownRecording) -> _Sight:
+def _seen(own: KnownRecording) -> _Presence:
     """Return what is found of a recording that is not in the inputs of this run."""
     try:
         os.stat(own.location)
-        return _Sight.HERE
+        return _Presence.HERE
     except (FileNotFoundError, NotADirectoryError):
         # A name that had to be escaped is not the file's real name.
         plain = "\\" not in own.location
         reachable = plain and os.path.isdir(own.input_root)
-        return _Sight.GONE if reachable else _Sight.UNSEEN
+        return _Presence.GONE if reachable else _Presence.UNSEEN
     except (OSError, ValueError):
-        return _Sight.UNSEEN
+        return _Presence.UNSEEN
 
 
 def _decodes_alike(recording: Recording, path: str) -> bool:

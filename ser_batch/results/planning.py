@@ -7,7 +7,7 @@ from ser_batch.results.known import KnownRecording
 from ser_batch.results.matching import Matched
 from ser_batch.sources.source import Stamp
 from ser_batch.speech.decoded import Task
-from ser_batch.speech.decoding import YOUNG_S
+from ser_batch.speech.decoding import RECENT_S
 
 
 def tasks_for(
@@ -28,7 +28,7 @@ def tasks_for(
             continue  # gone, or unreachable for now: its rows are kept
         elif stamp != before.stamp:
             tasks.append(Task(recording, stamp, before.content_hash))
-    newest = time.time() - YOUNG_S
+    newest = time.time() - RECENT_S
     return sorted(tasks, key=lambda task: _changed_after(newest, task.stamp))
 
 

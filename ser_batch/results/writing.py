@@ -276,7 +276,7 @@ def _known(row: dict[str, Any]) -> KnownRecording:
     )
 
 
-def _begun(directory: Path, identity: Identity) -> Manifest:
+def _created(directory: Path, identity: Identity) -> Manifest:
     """Create a results directory without rows, and return its manifest."""
     check_origin(directory)
     manifest = Manifest(identity)
@@ -322,7 +322,7 @@ def open_writer(
     try:
         manifest = Manifest.read(directory)
         if manifest is None:
-            manifest = _begun(directory, identity)
+            manifest = _created(directory, identity)
         check_identity(directory, manifest.identity, identity)
         writer = ResultsWriter(directory, manifest, read)
         writer.recover()

@@ -1,10 +1,10 @@
 """Removal of crosstalk: speech that a channel picks up from another channel.
 
 Level does not distinguish a quiet speaker from crosstalk; the signal does. Where there
-is a crosstalk path from one channel into another (`LeakPath`), the estimated crosstalk
-is subtracted, and frames in which hardly anything remains are not speech of the
-channel. The channel's own speech on top of crosstalk is kept. Without a path, nothing
-is changed.
+is a crosstalk path from one channel into another (`CrosstalkPath`), the estimated
+crosstalk is subtracted, and frames in which hardly anything remains are not speech of
+the channel. The channel's own speech on top of crosstalk is kept. Without a path,
+nothing is changed.
 
 Decisions look ahead `AHEAD` steps (8 s), and do not depend on the block size.
 """
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from ser_batch.speech.leak_path import (
+from ser_batch.speech.crosstalk_path import (
     CONTEXT,
     MAX_DELAY,
     RATE,
     WINDOW,
-    LeakPath,
-    leaked,
+    CrosstalkPath,
+    crosstalk_of,
 )
 from ser_batch.speech.regions import spans
 from ser_batch.speech.vad import FRAME_S, Probabilities
@@ -59,7 +59,7 @@ class Crosstalk:
         """`offset` is the lowest probability at which a frame is speech."""
         self._n, self._offset = n_channels, offset
         self._paths = {
-            (source, sink): LeakPath()
+            (source, sink): CrosstalkPath()
             for source in range(n_channels)
             for sink in range(n_channels)
             if source != sink
@@ -113,7 +113,7 @@ class Crosstalk:
         start, end = self._decided, min(self._decided + STEP, known)
         result = self._of(start, end).copy()
         for sink in range(self._n):
-            found = self._leaks_into(sink, known)
+            found = self._crosstalk_into(sink, known)
             if found:
                 own = self._own_speech(sink, found, known)
                 result[sink, ~own] = 0
@@ -129,8 +129,8 @@ class Crosstalk:
             talks = own.mean(axis=1) >= IN_SPEECH
             for (source, sink), path in self._paths.items():
                 if talks[source] and talks[sink]:
-                    heard = self._heard(sink, start, start + WINDOW_FRAMES)
-                    before = self._heard(
+                    heard = self._samples_of(sink, start, start + WINDOW_FRAMES)
+                    before = self._samples_of(
                         source, start, start + WINDOW_FRAMES, MAX_DELAY
                     )
                     path.look(heard, before)
@@ -140,9 +140,13 @@ class Crosstalk:
     def _powers_from(self, known: int) -> np.ndarray:
         """Return the powers of the frames that are new since the last step."""
         since = min(known, self._decided + AHEAD * STEP if self._decided else 0)
-        return np.stack([_powers(self._heard(c, since, known)) for c in range(self._n)])
+        return np.stack(
+            [_powers(self._samples_of(c, since, known)) for c in range(self._n)]
+        )
 
-    def _leaks_into(self, sink: int, known: int) -> list[tuple[int, np.ndarray, int]]:
+    def _crosstalk_into(
+        self, sink: int, known: int
+    ) -> list[tuple[int, np.ndarray, int]]:
         """Return the sources, responses and delays of the crosstalk into a channel."""
         found = []
         for (source, into), path in self._paths.items():
@@ -151,8 +155,8 @@ class Crosstalk:
             start = max(self._learned[source, sink], self._decided)
             for first in range(start, known, STEP):
                 last = min(first + STEP, known)
-                before = self._heard(source, first, last, CONTEXT)
-                path.learn(self._heard(sink, first, last), before)
+                before = self._samples_of(source, first, last, CONTEXT)
+                path.learn(self._samples_of(sink, first, last), before)
             self._learned[source, sink] = known
             taps, gain = path.response(delay)
             if gain < LOUDEST:
@@ -164,10 +168,12 @@ class Crosstalk:
     ) -> np.ndarray:
         """Return which frames of the step contain more than crosstalk and noise."""
         first = self._decided - MARGIN
-        heard = self._heard(sink, first, known)
+        heard = self._samples_of(sink, first, known)
         rest = heard.astype(float)
         for source, taps, delay in found:
-            rest -= leaked(self._heard(source, first, known, CONTEXT), taps, delay)
+            rest -= crosstalk_of(
+                self._samples_of(source, first, known, CONTEXT), taps, delay
+            )
         noise = np.quantile(self._levels[sink], 0.1)
         there = np.maximum(_smooth(_powers(heard)) - noise, 0)
         remains = _smooth(_powers(rest))
@@ -187,7 +193,7 @@ class Crosstalk:
     def _of(self, start: int, end: int) -> np.ndarray:
         return self._probabilities[:, start - self._first : end - self._first]
 
-    def _heard(
+    def _samples_of(
         self, channel: int, start: int, end: int, before: int = 0
     ) -> Float32[np.ndarray, " samples"]:
         """Return the samples of frames, and `before` samples preceding them."""

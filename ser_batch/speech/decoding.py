@@ -20,6 +20,7 @@ from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.intervals import Interval
 from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.crosstalk import Crosstalk
+from ser_batch.speech.crosstalk_path import RATE as CROSSTALK_RATE
 from ser_batch.speech.decoded import (
     Channel,
     Decoded,
@@ -30,12 +31,11 @@ from ser_batch.speech.decoded import (
     Task,
     Unchanged,
 )
-from ser_batch.speech.leak_path import RATE as LEAK_RATE
 from ser_batch.speech.regions import Regions, frame_levels_db, speech_regions
 from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
 
-YOUNG_S = 10.0
+RECENT_S = 10.0
 """A recently modified file may still be growing, and gets this long to change again."""
 SAME_SIGNAL = 1e-6
 """Channels whose difference is 60 dB below their level carry the same signal.
@@ -53,7 +53,7 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
     recording, content_hash = task.recording, None
     outcome: Outcome
     try:
-        _wait_while_young(task.stamp)
+        _wait_if_recent(task.stamp)
         content_hash = job.source.content_hash(recording)
         if content_hash == task.known_hash:
             return Unchanged(recording, task.stamp)
@@ -68,9 +68,9 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
     return Growing(recording) if now and task.stamp and now != task.stamp else outcome
 
 
-def _wait_while_young(stamp: Stamp | None) -> None:
-    if stamp and 0 <= (age_s := time.time() - stamp.modified_at.timestamp()) < YOUNG_S:
-        time.sleep(YOUNG_S - age_s)
+def _wait_if_recent(stamp: Stamp | None) -> None:
+    if stamp and 0 <= (age_s := time.time() - stamp.modified_at.timestamp()) < RECENT_S:
+        time.sleep(RECENT_S - age_s)
 
 
 def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
@@ -169,9 +169,9 @@ def _read_through(
     for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, n_channels)
     for_model = Resampler(audio.sample_rate, job.sample_rate, n_channels)
     frames = _Frames(n_channels, job.config.vad)
-    for_leaks = None
-    if frames.crosstalk and job.sample_rate != LEAK_RATE:
-        for_leaks = Resampler(audio.sample_rate, LEAK_RATE, n_channels)
+    for_crosstalk = None
+    if frames.crosstalk and job.sample_rate != CROSSTALK_RATE:
+        for_crosstalk = Resampler(audio.sample_rate, CROSSTALK_RATE, n_channels)
     length, energy, difference = 0, 0.0, 0.0
 
     def share(wide: Waveform, narrow: Waveform, telephone: Waveform) -> None:
@@ -190,10 +190,10 @@ def _read_through(
         differences = (float(np.square(other - first).sum()) for other in rest)
         difference += max(differences, default=0.0)
         narrow = for_model.push(block)
-        telephone = for_leaks.push(block) if for_leaks else narrow
+        telephone = for_crosstalk.push(block) if for_crosstalk else narrow
         share(for_vad.push(block), narrow, telephone)
     narrow = for_model.finish()
-    share(for_vad.finish(), narrow, for_leaks.finish() if for_leaks else narrow)
+    share(for_vad.finish(), narrow, for_crosstalk.finish() if for_crosstalk else narrow)
     if not length:
         raise AudioError(NO_SAMPLES, FailureKind.EMPTY)
     frames.add(narrow[:, :0], [analyser.finish() for analyser in analysers])

@@ -56,7 +56,7 @@ def test_a_recording_that_breaks_off_keeps_what_came_before_however_it_is_read(
         heard, _, notes = decode(whole)
         lengths.append(heard.shape[1])
         assert np.allclose(heard[:, : 5 * rate], waveform[:, : 5 * rate], atol=1e-4)
-        assert any("truncated" in note for note in notes) == (name in SAY_THEIR_LENGTH)
+        assert any("truncated" in note for note in notes) == (name in GIVES_LENGTH)
     assert len(set(lengths)) == 1
     assert 6 < lengths[0] / rate < 7.5
 
@@ -257,7 +257,7 @@ def test_a_sound_recording_is_never_said_to_break_off(tmp_path, call):
         assert not [note for note in notes if "truncated" in note], (path.name, notes)
 
 
-SAY_THEIR_LENGTH = {*SOUNDFILE, "x.webm", "g726.wav"} - set(RAW_NAMES)
+GIVES_LENGTH = {*SOUNDFILE, "x.webm", "g726.wav"} - set(RAW_NAMES)
 
 
 def muxed(

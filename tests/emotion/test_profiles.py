@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ser_batch.config.options import Config
 from ser_batch.emotion.frontend import WINDOW, Frontend, n_frames
 from ser_batch.emotion.loading import load_scorer
-from ser_batch.emotion.place import Statistics, share_of_place, statistics_of, summaries
+from ser_batch.emotion.place import Statistics, place_weight, statistics_of, summaries
 from ser_batch.emotion.profile import read_profile
 from ser_batch.engine.profiling import SAMPLE_RECORDINGS, sample_of
 from ser_batch.errors import ResultsError, UsageError
@@ -117,7 +117,7 @@ def test_statistics_of_many_segments_are_their_plain_means_and_variances():
 
 
 def test_few_recordings_are_hardly_believed_and_one_or_two_not_at_all():
-    shares = [share_of_place(n) for n in range(0, 300)]
+    shares = [place_weight(n) for n in range(0, 300)]
     assert shares[:3] == [0, 0, 0]
     assert shares == sorted(shares)
     assert 0.1 < shares[3] < 0.16

@@ -121,7 +121,7 @@ def test_a_file_that_grows_while_it_cannot_be_read_yet_gets_no_failed_row(
     recording = find_recordings([str(path)]).recordings[0]
     task = Task(recording, LocalSource().stamp(recording))
     job = job_in(tmp_path / "work")
-    monkeypatch.setattr(decoding, "YOUNG_S", 0.1)
+    monkeypatch.setattr(decoding, "RECENT_S", 0.1)
     assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Failed)
     path.write_bytes(path.read_bytes() + bytes(1000))
     assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Growing)

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
 from ser_batch.speech.crosstalk import AHEAD, FRAME, STEP, Crosstalk, bridged
-from ser_batch.speech.leak_path import CONTEXT, EARLY, MAX_DELAY, RATE, WINDOW, LeakPath
+from ser_batch.speech.crosstalk_path import (
+    CONTEXT,
+    EARLY,
+    MAX_DELAY,
+    RATE,
+    WINDOW,
+    CrosstalkPath,
+)
 from ser_batch.speech.vad import FRAME_S
 
 OFFSET = 0.35
@@ -180,7 +187,7 @@ def test_the_response_of_a_path_is_found():
     source = rng.standard_normal(CONTEXT + 6 * STEP * FRAME)
     taps = np.zeros(MAX_DELAY)
     taps[200:230] = rng.standard_normal(30) * np.exp(-np.arange(30) / 8) * 0.2
-    sink, path = fftconvolve(source, taps)[: len(source)], LeakPath()
+    sink, path = fftconvolve(source, taps)[: len(source)], CrosstalkPath()
     for start in range(CONTEXT, len(source), STEP * FRAME):
         end = start + STEP * FRAME
         path.learn(sink[start:end], source[start - CONTEXT : end])
@@ -199,7 +206,7 @@ def test_the_response_of_a_path_is_found():
 
 
 def test_no_delay_is_found_where_there_are_too_few_windows_or_none_agree():
-    path, rng = LeakPath(), np.random.default_rng(1)
+    path, rng = CrosstalkPath(), np.random.default_rng(1)
     assert path.delay() is None
     for seed in range(30):
         window, other = (rng.standard_normal(WINDOW + MAX_DELAY) for _ in range(2))

@@ -23,7 +23,7 @@ from ser_batch.training.places import fitting, preparing
 from ser_batch.training.places.bank import open_bank
 from ser_batch.training.places.building import train_on_places
 from ser_batch.training.places.draws import Drawable, draw
-from ser_batch.training.places.kept_segments import FULL_SCALE, open_segments
+from ser_batch.training.places.holdout import leave_corpora_out
 from ser_batch.training.places.leaving_out import LeftOut, four_label_figures
 from ser_batch.training.places.preparing import PlacesOptions
 from ser_batch.training.places.renderings import (
@@ -36,7 +36,7 @@ from ser_batch.training.places.renderings import (
 )
 from ser_batch.training.places.segments import cut_corpora
 from ser_batch.training.places.spectral import augmented, cropped
-from ser_batch.training.places.trying import leave_corpora_out
+from ser_batch.training.places.stored_segments import FULL_SCALE, open_segments
 from ser_batch.training.places_recipe import (
     DrawsConfig,
     PlacesFitConfig,
@@ -179,7 +179,7 @@ def test_segments_are_cut_once_until_a_clip_changes(two, tmp_path, monkeypatch):
     cut = cut_corpora(read)
     open_segments(tmp_path, read)
     with monkeypatch.context() as patched:
-        patched.setattr("ser_batch.training.places.kept_segments.cut_corpora", None)
+        patched.setattr("ser_batch.training.places.stored_segments.cut_corpora", None)
         kept = open_segments(tmp_path, read)
     assert (kept.clips, kept.notes, kept.fingerprint) == (
         cut.clips,

@@ -80,7 +80,7 @@ SELECT
     coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
     sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
     -- Arousal as predicted by the model (0 to 1); NULL if it does not predict any.
-    sum(d * (2 * arousal - 1)) AS heard_arousal,
+    sum(d * (2 * arousal - 1)) AS predicted_arousal,
     max(greatest(distress, angry, fearful)) AS hottest,
     -- The segment of highest weight among those that are not faint; of ties, the first.
     max({
@@ -94,7 +94,7 @@ CREATE OR REPLACE TEMP VIEW _by_quarter AS
 SELECT
     *,
     $distress_s AS distress_s, $angry_s AS angry_s, $fearful_s AS fearful_s,
-    $valence_s AS valence_s, coalesce(heard_arousal, $arousal_s) AS arousal_s
+    $valence_s AS valence_s, coalesce(predicted_arousal, $arousal_s) AS arousal_s
 FROM _sums;
 
 -- A call with little scored speech is too short to be divided into quarters.

@@ -11,7 +11,7 @@ from ser_batch.text import counted
 
 FAILURES = 1000
 Compared = tuple[str, Figures, str | None]
-OUT_OF_DEPTH = 0.5
+OUT_OF_DOMAIN = 0.5
 """Threshold of `recordings.out_of_domain`."""
 NOT_SCORED = {
     "no_speech": "no speech",
@@ -72,14 +72,16 @@ def not_scored_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return notes
 
 
-def depth_notes(connection: duckdb.DuckDBPyConnection, results: Results) -> list[str]:
+def out_of_domain_notes(
+    connection: duckdb.DuckDBPyConnection, results: Results
+) -> list[str]:
     """Return a note on the share of scored time that is out of domain."""
     if not results.parts:
         return []
     recordings = scan_sql(results, "recordings")
     (row,) = rows_of(
         connection,
-        f"""SELECT sum(scored_s) FILTER (out_of_domain >= {OUT_OF_DEPTH})
+        f"""SELECT sum(scored_s) FILTER (out_of_domain >= {OUT_OF_DOMAIN})
                    / sum(scored_s) AS share
             FROM measured JOIN (SELECT recording_id, out_of_domain FROM {recordings})
                           USING (recording_id)""",

@@ -31,9 +31,9 @@ from ser_batch.reporting.figures.model_error import (
 from ser_batch.reporting.figures.notes import (
     FAILURES,
     cluster_notes,
-    depth_notes,
     not_scored_notes,
     notes_on,
+    out_of_domain_notes,
 )
 from ser_batch.reporting.figures.periods import zone_name
 from ser_batch.reporting.figures.selection import Options
@@ -242,7 +242,7 @@ def _sum_up(
             ),
             *cluster_notes(connection, cluster, compared),
             *not_scored_notes(connection),
-            *depth_notes(connection, results),
+            *out_of_domain_notes(connection, results),
             *error_notes(shares, labels),
             *metadata.notes,
         ],

@@ -50,14 +50,14 @@ _SQL = string.Template(Path(__file__).with_suffix(".sql").read_text(encoding="ut
 
 @dataclass(frozen=True, slots=True)
 class TalkOver:
-    """Channel `by` talked over channel `whom` from `start_s` on, for `overlap_s`.
+    """Channel `by` talked over channel `over` from `start_s` on, for `overlap_s`.
 
-    It is an interruption if `whom` stopped first, and otherwise an attempt.
+    It is an interruption if `over` stopped first, and otherwise an attempt.
     """
 
     start_s: float
     by: int
-    whom: int
+    over: int
     overlap_s: float
     is_interruption: bool
 

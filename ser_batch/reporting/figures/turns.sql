@@ -59,7 +59,7 @@ near AS (
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         )
 ),
-heard AS (
+marked AS (
     SELECT
         *,
         first_value(other_us IGNORE NULLS) OVER after AS resumed_us,
@@ -90,7 +90,7 @@ reached AS (
             PARTITION BY recording_id ORDER BY start_us, end_us DESC, channel
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS furthest
-    FROM heard
+    FROM marked
 ),
 held AS (
     SELECT

@@ -115,10 +115,10 @@ def _call_parts(
 
 def talk_over_text(timeline: Timeline, over: TalkOver) -> str:
     """Return `agent interrupts customer (1.2 s)`, or that the customer continues."""
-    by, whom = timeline.who(over.by), timeline.who(over.whom)
+    by, other = timeline.who(over.by), timeline.who(over.over)
     if over.is_interruption:
-        return f"{by} interrupts {whom} ({over.overlap_s:.1f} s)"
-    return f"{by} talks over {whom}, who continues ({over.overlap_s:.1f} s)"
+        return f"{by} interrupts {other} ({over.overlap_s:.1f} s)"
+    return f"{by} talks over {other}, who continues ({over.overlap_s:.1f} s)"
 
 
 def letters_of(labels: Sequence[str]) -> dict[str, str]:

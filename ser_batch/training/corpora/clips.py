@@ -8,7 +8,7 @@ from pathlib import Path
 from ser_batch.training.corpora.files import CorpusFile
 from ser_batch.training.corpora.labels import ordered_labels
 
-NOBODY = "unknown"
+UNKNOWN_SPEAKER = "unknown"
 """The speaker of clips whose speaker is unknown."""
 
 
@@ -78,6 +78,6 @@ class Corpus:
         return tuple(sorted({clip.speaker for clip in self.clips}))
 
 
-def is_nobody(speaker: str) -> bool:
+def is_unknown_speaker(speaker: str) -> bool:
     """Return whether a speaker name stands for an unknown speaker."""
-    return speaker.endswith(f"/{NOBODY}")
+    return speaker.endswith(f"/{UNKNOWN_SPEAKER}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ser_batch.errors import CorpusError
-from ser_batch.training.corpora.clips import NOBODY, Clip, Corpus
+from ser_batch.training.corpora.clips import UNKNOWN_SPEAKER, Clip, Corpus
 from ser_batch.training.corpora.files import CorpusFile, corpus_files
 from ser_batch.training.corpora.labels import common_label
 from ser_batch.training.corpora.tables import read_rows
@@ -37,7 +37,7 @@ def read_folders(root: Path) -> Corpus:
         if not folders:
             foreign.append(file.shown)
             continue
-        speaker = folders[1] if len(folders) > 1 else NOBODY
+        speaker = folders[1] if len(folders) > 1 else UNKNOWN_SPEAKER
         clips.append(
             Clip(file, name, f"{name}/{speaker}", "", common_label(folders[0]))
         )
@@ -78,7 +78,7 @@ def read_csv(table: Path) -> Corpus:
         if not path.is_file():
             missing.append(row["path"])
             continue
-        speaker = f"{name}/{row.get('speaker') or NOBODY}"
+        speaker = f"{name}/{row.get('speaker') or UNKNOWN_SPEAKER}"
         sex = (row.get("sex") or "")[:1].lower()
         clip = Clip(
             CorpusFile(path),
@@ -143,7 +143,7 @@ def read_audformat(root: Path) -> Corpus:
             clip = Clip(
                 CorpusFile(root / file),
                 name,
-                f"{name}/{speaker if known else NOBODY}",
+                f"{name}/{speaker if known else UNKNOWN_SPEAKER}",
                 str(row.get("gender") or "")[:1].lower(),
                 common_label(row["emotion"]),
                 start.total_seconds(),

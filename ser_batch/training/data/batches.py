@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ser_batch.emotion.batches import padded
-from ser_batch.training.corpora.clips import is_nobody
+from ser_batch.training.corpora.clips import is_unknown_speaker
 from ser_batch.training.data.augmentation import AugmentationConfig, Line
 from ser_batch.training.data.options import DataConfig
 from ser_batch.training.data.utterances import Utterance
@@ -127,7 +127,7 @@ def epoch_calls(
             : max(1, round(config.corpus_shares.get(corpus, 1.0) * len(own)))
         ]
         # Clips of unknown speakers may differ in speaker, so they share no context.
-        size = 1 if is_nobody(speaker) else config.clips_per_call
+        size = 1 if is_unknown_speaker(speaker) else config.clips_per_call
         groups += [drawn[i : i + size] for i in range(0, len(drawn), size)]
     calls = [
         SimulatedCall(tuple(int(i) for i in groups[g]), (seed, epoch, n))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ser_batch.errors import CorpusError
-from ser_batch.training.corpora.clips import Clip, Corpus, is_nobody
+from ser_batch.training.corpora.clips import Clip, Corpus, is_unknown_speaker
 from ser_batch.training.data.options import DataConfig
 
 MIN_SPEAKERS = 5
@@ -49,7 +49,9 @@ def speaker_folds(corpora: Sequence[Corpus], seed: int) -> list[set[str]]:
     for corpus in corpora:
         groups.setdefault(corpus.speakers[0].partition("/")[0], []).append(corpus)
     known = {
-        name: sorted({s for corpus in own for s in corpus.speakers if not is_nobody(s)})
+        name: sorted(
+            {s for corpus in own for s in corpus.speakers if not is_unknown_speaker(s)}
+        )
         for name, own in groups.items()
     }
     large = [name for name, speakers in known.items() if len(speakers) >= MIN_SPEAKERS]
@@ -117,7 +119,7 @@ def split_speakers(
             for clip in corpus.clips
             if clip.speaker.startswith(f"{prefix}/")
             and clip.speaker not in test
-            and not is_nobody(clip.speaker)
+            and not is_unknown_speaker(clip.speaker)
         }
         order = _alternating(_shuffled(sorted(sex), f"{seed}/{prefix}"), sex)
         validation |= set(

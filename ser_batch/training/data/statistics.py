@@ -15,7 +15,7 @@ from ser_batch.training.corpora.labels import ordered_labels
 from ser_batch.training.data.utterances import Utterance
 
 PITCH_HZ = (60.0, 500.0)
-LOW_FOR_A_WOMAN_HZ, HIGH_FOR_A_MAN_HZ = 140.0, 210.0
+LOWEST_FEMALE_HZ, HIGHEST_MALE_HZ = 140.0, 210.0
 """Medians of acted speech beyond these limits are rare (Traunmueller & Eriksson 1995:
 mean pitch is about 120 Hz for men and 210 Hz for women)."""
 
@@ -86,8 +86,8 @@ def doubtful_sexes(
     doubtful = []
     for (speaker, sex), values in sorted(pitches.items()):
         pitch = float(np.median(values))
-        low = sex == "f" and pitch < LOW_FOR_A_WOMAN_HZ
-        high = sex == "m" and pitch > HIGH_FOR_A_MAN_HZ
+        low = sex == "f" and pitch < LOWEST_FEMALE_HZ
+        high = sex == "m" and pitch > HIGHEST_MALE_HZ
         if low or high:
             doubtful.append(f"{speaker} ({sex}, {pitch:.0f} Hz)")
     return doubtful

@@ -36,7 +36,7 @@ def in_condition(
         UsageError: there is no such condition.
     """
     return [
-        _hear(wave, sample_rate, condition, np.random.default_rng([seed, i]))
+        _apply_condition(wave, sample_rate, condition, np.random.default_rng([seed, i]))
         for i, wave in enumerate(waves)
     ]
 
@@ -47,11 +47,13 @@ def check_condition(condition: str) -> str:
     Raises:
         UsageError: there is no such condition.
     """
-    _hear(np.ones(800, np.float32), 8000, condition, np.random.default_rng(0))
+    _apply_condition(
+        np.ones(800, np.float32), 8000, condition, np.random.default_rng(0)
+    )
     return condition
 
 
-def _hear(
+def _apply_condition(
     wave: Wave, sample_rate: int, condition: str, rng: np.random.Generator
 ) -> Wave:
     def pink(snr_db: float) -> Wave:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ser_batch.emotion.batches import padded
 from ser_batch.emotion.features import Features, feature_sums
 from ser_batch.emotion.network import CnnBiLstm
-from ser_batch.training.corpora.clips import is_nobody
+from ser_batch.training.corpora.clips import is_unknown_speaker
 
 
 def predict_logits(
@@ -63,7 +63,7 @@ def other_clips(known: Tensor, speakers: Sequence[str], n_frames: float) -> Tens
     context = torch.zeros_like(known)
     by_speaker: dict[str, list[int]] = {}
     for i, speaker in enumerate(speakers):
-        if not is_nobody(speaker):
+        if not is_unknown_speaker(speaker):
             by_speaker.setdefault(speaker, []).append(i)
     rng = np.random.default_rng(0)
     for own in by_speaker.values():

@@ -35,8 +35,8 @@ from ser_batch.training.fit.protocol import protocol_text
 from ser_batch.training.fit.runs import (
     CALIBRATED_ON,
     TrainedRun,
-    carry_out,
     predictions_of,
+    train_and_test,
 )
 from ser_batch.training.recipe import Recipe
 from ser_batch.version import __version__
@@ -88,7 +88,8 @@ def train_bundle(
             f"{options.out}: cannot be written: {error.strerror}"
         ) from error
     outcomes = [
-        carry_out(run, options, material, device, work, initial, say) for run in runs
+        train_and_test(run, options, material, device, work, initial, say)
+        for run in runs
     ]
     last = outcomes[-1]
     tested = outcomes[:-1] if options.folds else outcomes

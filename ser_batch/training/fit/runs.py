@@ -122,7 +122,7 @@ def fit_run(
         return fit_network(job, train, validate, Monitor(bar, on_epoch))
 
 
-def carry_out(
+def train_and_test(
     run: Run,
     options: TrainOptions,
     material: Material,

@@ -121,11 +121,11 @@ def tuned(
         "width": 1.0,
         "augmentation": 1.0,
     }
-    broken_off = [
+    truncation_note = [
         trial.params
         for trial in study.get_trials(states=(TrialState.FAIL, TrialState.RUNNING))
     ]
-    for params in [first, *broken_off]:
+    for params in [first, *truncation_note]:
         if len(params) == len(first) and params not in finished:
             study.enqueue_trial(params, skip_if_exists=False)
             finished.append(params)

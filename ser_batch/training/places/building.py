@@ -13,6 +13,7 @@ from ser_batch.emotion.calibration import Calibration
 from ser_batch.training.corpora.labels import neutral_or_calm
 from ser_batch.training.evaluation.plots import draw_reliability
 from ser_batch.training.places.bundling import write_bundle
+from ser_batch.training.places.holdout import LEFT_OUT
 from ser_batch.training.places.places_card import RELIABILITY
 from ser_batch.training.places.preparing import (
     PlacesOptions,
@@ -20,7 +21,6 @@ from ser_batch.training.places.preparing import (
     prepare,
     work_folder,
 )
-from ser_batch.training.places.trying import LEFT_OUT
 
 
 def train_on_places(

@@ -17,7 +17,7 @@ from ser_batch.emotion.place import (
     N_CEPSTRA,
     Statistics,
     normalised,
-    share_of_place,
+    place_weight,
     statistics_of,
 )
 from ser_batch.training.evaluation.metrics import calibration_error, reliability
@@ -84,7 +84,7 @@ def network_answers(
 
     The profile of the place comes from the segments `sample`, as in `ser analyze`.
     """
-    network, share = fitted.network, share_of_place(len(sample))
+    network, share = fitted.network, place_weight(len(sample))
     rows = torch.from_numpy(left_out.rows)
     summary = bank.summary[rendering, rows[torch.from_numpy(sample)]].mean(0)
     place = fitted.usual.towards(statistics_of(summary), share)

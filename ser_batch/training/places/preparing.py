@@ -20,8 +20,8 @@ from ser_batch.training.data.utterances import load_noises
 from ser_batch.training.places.bank import Bank, open_bank
 from ser_batch.training.places.draws import Drawable
 from ser_batch.training.places.fitting import Fitted, Learnable, fit_network_to_places
-from ser_batch.training.places.kept_segments import open_segments
 from ser_batch.training.places.segments import Segments
+from ser_batch.training.places.stored_segments import open_segments
 from ser_batch.training.places_recipe import PlacesRecipe
 
 

@@ -42,14 +42,14 @@ COVERAGE = 0.8
 FITTED_SEGMENTS = 500
 """Segments per held-out corpus and condition for the calibration."""
 CONDITIONS = {
-    f"{heard}, {place}": (rendering, place == "neutral")
-    for heard, rendering in RENDERED.items()
+    f"{condition}, {place}": (rendering, place == "neutral")
+    for condition, rendering in RENDERED.items()
     for place in ("balanced", "neutral")
 }
 
 
 @dataclass(frozen=True)
-class Tried:
+class HeldOut:
     """The predictions of a network and a regression for a held-out corpus."""
 
     left_out: LeftOut
@@ -109,7 +109,7 @@ def leave_corpora_out(
                 f"{name} has fewer than two of the labels {', '.join(FOUR)}: it cannot "
                 "be held out"
             )
-    work, tried, networks = work_folder(options.out), {}, []
+    work, held_out, networks = work_folder(options.out), {}, []
     for group in groups:
         use = prepared.of(group, inside=False)
         if not len(use):
@@ -119,16 +119,16 @@ def leave_corpora_out(
         networks.append(network)
         model = _baseline(prepared, use)
         for name in group:
-            tried[name] = _tried(prepared, network, model, name)
-    calibration = _calibration(tried.values(), prepared.labels)
+            held_out[name] = _held_out(prepared, network, model, name)
+    calibration = _calibration(held_out.values(), prepared.labels)
     corpora = {}
-    for name, own in tried.items():
-        others = [other for other in tried.values() if other is not own]
+    for name, own in held_out.items():
+        others = [other for other in held_out.values() if other is not own]
         calibrated = _calibration(others, prepared.labels)
         corpora[name] = _figures(own, calibrated, prepared.labels)
         say(f"{name}: {_sentence(corpora[name])}")
     for group, network in zip(groups, networks, strict=True):
-        _write_without(group, network, options, prepared, tried)
+        _write_without(group, network, options, prepared, held_out)
     result = {
         "ser_version": __version__,
         "recipe": options.recipe_name,
@@ -143,7 +143,7 @@ def leave_corpora_out(
         },
         "answers": {
             name: _answers(own, calibration, prepared.labels)
-            for name, own in tried.items()
+            for name, own in held_out.items()
         },
         "corpora": corpora,
         "mean": _means(corpora),
@@ -163,10 +163,10 @@ def _write_without(
     network: Fitted,
     options: PlacesOptions,
     prepared: Prepared,
-    tried: Mapping[str, Tried],
+    held_out: Mapping[str, HeldOut],
 ) -> None:
     """Write a network as a bundle, calibrated on the corpora of the other groups."""
-    others = [other for name, other in tried.items() if name not in group]
+    others = [other for name, other in held_out.items() if name not in group]
     kept = [corpus for corpus in prepared.corpora if corpus.name not in group]
     write_bundle(
         options.out / f"without-{'+'.join(group)}", options, prepared, [network], kept,
@@ -174,7 +174,7 @@ def _write_without(
     )  # fmt: skip
 
 
-def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
+def _held_out(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> HeldOut:
     left_out = _as_folder(prepared, name)
     aroused = torch.tensor(aroused_shares(prepared.labels))
     network, functional = {}, {}
@@ -193,16 +193,16 @@ def _tried(prepared: Prepared, fitted: Fitted, model: Any, name: str) -> Tried:
         regressed[:, model.classes_] = model.predict_proba(told)
         functional[condition] = regressed
     right = prepared.data.right[torch.from_numpy(left_out.rows)]
-    return Tried(left_out, right, network, functional)
+    return HeldOut(left_out, right, network, functional)
 
 
-def _calibration(tried: Collection[Tried], labels: Sequence[str]) -> Calibration:
+def _calibration(held_out: Collection[HeldOut], labels: Sequence[str]) -> Calibration:
     """Fit a calibration to the predictions for corpora, with equal weight for each."""
     alike = neutral_or_calm(labels)
-    if not tried:
+    if not held_out:
         return Calibration(alike=alike)
     logits, right = [], []
-    for own in tried:
+    for own in held_out:
         rows = np.random.default_rng(0).permutation(len(own.right))[:FITTED_SEGMENTS]
         for said, _ in own.network.values():
             logits.append(said[torch.from_numpy(rows)])
@@ -211,13 +211,13 @@ def _calibration(tried: Collection[Tried], labels: Sequence[str]) -> Calibration
 
 
 def _figures(
-    tried: Tried, calibration: Calibration, labels: Sequence[str]
+    held_out: HeldOut, calibration: Calibration, labels: Sequence[str]
 ) -> dict[str, Any]:
-    left_out, figures = tried.left_out, {}
-    for condition, (_, arousal) in tried.network.items():
+    left_out, figures = held_out.left_out, {}
+    for condition, (_, arousal) in held_out.network.items():
         aroused = left_out.by_clip(arousal[:, None].numpy())[:, 0]
-        said = tried.probabilities(condition, calibration)
-        regressed = left_out.by_clip(tried.functionals[condition])
+        said = held_out.probabilities(condition, calibration)
+        regressed = left_out.by_clip(held_out.functionals[condition])
         figures[condition] = {
             "network": four_label_figures(said, aroused, left_out.label, labels),
             "functionals": four_label_figures(regressed, None, left_out.label, labels),
@@ -226,11 +226,13 @@ def _figures(
 
 
 def _answers(
-    tried: Tried, calibration: Calibration, labels: Sequence[str]
+    held_out: HeldOut, calibration: Calibration, labels: Sequence[str]
 ) -> dict[str, list[float]]:
     """Return the mean probabilities over all conditions, by true label."""
-    said = np.mean([tried.probabilities(c, calibration) for c in tried.network], axis=0)
-    truth = np.array(tried.left_out.label)
+    said = np.mean(
+        [held_out.probabilities(c, calibration) for c in held_out.network], axis=0
+    )
+    truth = np.array(held_out.left_out.label)
     return {
         label: [round(float(p), 4) for p in said[truth == label].mean(0)]
         for label in labels

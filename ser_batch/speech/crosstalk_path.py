@@ -35,7 +35,7 @@ PRE_EMPHASIS = 0.9
 _FFT = 8192
 
 
-class LeakPath:
+class CrosstalkPath:
     """The crosstalk path from one channel, the source, into another, the sink."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class LeakPath:
         return taps, float((own[0] * power[0] + 2 * own[1:] @ power[1:]) / power[0])
 
 
-def leaked(
+def crosstalk_of(
     source: Float[np.ndarray, " both"], taps: Float[np.ndarray, " taps"], delay: int
 ) -> Float[np.ndarray, " stretch"]:
     """Return the crosstalk of a source, which begins `CONTEXT` samples earlier."""

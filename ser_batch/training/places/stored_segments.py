@@ -17,7 +17,7 @@ WAVEFORMS, INDEX = "waveforms.npy", "segments.json"
 FULL_SCALE = 32767
 
 
-class KeptWaveforms(Sequence[np.ndarray]):
+class StoredWaveforms(Sequence[np.ndarray]):
     """Waveforms concatenated in a file of 16-bit samples, and read on access."""
 
     def __init__(self, path: Path, n_samples: Sequence[int]) -> None:
@@ -53,7 +53,7 @@ def open_segments(
         kept = _cut(folder, corpora, clips, stamp, progress)
     return Segments(
         [clips[i] for i in kept["clips"]],
-        KeptWaveforms(folder / WAVEFORMS, kept["n_samples"]),
+        StoredWaveforms(folder / WAVEFORMS, kept["n_samples"]),
         np.array(kept["clip"]),
         np.array(kept["n_samples"]),
         kept["notes"],
