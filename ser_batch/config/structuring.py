@@ -16,6 +16,9 @@ from ser_batch.errors import ConfigError
 
 T = TypeVar("T")
 
+FORMAT = 1
+"""Format of configuration and recipe files: their `format`, or 1 if they have none."""
+
 
 def from_plain(cls: type[T], values: Any, where: str = "") -> T:
     """Return an instance of a dataclass, with `values` instead of its defaults.
@@ -68,8 +71,8 @@ def read_toml(cls: type[T], path: Path) -> T:
     """Read an instance of a dataclass from a TOML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or does not match the
-            dataclass.
+        ConfigError: the file cannot be read, is not TOML, is of another format, or does
+            not match the dataclass.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -78,6 +81,13 @@ def read_toml(cls: type[T], path: Path) -> T:
         raise ConfigError(message, path=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", path=path) from error
+    if (number := values.pop("format", FORMAT)) != FORMAT:
+        raise ConfigError(
+            f"{path}: format {number}; this version reads format {FORMAT}: use the "
+            "version of ser that the file was written for",
+            path=path,
+            option="format",
+        )
     try:
         return from_plain(cls, values)
     except ConfigError as error:

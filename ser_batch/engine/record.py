@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ser_batch.config.options import Config
+from ser_batch.config.structuring import FORMAT as CONFIG_FORMAT
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.engine.machine import peak_memory_bytes, versions
@@ -28,6 +29,7 @@ def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[st
             "licence": scorer.licence,
             "answers": scorer.answers,
         },
+        "config_format": CONFIG_FORMAT,
         "config": config.to_dict(),
         "config_hash": config.hash(),
         "device": str(scorer.device),

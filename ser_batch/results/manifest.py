@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.schemas import TABLES
+from ser_batch.results.schemas import FORMAT, TABLES
 from ser_batch.storage.local import crc32_of
 
-FORMAT = 4
 MANIFEST = "manifest.json"
 GENERATIONS, CURRENT = ".gen", "current"
 PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,})?\.parquet(\.partial)?")

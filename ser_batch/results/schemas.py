@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+FORMAT = 4
+"""Number of the format of results; see docs/contributing/formats.md."""
 TABLES = ("recordings", "speech", "segments")
 
 
@@ -29,6 +31,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
     )
     end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
     path = _field("path", text, "path relative to the input root, as first seen")
+    metadata = {"format": str(FORMAT)}
     return {
         "recordings": pa.schema(
             [
@@ -105,9 +108,10 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 ),
                 _field("ser_version", text, "version of ser that wrote the row"),
                 _field("analyzed_at", instant, "time at which the analysis ended"),
-            ]
+            ],
+            metadata,
         ),
-        "speech": pa.schema([recording_id, channel, role, start, end]),
+        "speech": pa.schema([recording_id, channel, role, start, end], metadata),
         "segments": pa.schema(
             [
                 recording_id,
@@ -144,6 +148,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     pa.float32(),
                     "0 (calm) to 1 (aroused); null if the model does not estimate it",
                 ),
-            ]
+            ],
+            metadata,
         ),
     }

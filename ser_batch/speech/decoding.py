@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ser_batch.audio.decoders import Decoder, RawOptions, Waveform
 from ser_batch.audio.opening import NO_SAMPLES, open_audio
@@ -60,7 +61,9 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
         stamp = job.source.stamp(recording)
         if stamp is None:
             raise FileNotFoundError
-        outcome = _decode(recording, stamp, content_hash, job, vad)
+        # A recording is the work of one core: the others have recordings of their own.
+        with threadpool_limits(1, "blas"):
+            outcome = _decode(recording, stamp, content_hash, job, vad)
     except OSError as error:
         outcome = _failed(error, task, content_hash)
     # Whatever the outcome, a file that changed meanwhile is not complete yet.

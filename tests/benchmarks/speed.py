@@ -53,12 +53,14 @@ def make_calls(folder: Path, hours: float, source: Path) -> int:
 
 def floor(folder: Path) -> tuple[float, float]:
     """CPU seconds of decoding and of the VAD, channel by channel, and nothing else."""
+    from silero_vad.sequence_vad import SileroVADSequence
+
     from ser_batch.audio.opening import open_audio
     from ser_batch.audio.resampling import Resampler
-    from ser_batch.speech.silero import SileroVad
+    from ser_batch.speech.silero import silero_model_path
     from ser_batch.speech.vad import SAMPLE_RATE
 
-    vad = SileroVad()
+    vad = SileroVADSequence(str(silero_model_path()), max_frames=512)
     decoding = detecting = 0.0
     for path in sorted(folder.iterdir()):
         start = cpu_s()
@@ -67,10 +69,7 @@ def floor(folder: Path) -> tuple[float, float]:
             blocks = [*(resampler.push(block) for block in audio), resampler.finish()]
         middle = cpu_s()
         for channel in range(audio.channels):
-            stream = vad.stream()
-            for block in blocks:
-                stream.push(block[channel])
-            stream.finish()
+            vad.audio_forward(np.concatenate([block[channel] for block in blocks]))
         decoding, detecting = decoding + middle - start, detecting + cpu_s() - middle
     return decoding, detecting
 

@@ -230,6 +230,7 @@ def test_predict_names_the_emotion_of_clips_and_fails_for_what_is_none(
     assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert prediction["label"] in {*prediction["probabilities"], None}
     assert "1003-broken.wav: unrecognised audio format" in said.stderr
+    monkeypatch.setenv("COLUMNS", "200")
     assert "2002.wav" in ser("predict", clips[0], "--bundle", tiny_bundle).stdout
 
 

@@ -1,7 +1,5 @@
 """Options: one round trip, clear refusals, and a hash of what alters rows."""
 
-import tomllib
-
 import pytest
 
 from ser_batch.config.options import Config
@@ -21,8 +19,9 @@ def test_a_configuration_survives_the_way_to_a_dict_and_back():
 
 
 def test_the_example_file_names_every_option_with_its_default():
-    text = (ROOT / "examples" / "ser.toml").read_text(encoding="utf-8")
-    assert Config.from_dict(tomllib.loads(text)) == Config()
+    path = ROOT / "examples" / "ser.toml"
+    text = path.read_text(encoding="utf-8")
+    assert Config.from_toml(path) == Config()
     for group, options in Config().to_dict().items():
         assert f"[{group}]" in text
         assert all(f"{option} = " in text for option in options)
@@ -53,6 +52,15 @@ def test_the_example_file_names_every_option_with_its_default():
 def test_what_cannot_be_meant_is_refused_with_the_reason(values, message):
     with pytest.raises(ConfigError, match=message):
         Config.from_dict(values)
+
+
+def test_a_file_of_another_format_is_refused_with_both_numbers(tmp_path):
+    path = tmp_path / "ser.toml"
+    path.write_text("format = 1\n[vad]\nonset = 0.6\n")
+    assert Config.from_toml(path).vad.onset == 0.6
+    path.write_text("format = 2\n")
+    with pytest.raises(ConfigError, match="format 2; this version reads format 1"):
+        Config.from_toml(path)
 
 
 def test_a_broken_file_is_named_in_the_error(tmp_path):

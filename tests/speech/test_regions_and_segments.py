@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ser_batch.config.options import SegmentConfig, VadConfig
+from ser_batch.errors import UsageError
 from ser_batch.speech.regions import (
     close_gaps,
     frame_levels_db,
@@ -141,6 +142,36 @@ def test_the_sequence_vad_gives_in_blocks_what_it_gives_in_one_pass(call):
         at += size
     out.append(stream.finish())
     np.testing.assert_allclose(np.concatenate(out), oracle, atol=1e-5)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_frames=st.integers(1, 700),
+    level=st.sampled_from([0.0, 1e-4, 0.1, 1.0]),
+    tone=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_fast_encoder_gives_the_probabilities_of_the_sequence_model(
+    seed, n_frames, level, tone
+):
+    from silero_vad.sequence_vad import SileroVADSequence
+
+    rng = np.random.default_rng(seed)
+    samples = level * rng.standard_normal(n_frames * FRAME_SAMPLES)
+    if tone:
+        samples += 0.3 * np.sin(np.arange(len(samples)) * rng.uniform(0.01, 1.5))
+    samples = samples.astype(np.float32)
+    oracle = SileroVADSequence(str(silero_model_path()), max_frames=10**6)
+    fast = SileroVad().stream().push(samples)
+    np.testing.assert_allclose(fast, oracle.audio_forward(samples), atol=2e-5)
+
+
+def test_unknown_weights_are_refused(tmp_path, monkeypatch):
+    other = tmp_path / "silero_vad_16k_sequence.onnx"
+    other.write_bytes(silero_model_path().read_bytes() + b"x")
+    monkeypatch.setattr("ser_batch.speech.silero.silero_model_path", lambda: other)
+    with pytest.raises(UsageError, match=r"unknown Silero weights; install silero-vad"):
+        SileroVad()
 
 
 @pytest.mark.parametrize(
