@@ -74,7 +74,8 @@ def test_segments_lie_within_the_speech_of_their_own_channel(
 
 
 def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle, call):
-    # The examples' voices, placed anew: the agent from 1 s to 3 s, the customer from 5 s to 7 s.
+    # The examples' voices, placed anew: the agent from 1 s to 3 s, the customer from 5
+    # s to 7 s.
     waveform = np.zeros((2, 9 * 8000), np.float32)
     waveform[0, 8000:24000] = call[0, 4500:20500]
     waveform[1, 40000:56000] = call[1, 36000:52000]

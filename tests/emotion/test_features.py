@@ -90,7 +90,8 @@ def test_each_feature_equals_librosas(kind, sample_rate, n_fft, hop_length, n):
         == expected.shape
         == (1 + n // hop_length, config.n_static * (1 + config.deltas))
     )
-    # Decibels and their sums go up to some hundreds; a valley of the contrast is a few bins of almost nothing.
+    # Decibels and their sums go up to some hundreds; a valley of the contrast is a few
+    # bins of almost nothing.
     tolerance = {"mfcc": 5e-3, "mel": 5e-3, "contrast": 0.15}.get(kind, 1e-5)
     np.testing.assert_allclose(ours, expected, atol=tolerance)
 
@@ -284,7 +285,8 @@ def test_a_mask_is_one_up_to_each_segments_end():
 
 
 def test_the_cost_of_a_network_is_what_its_layers_multiply():
-    # 100 frames a second: one convolution 40 -> 16 of 5, then an LSTM 16 -> 8 both ways at half the rate.
+    # 100 frames a second: one convolution 40 -> 16 of 5, then an LSTM 16 -> 8 both ways
+    # at half the rate.
     config = FeatureConfig(deltas=0)
     net = network_for(config, NetworkConfig((CONV,), lstm_width=8, pooling="mean"))
     convolution = 100 * 2 * 40 * 16 * 5

@@ -37,8 +37,8 @@ from ser_batch.errors import UsageError
 from tests.engine.test_processes import outcomes_of
 real = worker.decode
 def decode(task, *rest):
-    kind = task.recording.path.split("-")[0]
-    first = os.path.join(os.path.dirname(task.recording.root), "tried-" + task.recording.path)
+    kind = task.recording.path.split("-")[0] first =
+    os.path.join(os.path.dirname(task.recording.root), "tried-" + task.recording.path)
     match kind:
         case "segfault": os.kill(os.getpid(), signal.SIGSEGV)
         case "abort": os.abort()
@@ -56,7 +56,8 @@ def decode(task, *rest):
             class Odd(Exception):
                 def __init__(self, a, b): super().__init__(a)
             raise Odd(1, 2)
-        case "huge": return Failed(task.recording, task.stamp, None, FailureKind.DAMAGED, "x" * 5_000_000)
+        case "huge": return Failed(task.recording, task.stamp, None,
+        FailureKind.DAMAGED, "x" * 5_000_000)
     return real(task, *rest)
 worker.decode = decode
 if __name__ == "__main__":
@@ -302,7 +303,8 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
 def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_finishes(
     tmp_path, call, tiny_bundle
 ):
-    # Recordings that hang, and a grace that outlasts the test: the first Ctrl-C would wait for them.
+    # Recordings that hang, and a grace that outlasts the test: the first Ctrl-C would
+    # wait for them.
     for i, name in enumerate(("hang-0.wav", "good-0.wav", "good-1.wav")):
         write_call(tmp_path / "in" / name, call[:, i:])
     script, out = tmp_path / "patched.py", tmp_path / "out"

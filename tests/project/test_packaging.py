@@ -58,7 +58,8 @@ def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported
         wheel,
     ]
     subprocess.run(pip, check=True)
-    # -I and -S leave out this folder and the editable install; the heavy dependencies are shared.
+    # -I and -S leave out this folder and the editable install; the heavy dependencies
+    # are shared.
     shared = [path for path in sys.path if path.endswith("site-packages")]
     code = (
         f"import sys; sys.path[:0] = [{str(site)!r}]; sys.path += {shared!r}\n"

@@ -160,7 +160,8 @@ def test_names_of_any_kind_are_only_names(tmp_path, settings, call):
 def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(
     tmp_path, settings, call, monkeypatch
 ):
-    # As root every file may be read, so the refusal is the file system's in a user's place.
+    # As root every file may be read, so the refusal is the file system's in a user's
+    # place.
     folder = tmp_path / "in"
     write_call(folder / "good.wav", call)
     write_call(folder / "secret.wav", call)

@@ -83,8 +83,9 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_ru
                 said = error
         assert tables(directory) in ((before, after) if said else (after,)), at
         assert said is None or isinstance(said, Crash) or "cannot be" in str(said)
-        # Without links, what a crash leaves misleads plain readers until the next run: `ser verify` says so.
-        # With links, a kill between two of them may leave `recordings` ahead.
+        # Without links, what a crash leaves misleads plain readers until the next run:
+        # `ser verify` says so. With links, a kill between two of them may leave
+        # `recordings` ahead.
         killed = isinstance(said, Crash)
         misread = {""} if killed or not read_manifest(directory).generation else set()
         assert set(verify(directory).problems) <= misread

@@ -236,7 +236,8 @@ def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
 def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
     calls = [call(name, scored=[(0, 10, {})]) for name in ("a.wav", "b.wav", "c.wav")]
     directory = write_results(tmp_path / "out", *calls)
-    # A quarter to midnight in UTC, written as such and in seconds since 1970; the third is wall-clock time anyway.
+    # A quarter to midnight in UTC, written as such and in seconds since 1970; the third
+    # is wall-clock time anyway.
     (tmp_path / "m.csv").write_text(
         "path,started_at\na.wav,2026-03-02T23:45:00Z\nb.wav,1772495100\nc.wav,2026-03-02T23:45\n"
     )

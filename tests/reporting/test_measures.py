@@ -178,7 +178,8 @@ def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_pa
         ),
     )
     (angry,) = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
-    # Smoothed: .10 .37 .63 .75 .60 .33 ...: the single 0.9 at the end is .37, no episode.
+    # Smoothed: .10 .37 .63 .75 .60 .33 ...: the single 0.9 at the end is .37, no
+    # episode.
     assert (angry["start_s"], angry["end_s"]) == (8, 20)
     assert angry["scored_s"] == pytest.approx(12)
     assert angry["peak"] == pytest.approx(0.9)

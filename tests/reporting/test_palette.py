@@ -5,7 +5,8 @@ import pytest
 
 from ser_batch.reporting.pages.palette import COLOURS
 
-# Machado, Oliveira & Fernandes (2009), severity 1: what a colour blind person sees, in linear RGB.
+# Machado, Oliveira & Fernandes (2009), severity 1: what a colour blind person sees, in
+# linear RGB.
 _SEEN = {
     "normal": np.eye(3),
     "protanopia": np.array(

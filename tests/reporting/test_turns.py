@@ -197,7 +197,8 @@ def naive_timing(tracks: list[Spans], duration_s: float) -> dict:
     return out
 
 
-# Eighths of a second have no rounding; gaps, overlaps and lengths lie on both sides of each constant.
+# Eighths of a second have no rounding; gaps, overlaps and lengths lie on both sides of
+# each constant.
 SPANS = st.lists(
     st.tuples(
         st.one_of(st.integers(1, 12), st.integers(1, 60), st.integers(230, 300)),
@@ -246,8 +247,9 @@ def test_more_channels_than_two_are_timed_as_a_naive_reading_does(drawn):
         if rows:
             connection.executemany("INSERT INTO speech VALUES (?, ?, ?, ?, ?)", rows)
         query = """SELECT count(*) FILTER (is_turn) AS turns, count(*) FILTER (is_backchannel) AS backchannels,
-            count(*) FILTER (is_interruption) AS interruptions, count(*) FILTER (is_attempt) AS attempts,
-            count(*) FILTER (is_response) AS responses FROM turns"""
+            count(*) FILTER (is_interruption) AS interruptions, count(*) FILTER
+            (is_attempt) AS attempts, count(*) FILTER (is_response) AS responses FROM
+            turns"""
         (found,) = rows_of(connection, f"WITH {turns_sql('speech')} {query}")
     expected = naive_timing(tracks, 1000.0)
     assert found == {key: expected[key] for key in found}

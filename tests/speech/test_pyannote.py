@@ -41,7 +41,8 @@ def checkpoint(tmp_path_factory) -> Path:
     )
     network.build()
     with torch.no_grad():
-        # Speech where it is loud: the first layers see energy, and the last is scaled to tell it apart.
+        # Speech where it is loud: the first layers see energy, and the last is scaled
+        # to tell it apart.
         network.classifier.weight.mul_(40)
     saved = {
         "state_dict": network.state_dict(),
@@ -124,7 +125,8 @@ def test_windows_give_what_one_pass_gives_and_bound_the_memory(checkpoint, monke
         one_pass(vad, samples),
     )
     assert len(windowed) == len(expected)
-    # The sums that overlap are rounded in another order: a frame at the very threshold may flip.
+    # The sums that overlap are rounded in another order: a frame at the very threshold
+    # may flip.
     assert np.mean(windowed != expected) < 0.0005
     assert max(held) <= (3 * 108 + 15) * SAMPLE_RATE
 

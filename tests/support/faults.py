@@ -29,7 +29,8 @@ class Fault(StrEnum):
 class FileSystem:
     """Counts the writing operations that Python asks for, and makes the one with number `at` go wrong.
 
-    Operations are each open for writing, write, flush, fsync, rename, unlink, link, and each folder made or removed.
+    Operations are each open for writing, write, flush, fsync, rename, unlink, link, and
+    each folder made or removed.
     """
 
     def __init__(

@@ -67,7 +67,8 @@ def encode(path: Path, waveform: np.ndarray) -> Path:
         with soundfile.SoundFile(
             path, "w", 8000, len(waveform), subtype, format=container
         ) as file:
-            # libsndfile's Vorbis crashes on minutes at once, and its VOX takes no odd number of samples.
+            # libsndfile's Vorbis crashes on minutes at once, and its VOX takes no odd
+            # number of samples.
             for block in np.array_split(waveform.T, 1 + waveform.shape[1] // 400_000):
                 file.write(
                     block[: len(block) // 2 * 2] if subtype == "VOX_ADPCM" else block

@@ -33,7 +33,8 @@ def call(
 ) -> Rows:
     """The rows of a call: who speaks when, and the probabilities (what is left is neutral) of scored segments.
 
-    Where nobody is said to speak, whose segments are scored speaks then. A label is given where a probability is above 0.4.
+    Where nobody is said to speak, whose segments are scored speaks then. A label is
+    given where a probability is above 0.4.
     """
     recording_id = hashlib.sha256(path.encode()).hexdigest()[:16]
     channel = 1 if scored_role == "customer" and len(roles) > 1 else 0

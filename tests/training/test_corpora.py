@@ -289,7 +289,8 @@ def test_a_corpus_that_labels_leave_empty_goes_with_a_note(corpora, tmp_path):
 
 
 def test_a_corpus_keeps_its_own_words_when_some_are_left_out(corpora):
-    # RAVDESS has a word for calm: its neutral is no calm, also where calm clips are left out.
+    # RAVDESS has a word for calm: its neutral is no calm, also where calm clips are
+    # left out.
     [kept], _, _ = with_labels(
         [read_corpus(f"ravdess={corpora / 'ravdess'}")], None, {"calm": ""}, PUBLISHED
     )

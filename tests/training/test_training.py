@@ -293,7 +293,8 @@ def test_ctrl_c_in_an_epoch_leaves_no_bundle_and_the_same_command_goes_on(
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs the tests in the background has its children ignore the signal.
+        # A shell that runs the tests in the background has its children ignore the
+        # signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     checkpoint = tmp_path / "x" / ".training" / "fold-1-seed-0.pt"
