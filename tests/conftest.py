@@ -36,26 +36,32 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The corpora and calls; only for tests that are marked `corpus`."""
+    """Return the folder of corpora and calls, only for tests marked `corpus`."""
     return DATA
 
 
 @pytest.fixture(scope="session")
 def call() -> np.ndarray:
-    """A synthetic stereo call at 8 kHz, (2, samples): the agent speaks on 0, the customer on 1."""
+    """Return a synthetic stereo call at 8 kHz.
+
+    The agent is on channel 0, the customer on channel 1.
+
+    Shape:
+        (2, samples).
+    """
     with open_audio(EXAMPLES / "billing" / "1001.wav") as audio:
         return np.concatenate(list(audio), axis=1)
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    """Commit without the pause for plain readers, except where they are tested."""
+    """Commit without the pause for plain readers, except in tests of that pause."""
     monkeypatch.setattr("ser_batch.results.generations.AHEAD_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def _decoding_here(request, monkeypatch):
-    """Decode in this process; tests marked `processes` decode in processes of a run."""
+    """Decode in this process, except in tests marked `processes`."""
     if "processes" not in request.keywords:
         monkeypatch.setattr("ser_batch.pipeline._processes", lambda *_: ThisProcess())
         monkeypatch.setattr("ser_batch.engine.this_process.load_vad", _load_vad)
@@ -66,25 +72,25 @@ _load_vad = cache(load_vad)
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory) -> Path:
-    """A bundle of a small network with random weights: quick, and as good as any where only the way counts."""
+    """Write a bundle of a small random network, for tests that do not need accuracy."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 @pytest.fixture(scope="session")
 def profiled_bundle(tmp_path_factory) -> Path:
-    """A small random bundle that takes the profile of a place."""
+    """Write a small random bundle that uses the profile of a place."""
     return write_profiled_bundle(tmp_path_factory.mktemp("bundles") / "tiny-profiled")
 
 
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory) -> Path:
-    """A few clips of each published corpus, in its publisher's layout."""
+    """Write a few clips of each published corpus, in the publisher's layout."""
     return write_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 @pytest.fixture
 def calls(tmp_path) -> Path:
-    """A fresh copy of the example calls, old enough not to look as if they were still being written."""
+    """Return a fresh copy of the example calls, dated so that they look complete."""
     folder = tmp_path / "calls"
     shutil.copytree(EXAMPLES, folder)
     return settle(folder)

@@ -1,4 +1,4 @@
-"""The package as a library: what it exposes, and what each part of it gives."""
+"""The package as a library: its public names and their results."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def results(tmp_path):
     )
 
 
-def test_what_the_package_exposes_is_what_it_says_it_exposes():
+def test_the_package_exposes_exactly_its_documented_names():
     exposed = {name for name in dir(ser_batch) if not name.startswith("_")}
     assert exposed == {name for name in ser_batch.__all__ if not name.startswith("_")}
     assert ser_batch.__all__ == sorted(ser_batch.__all__)
@@ -39,8 +39,11 @@ def test_what_the_package_exposes_is_what_it_says_it_exposes():
         assert name == "__version__" or getattr(ser_batch, name).__doc__, name
 
 
-def test_importing_the_package_is_quick_because_it_imports_no_library():
-    code = "import sys, ser_batch; print(sorted({'torch', 'numpy', 'pandas', 'duckdb'} & set(sys.modules)))"
+def test_importing_the_package_imports_no_heavy_library():
+    code = (
+        "import sys, ser_batch; heavy = {'torch', 'numpy', 'pandas', 'duckdb'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
     said = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -51,7 +54,7 @@ def test_importing_the_package_is_quick_because_it_imports_no_library():
     assert said.stdout.strip() == "[]"
 
 
-def test_probabilities_of_one_utterance_and_of_a_list_are_the_same(model):
+def test_one_utterance_and_a_list_give_the_same_probabilities(model):
     rng = np.random.default_rng(0)
     utterances = [0.1 * rng.standard_normal(n) for n in (8000, 16000, 9000)]
     together = model.predict_proba(utterances, 8000)
@@ -82,19 +85,17 @@ def test_a_waveform_at_another_rate_is_resampled(model):
         (np.zeros(8000), 0, "sample rate is 0 Hz"),
     ],
 )
-def test_a_waveform_that_is_none_is_refused_with_the_reason(
-    model, waveform, rate, reason
-):
+def test_an_invalid_waveform_is_refused_with_a_reason(model, waveform, rate, reason):
     with pytest.raises(UsageError, match=reason):
         model.predict_proba(waveform, rate)
 
 
-def test_speech_that_is_longer_than_the_model_knows_is_warned_of(model):
+def test_an_utterance_too_long_for_the_model_gives_a_warning(model):
     with pytest.warns(UserWarning, match="utterance of 7.0 s"):
         model.predict_proba(np.zeros(7 * 8000), 8000)
 
 
-def test_clips_become_a_row_each_and_one_that_is_unreadable_is_named(model, tmp_path):
+def test_each_clip_becomes_a_row_and_unreadable_clips_are_named(model, tmp_path):
     clips = [EXAMPLES / "billing" / "1001.wav", EXAMPLES / "delivery" / "2001.ogg"]
     table = model.predict(clips)
     assert list(table.columns) == [
@@ -117,7 +118,7 @@ def test_clips_become_a_row_each_and_one_that_is_unreadable_is_named(model, tmp_
     )
 
 
-def test_one_call_is_analysed_in_this_process_as_a_run_would(model, tiny_bundle):
+def test_analysing_one_call_in_process_matches_a_run(model, tiny_bundle):
     path = EXAMPLES / "billing" / "1001.wav"
     one = model.analyze(path, roles=["agent", "customer"])
     config = ser_batch.Config.from_dict(
@@ -136,12 +137,12 @@ def test_one_call_is_analysed_in_this_process_as_a_run_would(model, tiny_bundle)
     assert one.duration_s == run.outcome.duration_s
 
 
-def test_a_call_of_silence_has_tables_without_rows(model, tmp_path):
+def test_a_silent_call_has_empty_tables(model, tmp_path):
     one = model.analyze(write_call(tmp_path / "silence.wav", np.zeros((1, 16_000))))
     assert (len(one.speech), len(one.segments)) == (0, 0)
 
 
-def test_a_recording_that_cannot_be_analysed_is_an_error_with_its_path(model, tmp_path):
+def test_an_unreadable_recording_raises_an_error_with_its_path(model, tmp_path):
     (tmp_path / "empty.wav").touch()
     with pytest.raises(AudioError, match="0 bytes") as caught:
         model.analyze(tmp_path / "empty.wav")
@@ -153,7 +154,7 @@ def test_a_recording_that_cannot_be_analysed_is_an_error_with_its_path(model, tm
         model.analyze(EXAMPLES)
 
 
-def test_results_are_tables_of_one_instant(results):
+def test_results_open_as_tables(results):
     opened = ser_batch.open_results(results)
     assert len(opened.recordings()) == 7
     assert len(opened.speech()) == 12
@@ -161,7 +162,7 @@ def test_results_are_tables_of_one_instant(results):
     assert (opened.model_id, len(opened.known)) == ("m@1", 7)
 
 
-def test_calls_and_measures_are_those_of_a_report(results):
+def test_calls_and_measures_match_the_report(results):
     opened, report = (
         ser_batch.open_results(results),
         ser_batch.report(results, by="folder"),
@@ -180,7 +181,7 @@ def test_calls_and_measures_are_those_of_a_report(results):
     assert len(opened.calls(since="1d")) == 0
 
 
-def test_errors_carry_what_they_are_about(results, tmp_path):
+def test_errors_have_attributes_for_their_cause(results, tmp_path):
     with pytest.raises(ser_batch.ConfigError) as unknown:
         ser_batch.Config.from_dict({"vad": {"onsett": 1}})
     assert unknown.value.option == "vad.onsett"
@@ -191,9 +192,12 @@ def test_errors_carry_what_they_are_about(results, tmp_path):
         ser_batch.load("nowhere")
 
 
-def test_a_script_without_a_guard_may_analyse_one_call(tmp_path, tiny_bundle):
+def test_a_script_without_a_main_guard_may_analyse_one_call(tmp_path, tiny_bundle):
     soundfile.write(tmp_path / "x.wav", np.zeros(8000), 8000)
-    code = f"import ser_batch; print(len(ser_batch.load({str(tiny_bundle)!r}).analyze('x.wav').segments))"
+    code = (
+        f"import ser_batch; model = ser_batch.load({str(tiny_bundle)!r})\n"
+        "print(len(model.analyze('x.wav').segments))"
+    )
     (tmp_path / "script.py").write_text(code)
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     said = subprocess.run(

@@ -1,4 +1,4 @@
-"""Interval algebra and the one rounding rule."""
+"""Interval algebra and rounding."""
 
 from itertools import pairwise
 
@@ -26,12 +26,12 @@ def covered(pairs) -> set[int]:
 
 
 @given(st.integers(0, 48000 * 36000), RATES)
-def test_every_sample_survives_the_way_to_seconds_and_back(index, rate):
+def test_every_sample_index_survives_a_round_trip_through_seconds(index, rate):
     assert sample_index(index / rate, rate) == index
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 1), (2, 1), (-1, 1)])
-def test_an_interval_without_length_or_before_the_start_is_refused(start, end):
+def test_empty_reversed_and_negative_intervals_are_refused(start, end):
     with pytest.raises(ValueError, match="0 <= start < end"):
         Interval(start, end)
 
@@ -47,7 +47,7 @@ def test_a_union_is_ordered_disjoint_and_covers_the_same_time(pairs):
 
 
 @given(st.lists(milliseconds(), max_size=4))
-def test_overlap_is_the_time_that_two_or_more_tracks_share(tracks):
+def test_overlap_is_the_time_shared_by_two_or_more_tracks(tracks):
     times = [t for pairs in tracks for t in covered(pairs)]
     shared = {t for t in times if times.count(t) >= 2}
     assert overlap_s([segments(pairs) for pairs in tracks]) == pytest.approx(

@@ -1,4 +1,4 @@
-"""The whole way from recordings to rows: what it gives, and that nothing on the way changes it."""
+"""The pipeline end to end, from recordings to rows."""
 
 import json
 import os
@@ -18,16 +18,19 @@ from tests.support.runs import analyzed, config
 from tests.support.tables import read_table, tables
 
 
-def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(
+def test_every_recording_gets_one_row_with_its_speech_and_segments(
     calls, tmp_path, tiny_bundle
 ):
     progress = analyzed([calls], tmp_path / "out", config(tiny_bundle))
     rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
     assert (progress.found, progress.done, progress.failed) == (5, 4, 1)
     assert sorted(rows) == [
-        "billing/1001.wav", "billing/1002-silent.wav", "billing/1003-broken.wav", "delivery/2001.ogg",
+        "billing/1001.wav",
+        "billing/1002-silent.wav",
+        "billing/1003-broken.wav",
+        "delivery/2001.ogg",
         "delivery/2002.wav",
-    ]  # fmt: skip
+    ]
     assert rows["billing/1003-broken.wav"]["status"] == "failed"
     assert "unrecognised audio format" in rows["billing/1003-broken.wav"]["error"]
     silent = rows["billing/1002-silent.wav"]
@@ -56,7 +59,7 @@ def test_every_recording_found_ends_as_one_row_with_its_speech_and_segments(
     assert own.label.isna().equals(own.confidence < np.float32(0.15))
 
 
-def test_segments_lie_within_the_speech_of_their_own_channel(
+def test_segments_are_within_the_speech_of_their_own_channel(
     calls, tmp_path, tiny_bundle
 ):
     analyzed(
@@ -73,8 +76,10 @@ def test_segments_lie_within_the_speech_of_their_own_channel(
         )
 
 
-def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle, call):
-    # The examples' voices, placed anew: the agent from 1 s to 3 s, the customer from 5 s to 7 s.
+def test_speech_in_a_synthetic_call_is_detected_where_it_was_placed(
+    tmp_path, tiny_bundle, call
+):
+    # Voices of the examples: the agent from 1 s to 3 s, the customer from 5 s to 7 s.
     waveform = np.zeros((2, 9 * 8000), np.float32)
     waveform[0, 8000:24000] = call[0, 4500:20500]
     waveform[1, 40000:56000] = call[1, 36000:52000]
@@ -87,7 +92,7 @@ def test_the_talk_of_a_synthetic_call_is_where_it_was_put(tmp_path, tiny_bundle,
     assert sum(s.duration_s for s in customer.speech) > 1
 
 
-def test_the_next_night_only_new_and_changed_recordings_are_analysed(
+def test_the_next_run_analyses_only_new_and_changed_recordings(
     calls, tmp_path, tiny_bundle, call
 ):
     out, settings = tmp_path / "out", config(tiny_bundle)
@@ -110,9 +115,7 @@ def test_the_next_night_only_new_and_changed_recordings_are_analysed(
     ]
 
 
-def test_a_recording_that_is_out_of_reach_keeps_its_rows(
-    calls, tmp_path, tiny_bundle, call
-):
+def test_an_unreachable_recording_keeps_its_rows(calls, tmp_path, tiny_bundle, call):
     (calls / "link.wav").symlink_to(write_call(tmp_path / "elsewhere.wav", call[::-1]))
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     before = tables(tmp_path / "out")
@@ -130,7 +133,7 @@ def test_a_recording_that_is_out_of_reach_keeps_its_rows(
     assert tables(tmp_path / "out") == before
 
 
-def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(
+def test_failed_recordings_are_retried_after_a_change_or_on_request(
     calls, tmp_path, tiny_bundle, call
 ):
     out, settings = tmp_path / "out", config(tiny_bundle)
@@ -145,7 +148,7 @@ def test_failed_recordings_are_tried_again_when_they_change_or_when_asked(
     assert all(row["status"] == "done" for row in tables(out)["recordings"])
 
 
-def test_another_configuration_on_the_same_results_is_refused(
+def test_results_cannot_be_extended_with_another_configuration(
     calls, tmp_path, tiny_bundle
 ):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
@@ -182,7 +185,7 @@ def test_with_roles_only_the_customer_is_scored_and_both_are_timed(
     }
 
 
-def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
+def test_unknown_channel_roles_prevent_scoring_and_are_noted(
     calls, tmp_path, tiny_bundle
 ):
     score = {"bundle": str(tiny_bundle), "roles": ["agent", "customer"]}
@@ -193,15 +196,14 @@ def test_where_nobody_can_tell_the_agent_nothing_is_scored_and_the_row_says_why(
     )
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
-        "channels: 1, roles: 2; the role of each channel is unknown, so nothing is scored"
+        "channels: 1, roles: 2; "
+        "the role of each channel is unknown, so nothing is scored"
     )
     assert rows["speech"]
     assert not rows["segments"]
 
 
-def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(
-    tmp_path, tiny_bundle, call
-):
+def test_crosstalk_is_not_detected_as_speech(tmp_path, tiny_bundle, call):
     leaky = call.copy()
     leaky[1] += 0.02 * call[0]  # 34 dB below
     write_call(tmp_path / "in" / "x.wav", leaky, "FLOAT")
@@ -219,7 +221,7 @@ def test_what_leaks_in_from_the_other_side_is_nobodys_speech_here(
 
 
 @pytest.mark.parametrize("roles", [[], ["customer"], ["agent"], ["agent", "customer"]])
-def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(
+def test_a_mono_call_stored_as_stereo_is_treated_as_one_channel(
     tmp_path, tiny_bundle, call, roles
 ):
     write_call(tmp_path / "in" / "x.wav", np.stack([call.sum(axis=0)] * 2))
@@ -232,11 +234,11 @@ def test_a_mono_call_stored_as_stereo_is_one_channel_of_nobody_knows_whom(
         "all 2 channels are the same; treated as one" in rows["recordings"][0]["notes"]
     )
     assert {row["channel"] for row in rows["speech"]} == {0}
-    # Where an agent is named, the agent's voice is in the mix: nobody may be scored.
+    # If the roles include an agent, the mix contains the agent, so nothing is scored.
     assert bool(rows["segments"]) == ("agent" not in roles)
 
 
-def test_why_nothing_has_a_label_is_said_of_each_recording(tmp_path, tiny_bundle, call):
+def test_every_recording_without_labels_has_a_reason(tmp_path, tiny_bundle, call):
     rng = np.random.default_rng(0)
     quiet = (1e-4 * rng.standard_normal((2, 40_000))).astype(np.float32)
     write_call(tmp_path / "in" / "nobody.wav", quiet)
@@ -263,8 +265,11 @@ def test_why_nothing_has_a_label_is_said_of_each_recording(tmp_path, tiny_bundle
         row["path"]: row["not_scored"] for row in tables(tmp_path / "out")["recordings"]
     }
     assert said == {
-        "nobody.wav": "no_speech", "agent.wav": "customer_silent", "mono.wav": "speakers_unknown", "both.wav": None,
-    }  # fmt: skip
+        "nobody.wav": "no_speech",
+        "agent.wav": "customer_silent",
+        "mono.wav": "speakers_unknown",
+        "both.wav": None,
+    }
     unsure = score | {"abstain_below": 1.0}
     analyzed(
         [tmp_path / "in" / "both.wav"],
@@ -276,7 +281,7 @@ def test_why_nothing_has_a_label_is_said_of_each_recording(tmp_path, tiny_bundle
     ]
 
 
-def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
+def test_mixing_gives_a_single_channel(calls, tmp_path, tiny_bundle):
     analyzed(
         [calls / "billing"], tmp_path / "out", config(tiny_bundle, audio={"mix": True})
     )
@@ -288,7 +293,7 @@ def test_mixed_channels_are_one(calls, tmp_path, tiny_bundle):
     )
 
 
-def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(
+def test_segments_are_scored_with_the_first_speech_of_their_channel(
     tmp_path, tiny_bundle, call
 ):
     from ser_batch.emotion.bundles import load_bundle
@@ -335,12 +340,13 @@ def test_the_model_hears_each_segment_and_the_first_speech_of_its_channel(
         assert scored.level_dbfs == pytest.approx(
             float(10 * own.var(unbiased=False).log10()), abs=0.01
         )
+    # Some speech is beyond the context.
     assert (
         sum(len(samples_of(s)) for s in analysis.segments if s.channel == 0) > 5 * 8000
-    )  # some speech lies behind it
+    )
 
 
-def test_the_record_of_a_run_says_what_was_used_and_adds_up(
+def test_run_json_records_model_and_configuration_and_adds_up(
     calls, tmp_path, tiny_bundle
 ):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
@@ -360,17 +366,18 @@ def test_the_record_of_a_run_says_what_was_used_and_adds_up(
     assert record["finished_at"] > record["started_at"]
 
 
-def test_nothing_temporary_is_left(calls, tmp_path, tiny_bundle):
+def test_no_temporary_files_are_left(calls, tmp_path, tiny_bundle):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
     out = tmp_path / "out"
     assert {p.name for p in out.iterdir()} == {
-        ".gen", ".lock", "current", "manifest.json", "run.json", "recordings", "speech", "segments",
+        ".gen", ".lock", "current", "manifest.json", "run.json",
+        "recordings", "speech", "segments",
     }  # fmt: skip
     names = {p.name for p in out.rglob("*") if p.is_file()} - {".lock"}
     assert names == {"manifest.json", "run.json", "part-000001-000002.parquet"}
 
 
-def test_what_a_run_leaves_alone_because_it_failed_before_is_said(
+def test_recordings_skipped_after_an_earlier_failure_are_counted(
     calls, tmp_path, tiny_bundle
 ):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
@@ -391,7 +398,7 @@ def test_the_api_yields_recordings_and_writes_nothing(calls, tiny_bundle):
     assert sorted(calls.rglob("*")) == before
 
 
-def test_a_missing_input_or_device_is_refused_before_anything_is_done(
+def test_a_missing_input_or_device_is_refused_before_the_run_starts(
     calls, tmp_path, tiny_bundle
 ):
     with pytest.raises(UsageError, match="no such file"):
@@ -405,10 +412,8 @@ def test_a_missing_input_or_device_is_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="there is no CUDA device here"
-)
-def test_mixed_precision_on_cuda_gives_what_the_cpu_gives(calls, tmp_path, tiny_bundle):
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_mixed_precision_on_cuda_matches_the_cpu(calls, tmp_path, tiny_bundle):
     for device in ("cpu", "cuda"):
         analyzed(
             [calls], tmp_path / device, config(tiny_bundle, run={"device": device})

@@ -1,9 +1,9 @@
-"""Words and figures as people read them."""
+"""Text and figures formatted for people."""
 
 from ser_batch.text import clock
 
 
-def test_a_clock_reads_minutes_and_hours():
+def test_times_are_shown_in_minutes_and_hours():
     assert [clock(s) for s in (0, 61, 3600, 36061)] == [
         "00:00",
         "01:01",

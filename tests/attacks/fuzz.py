@@ -1,12 +1,14 @@
-"""Throws damaged recordings of every format at the batch, for as long as one likes.
+"""Feed damaged recordings of every format to batch runs, for as long as you like.
 
     python tests/attacks/fuzz.py --seconds 600 --seed 1 --keep finds/
 
-Each is a recording of some seconds in a format that we read, cut, with bytes flipped, numbers made huge, pieces
-repeated, or a head of one format on the body of another. They go through whole runs with a small model. A find is
-whatever does not end as `done`, or as `failed` with a reason that was foreseen: a crash of its process, more than the
-time or the memory allowed, a recording without a row, a run that ends early. Finds are kept, and the exit code is 1.
-Every find that was mended has a small test of its own beside the others.
+Each recording is a few seconds of audio in a supported format that has been cut, had
+bytes flipped, numbers made huge or pieces repeated, or has the header of one format on
+the body of another. All of them go through complete runs with a small model. A find is
+anything that does not end as `done`, or as `failed` with an expected reason: a crashed
+process, more than the allowed time or memory, a recording without a row, a run that
+ends early. Finds are kept, and the exit code is 1. Every find that was fixed has a
+small test in the test suite.
 """
 
 import argparse
@@ -39,7 +41,7 @@ EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
-    """Three seconds of tones and noise in every format."""
+    """Encode three seconds of tones and noise in every format."""
     t = np.arange(3 * 8000) / 8000
     noise = np.random.default_rng(0).standard_normal((2, len(t)))
     call = 0.2 * np.sin(2 * np.pi * np.array([[220.0], [330.0]]) * t) + 0.05 * noise
@@ -51,15 +53,14 @@ def seeds(folder: Path) -> dict[str, bytes]:
 
 
 def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """The file with one to four things wrong with it."""
+    """Return the file with one to four kinds of damage."""
     broken = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         n = len(broken)
         if n < 8:
             break
-        at = (
-            rng.randrange(min(n, 200)) if rng.random() < 0.6 else rng.randrange(n)
-        )  # mostly in the head
+        # Mostly in the header.
+        at = rng.randrange(min(n, 200)) if rng.random() < 0.6 else rng.randrange(n)
         match rng.randrange(7):
             case 0:
                 del broken[at:]
@@ -85,7 +86,7 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def suspicious(error: str) -> bool:
-    """Whether a reason is none that a person would understand or that anybody foresaw."""
+    """Return whether a reason is unexpected or unclear to a user."""
     return not error.strip() or any(
         words in error for words in ("nobody foresaw", "its process", "longer than")
     )
@@ -94,7 +95,10 @@ def suspicious(error: str) -> bool:
 def run_batch(
     folder: Path, out: Path, bundle: Path
 ) -> tuple[dict[str, dict[str, Any]], float]:
-    """The rows that one run gives, by path, and the most memory that it and its processes have held, in GiB."""
+    """Return the rows of one run by path, and its peak memory.
+
+    The memory is in GiB and includes all processes of the run.
+    """
     config = Config.from_dict(
         {
             "score": {"bundle": str(bundle)},
@@ -124,7 +128,7 @@ def run_batch(
 def make_batch(
     folder: Path, number: int, whole: dict[str, bytes], rng: random.Random
 ) -> None:
-    """So many damaged recordings, dated a minute back."""
+    """Write `number` damaged recordings, dated one minute ago."""
     folder.mkdir()
     for i in range(number):
         name = rng.choice(list(whole))
@@ -139,7 +143,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=500, help="Recordings of one run.")
+    parser.add_argument("--batch", type=int, default=500, help="recordings in each run")
     parser.add_argument("--keep", type=Path, default=Path("finds"))
     options = parser.parse_args()
     rng, counts, finds, number, most = (
@@ -165,7 +169,7 @@ def main() -> None:
             }
             if gib > MEMORY_GIB:
                 found = dict.fromkeys(
-                    rows, f"one of these made the run hold {gib:.1f} GiB"
+                    rows, f"one of these drove the run to {gib:.1f} GiB"
                 )
             for path, said in found.items():
                 options.keep.mkdir(parents=True, exist_ok=True)
@@ -177,7 +181,8 @@ def main() -> None:
             shutil.rmtree(folder)
             shutil.rmtree(out)
     print(
-        f"{number} recordings, seed {options.seed}: {dict(counts)}; at most {most:.2f} GiB; {finds} finds"
+        f"{number} recordings, seed {options.seed}: {dict(counts)}; "
+        f"at most {most:.2f} GiB; {finds} finds"
     )
     sys.exit(bool(finds))
 

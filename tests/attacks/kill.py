@@ -1,11 +1,13 @@
-"""Kills `ser analyze` at random instants, again and again, and looks whether a row is lost, doubled or changed.
+"""Kill `ser analyze` at random instants and check that no row is lost or changed.
 
     python tests/attacks/kill.py --kills 300 --seed 1 --keep finds/
 
-Each victim is a run of several processes that commits every recording at once. SIGKILL meets the run alone, or all its
-processes together, or a decoding process. After every kill, what is live must be sound and part of what an undisturbed
-run gives; often the next run is killed as well; and in the end the same command must give exactly the rows of the
-undisturbed one, and leave nothing else behind. A find is kept, and the exit code is 1.
+Each victim is a run of several processes that commits every recording immediately.
+SIGKILL hits the main process alone, all processes together, or one decoding process.
+After every kill, the live results must be valid and a subset of what an undisturbed run
+gives. Often the next run is killed as well. In the end the same command must give
+exactly the rows of the undisturbed run, without duplicates, and leave nothing else
+behind. Finds are kept, and the exit code is 1.
 """
 
 import argparse
@@ -28,7 +30,10 @@ VICTIMS = ("the run", "all processes", "a decoding process")
 
 
 def analyse(calls: Path, bundle: str, out: Path) -> None:
-    """One run, in a process of its own that leads a group of its own; commits each recording as it comes."""
+    """Run one analysis as the leader of a new session.
+
+    It commits each recording immediately.
+    """
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -53,14 +58,17 @@ def analyse(calls: Path, bundle: str, out: Path) -> None:
 
 
 def start(calls: Path, bundle: str, out: Path) -> BaseProcess:
-    """The libraries are loaded already, so that most of its time is work."""
+    """Start a run in a fork.
+
+    The libraries are already loaded, so that most of its time is spent on work.
+    """
     process = get_context("fork").Process(target=analyse, args=(calls, bundle, out))
     process.start()
     return process
 
 
 def kill(process: BaseProcess, victim: str, rng: random.Random) -> bool:
-    """Whether anything was there to be killed."""
+    """Kill the victim, and return whether it was running."""
     import psutil
 
     assert process.pid
@@ -83,7 +91,10 @@ def kill(process: BaseProcess, victim: str, rng: random.Random) -> bool:
 
 
 def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
-    """What is not as it must be: in what is live, or, once a run has finished, in the whole directory."""
+    """Yield the problems found in the live results.
+
+    After a run has finished, the whole directory is checked.
+    """
     from ser_batch.results.maintenance import verify
     from tests.support.equality import differences
     from tests.support.tables import read_table
@@ -92,7 +103,7 @@ def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
         if finished:
             yield "there are no results"
         return
-    # Links that the next run puts right are no problem before it has.
+    # Broken links are a problem only after a finished run, which repairs them.
     found = {
         part: own for part, own in verify(out).problems.items() if part or finished
     }
@@ -115,16 +126,22 @@ def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
             "segments",
         }
         if there != named:
-            yield f"files that do not belong there: {sorted(there - named)}, or missing: {sorted(named - there)}"
+            yield (
+                f"unexpected files: {sorted(there - named)}, "
+                f"missing files: {sorted(named - there)}"
+            )
 
 
 def torment(
     calls: Path, bundle: str, folder: Path, kills: int, seed: int
 ) -> Iterator[tuple[str, Path, list[str]]]:
-    """Kills runs until that many kills are done; gives what was done to each job, where it is, and what is wrong."""
+    """Kill runs until `kills` is reached.
+
+    Yields, for each job, what was done to it, its directory and the problems found.
+    """
     rng, done = random.Random(seed), 0
     whole = folder / "whole"
-    for _ in range(2):  # the second as quick as those to come
+    for _ in range(2):  # the second is as fast as later ones
         shutil.rmtree(whole, ignore_errors=True)
         began = time.monotonic()
         process = start(calls, bundle, whole)
@@ -160,7 +177,7 @@ def torment(
 
 
 def make_calls(folder: Path) -> Path:
-    """Calls of several formats and lengths, and some that are broken."""
+    """Write calls of several formats and lengths, and some damaged ones."""
     import numpy as np
     import soundfile
 
@@ -220,7 +237,8 @@ def main() -> None:
             if jobs % 20 == 0:
                 print(f"{jobs} jobs, {sum(victims.values())} kills", flush=True)
     print(
-        f"{sum(victims.values())} kills in {jobs} jobs, seed {options.seed}: {dict(victims)}; {finds} finds"
+        f"{sum(victims.values())} kills in {jobs} jobs, "
+        f"seed {options.seed}: {dict(victims)}; {finds} finds"
     )
     sys.exit(bool(finds))
 
@@ -229,7 +247,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     import torch
 
-    import ser_batch.pipeline  # noqa: F401  (loaded once, for all runs)
+    import ser_batch.pipeline  # noqa: F401  (loaded once for all runs)
 
     torch.set_num_threads(1)
     main()

@@ -1,4 +1,4 @@
-"""Truncated and damaged recordings keep what can be read, on the same clock."""
+"""Truncated and damaged recordings keep all readable audio, with correct times."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ from tests.support.recordings import (
 )
 
 
-def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path, call):
+def test_a_truncated_file_keeps_everything_before_the_break(tmp_path, call):
     path = encode(tmp_path / "pcm16.wav", call)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -37,7 +37,7 @@ def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path, call):
 
 
 @pytest.mark.parametrize("name", [*SOUNDFILE, *FFMPEG])
-def test_a_recording_that_breaks_off_keeps_what_came_before_however_it_is_read(
+def test_a_truncated_recording_keeps_the_same_samples_for_every_block_size(
     name, tmp_path, call, monkeypatch
 ):
     whole = encode(
@@ -61,7 +61,9 @@ def test_a_recording_that_breaks_off_keeps_what_came_before_however_it_is_read(
     assert 6 < lengths[0] / rate < 7.5
 
 
-def test_what_libsndfile_has_read_before_an_error_is_kept(tmp_path, call, monkeypatch):
+def test_samples_that_libsndfile_read_before_an_error_are_kept(
+    tmp_path, call, monkeypatch
+):
     path = encode(tmp_path / "x.flac", call[:, : 8000 * 12])
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     monkeypatch.setattr(
@@ -73,7 +75,7 @@ def test_what_libsndfile_has_read_before_an_error_is_kept(tmp_path, call, monkey
     assert f"truncated at {heard.shape[1] / rate:.2f} s" in notes[0]
 
 
-def test_a_damaged_stretch_of_flac_is_silence_on_the_same_clock(tmp_path, call):
+def test_a_damaged_stretch_of_flac_becomes_silence_of_the_same_length(tmp_path, call):
     path = encode(tmp_path / "x.flac", call[:, : 8000 * 12])
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
@@ -88,17 +90,16 @@ def test_a_damaged_stretch_of_flac_is_silence_on_the_same_clock(tmp_path, call):
 
 
 @pytest.mark.parametrize("claimed", [0, 16000, 10 * 3600 * 16000, 0xFFFFFFFF])
-def test_a_header_that_lies_about_its_length_loses_nothing(tmp_path, claimed, call):
+def test_a_header_with_a_wrong_length_loses_no_audio(tmp_path, claimed, call):
     pcm = (call[0] * 32767).astype("<i2").tobytes()
     path = tmp_path / "x.wav"
     path.write_bytes(wav_header(0)[:40] + struct.pack("<I", claimed) + pcm)
     waveform, _, _ = decode(path)
-    assert waveform.shape[1] == pytest.approx(
-        call.shape[1], abs=25
-    )  # FFmpeg takes whole packets
+    # FFmpeg reads whole packets.
+    assert waveform.shape[1] == pytest.approx(call.shape[1], abs=25)
 
 
-def test_samples_that_are_no_numbers_become_silence_and_are_noted(tmp_path, call):
+def test_non_finite_samples_become_silence_and_are_noted(tmp_path, call):
     waveform = call.copy()
     waveform[0, 100:200], waveform[1, 300], waveform[1, 301] = np.nan, np.inf, 1e30
     path = tmp_path / "x.wav"
@@ -141,19 +142,21 @@ def test_samples_that_are_no_numbers_become_silence_and_are_noted(tmp_path, call
         ("list.wav", b"ffconcat version 1.0\nfile /etc/passwd\n", "unrecognised audio"),
     ],
 )
-def test_what_is_no_call_is_refused_with_the_reason(tmp_path, name, content, message):
+def test_files_without_usable_audio_are_refused_with_a_reason(
+    tmp_path, name, content, message
+):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(AudioError, match=message):
         decode(path)
 
 
-def test_a_file_that_is_not_there_is_refused_with_the_reason(tmp_path):
+def test_a_missing_file_is_refused_with_a_reason(tmp_path):
     with pytest.raises(AudioError, match="cannot be read.*No such file"):
         open_audio(tmp_path / "none.wav")
 
 
-def test_lost_packets_leave_silence_of_their_length(tmp_path, call):
+def test_lost_packets_become_silence_of_the_same_length(tmp_path, call):
     source = io.BytesIO(
         encode(tmp_path / "x.webm", np.tile(call, 2)[:, : 8000 * 30]).read_bytes()
     )
@@ -172,11 +175,10 @@ def test_lost_packets_leave_silence_of_their_length(tmp_path, call):
     assert abs(lag_s(back, np.tile(call, 2)[0, 96_000:240_000], 8000)) < 0.02
 
 
-def test_a_header_that_points_to_nowhere_is_refused_with_the_reason(tmp_path, call):
+def test_a_header_with_invalid_values_never_crashes_the_decoder(tmp_path, call):
     whole = encode(tmp_path / "x.w64", call[:, :8000]).read_bytes()
-    for at in range(
-        0, 140, 3
-    ):  # what is neither decoded nor refused with a reason, fails here
+    # A file that is neither decoded nor refused with a reason fails the test.
+    for at in range(0, 140, 3):
         (tmp_path / "bad.w64").write_bytes(
             whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :]
         )
@@ -184,21 +186,19 @@ def test_a_header_that_points_to_nowhere_is_refused_with_the_reason(tmp_path, ca
             decode(tmp_path / "bad.w64")
 
 
-def test_a_packet_that_cannot_be_decoded_costs_itself_alone(tmp_path, call):
+def test_only_the_undecodable_packets_are_lost(tmp_path, call):
     path = encode(tmp_path / "x.amr", call[1:, : 8000 * 12])
     data = bytearray(path.read_bytes())
-    for number in range(
-        200, 210
-    ):  # frames of 32 bytes behind a magic of 6: made comfort noise, which is not decoded
+    # After a magic number of 6 bytes come frames of 32 bytes each. These ten become
+    # comfort noise, which cannot be decoded.
+    for number in range(200, 210):
         data[6 + 32 * number] = 0x7C
     path.write_bytes(bytes(data))
     heard, rate, _ = decode(path)
     assert heard.shape[1] / rate > 11
 
 
-def test_a_clock_that_jumps_by_years_invents_no_more_than_hours_of_silence(
-    tmp_path, call
-):
+def test_jumping_timestamps_add_at_most_a_few_hours_of_silence(tmp_path, call):
     source = encode(tmp_path / "x.webm", call[:, : 8000 * 10])
     path = tmp_path / "bomb.mka"
     with (
@@ -220,14 +220,14 @@ def test_a_clock_that_jumps_by_years_invents_no_more_than_hours_of_silence(
     assert 5 * 3600 < length_s < 6.1 * 3600
 
 
-def test_an_unknown_codec_is_a_reason_that_one_understands(tmp_path):
+def test_an_unknown_codec_is_refused_with_a_clear_reason(tmp_path):
     path = tmp_path / "x.wav"
     path.write_bytes(wav_header(16000, format_tag=0x7777, bits=16) + bytes(16000))
     with pytest.raises(AudioError, match="unknown|no audio|cannot be read"):
         decode(path)
 
 
-def test_a_sound_recording_is_never_said_to_break_off(tmp_path, call):
+def test_an_intact_recording_is_never_reported_as_truncated(tmp_path, call):
     sent = call[:, : 8000 * 6]
     made = [
         muxed(tmp_path / "late.webm", "libopus", sent, start_s=5),
@@ -238,7 +238,8 @@ def test_a_sound_recording_is_never_said_to_break_off(tmp_path, call):
         muxed(tmp_path / "bare.mp3", "libmp3lame", sent, write_xing="0"),
         muxed(tmp_path / "whole.mp3", "libmp3lame", sent),
     ]
-    # An MP3 whose tags speak of Information, and end in forty kilobytes: FFmpeg takes them for audio of some length.
+    # An MP3 with "Info" and "Xing" in its comment and a tag of forty kilobytes at the
+    # end, which FFmpeg mistakes for audio.
     frames = made[5].read_bytes()
     frames = frames[
         10 + (frames[6] << 21 | frames[7] << 14 | frames[8] << 7 | frames[9]) :
@@ -268,7 +269,10 @@ def muxed(
     video_s: float = 0,
     **options: str,
 ) -> Path:
-    """Audio at 48 kHz in any container, from `start_s` on its clock; with pictures if they last for any time."""
+    """Write audio at 48 kHz to any container, beginning at `start_s` on its clock.
+
+    With `video_s` above zero, the file also has a video stream of that length.
+    """
     with av.open(str(path), "w", options=options) as file:
         video = (
             file.add_stream("mjpeg", rate=1, width=64, height=64, pix_fmt="yuvj420p")

@@ -1,4 +1,4 @@
-"""Decoding: every format gives the call that went in, on the same clock."""
+"""Every format decodes to the original call, with correct times."""
 
 import io
 import struct
@@ -25,15 +25,13 @@ from tests.support.recordings import (
 
 
 @pytest.mark.parametrize("name", [*SOUNDFILE, *FFMPEG])
-def test_every_format_of_call_recorders_gives_the_call_that_went_in(
-    name, tmp_path, call
-):
+def test_every_call_recorder_format_decodes_to_the_original_call(name, tmp_path, call):
     sent = call[:, : 8000 * 12]
     sent = sent[1:] if name in MONO_ONLY else sent
     heard, rate, notes = decode(encode(tmp_path / name, sent))
     assert len(heard) == len(sent)
     assert heard.dtype == np.float32
-    # AAC in ADTS and WMA pad and delay by up to 130 ms.
+    # AAC in ADTS and WMA add padding and a delay of up to 130 ms.
     assert heard.shape[1] / rate == pytest.approx(sent.shape[1] / 8000, abs=0.2)
     for channel in range(len(sent)):
         back = (
@@ -42,25 +40,25 @@ def test_every_format_of_call_recorders_gives_the_call_that_went_in(
             else heard[channel]
         )
         assert abs(lag_s(back, sent[channel], 8000)) <= 0.13
-        # Speech is there, at its level, on its own channel.
+        # The speech keeps its level and its channel.
         assert np.std(back) == pytest.approx(np.std(sent[channel]), rel=0.35)
     assert not notes
 
 
-def test_content_counts_more_than_the_name(tmp_path, call):
+def test_the_content_of_a_file_overrides_its_extension(tmp_path, call):
     path = encode(tmp_path / "x.flac", call)
     disguised = path.rename(tmp_path / "x.ul")
     assert decode(disguised)[0].shape == call.shape
 
 
-def test_raw_files_are_read_as_told(tmp_path, call):
+def test_raw_files_are_read_with_the_configured_rate_and_channels(tmp_path, call):
     path = tmp_path / "x.ul"
     soundfile.write(path, call.T, 16000, format="RAW", subtype="ULAW")
     waveform, rate, _ = decode(path, RawOptions(16000, 2))
     assert (waveform.shape, rate) == (call.shape, 16000)
 
 
-def test_every_raw_extension_promises_audio_and_no_signature_is_a_text():
+def test_raw_extensions_mark_audio_and_text_has_no_audio_signature():
     assert all(
         named_as_audio(f"CALL{extension.upper()}") for extension in RAW_EXTENSIONS
     )
@@ -79,7 +77,7 @@ def test_blocks_are_bounded_and_in_order(tmp_path, call):
 
 
 @pytest.mark.parametrize("left", [5, 10, 14, 18])
-def test_the_last_samples_are_the_same_where_a_block_ends_just_before_them(
+def test_the_last_samples_survive_a_block_boundary_just_before_them(
     tmp_path, call, monkeypatch, left
 ):
     path = encode(tmp_path / "opus.ogg", call[:, : 8000 * 4 + left])
@@ -93,9 +91,7 @@ def test_the_last_samples_are_the_same_where_a_block_ends_just_before_them(
     "name",
     ["opus.ogg", "vorbis.ogg", "x.flac", "x.mp3", "x.aac", "x.amr", "x.webm", "x.ul"],
 )
-def test_recordings_that_were_joined_end_to_end_are_read_to_the_end(
-    name, tmp_path, call
-):
+def test_concatenated_recordings_are_read_to_the_end(name, tmp_path, call):
     sent = call[:1, : 8000 * 12] if name in MONO_ONLY else call[:, : 8000 * 12]
     parts = [
         encode(tmp_path / name, part).read_bytes()
@@ -103,12 +99,11 @@ def test_recordings_that_were_joined_end_to_end_are_read_to_the_end(
     ]
     (tmp_path / name).write_bytes(b"".join(parts))
     heard, rate, _ = decode(tmp_path / name)
-    assert heard.shape[1] / rate == pytest.approx(
-        12, abs=0.5
-    )  # padding of the codec, once more
+    # The codec adds padding at the join as well.
+    assert heard.shape[1] / rate == pytest.approx(12, abs=0.5)
 
 
-def test_what_follows_the_samples_of_a_sound_file_is_no_audio(tmp_path, call):
+def test_chunks_after_the_samples_are_not_read_as_audio(tmp_path, call):
     pcm = (call[0] * 32767).astype("<i2").tobytes()
     path = tmp_path / "x.wav"
     path.write_bytes(
@@ -117,7 +112,7 @@ def test_what_follows_the_samples_of_a_sound_file_is_no_audio(tmp_path, call):
     assert decode(path)[0].shape[1] == call.shape[1]
 
 
-def test_an_mp3_of_varying_bit_rate_is_read_to_its_end(tmp_path):
+def test_a_variable_bit_rate_mp3_is_read_to_the_end(tmp_path):
     rng = np.random.default_rng(0)
     waveform = np.concatenate(
         [rng.normal(0, 0.3, 30 * 44100), rng.normal(0, 0.0001, 30 * 44100)]
@@ -132,7 +127,7 @@ def test_an_mp3_of_varying_bit_rate_is_read_to_its_end(tmp_path):
         compression_level=0.5,
     )
     data = coded.getvalue()
-    # Without the first frame, which holds the count of frames that some recorders never write.
+    # Drop the first frame: it stores the number of frames, which some recorders omit.
     start = data.index(
         b"\xff\xfb", data.index(b"Xing") if b"Xing" in data else data.index(b"Info")
     )
@@ -142,7 +137,7 @@ def test_an_mp3_of_varying_bit_rate_is_read_to_its_end(tmp_path):
     assert heard.shape[1] / rate == pytest.approx(60, abs=0.2)
 
 
-def test_raw_audio_that_cannot_have_so_many_channels_is_refused_with_the_reason(
+def test_raw_audio_with_an_impossible_channel_count_is_refused(
     tmp_path,
 ):
     (tmp_path / "x.gsm").write_bytes(bytes(3300))
@@ -150,7 +145,7 @@ def test_raw_audio_that_cannot_have_so_many_channels_is_refused_with_the_reason(
         open_audio(tmp_path / "x.gsm", RawOptions(channels=2))
 
 
-def test_a_video_without_sound_holds_no_audio(tmp_path):
+def test_a_video_without_sound_is_refused(tmp_path):
     path = tmp_path / "x.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream(
@@ -163,7 +158,7 @@ def test_a_video_without_sound_holds_no_audio(tmp_path):
         open_audio(path)
 
 
-def test_eight_channels_of_aac_are_eight_channels(tmp_path, call):
+def test_eight_channel_aac_decodes_to_eight_channels(tmp_path, call):
     with av.open(str(tmp_path / "x.m4a"), "w", format="ipod") as file:
         stream = file.add_stream("aac", rate=48000, layout="7.1")
         pcm = np.stack([call[0, :8000] * (i + 1) / 8 for i in range(8)]).astype(
@@ -194,14 +189,14 @@ def test_a_clip_without_samples_is_refused(tmp_path):
         read_mono(path, 8000)
 
 
-def test_tags_in_any_encoding_are_no_reason_to_fail(tmp_path, call):
+def test_tags_in_any_encoding_are_accepted(tmp_path, call):
     path = encode(tmp_path / "x.mp3", call)
     tag = b"TAG" + "Müller".encode("latin-1").ljust(30, b"\0") + bytes(95)
     path.write_bytes(path.read_bytes() + tag)
     assert decode(path)[0].shape[1] == pytest.approx(call.shape[1], abs=4000)
 
 
-def test_samples_of_64_bits_are_samples(tmp_path):
+def test_samples_with_64_bits_are_decoded(tmp_path):
     wave = (np.sin(np.arange(8000) / 5) * 2**62).astype("<i8")
     (tmp_path / "x.wav").write_bytes(
         wav_header(64000, format_tag=1, bits=64) + wave.tobytes()
@@ -210,9 +205,7 @@ def test_samples_of_64_bits_are_samples(tmp_path):
     assert np.abs(heard[0] - wave / 2**63).max() < 1e-6
 
 
-def test_chunks_behind_the_samples_of_a_wav_that_ffmpeg_reads_are_no_audio(
-    tmp_path, call
-):
+def test_ffmpeg_does_not_read_chunks_after_the_samples_as_audio(tmp_path, call):
     path = encode(tmp_path / "g726.wav", call[:1, : 8000 * 6])
     path.write_bytes(
         path.read_bytes()
@@ -226,11 +219,11 @@ def test_chunks_behind_the_samples_of_a_wav_that_ffmpeg_reads_are_no_audio(
     assert not notes
 
 
-def test_a_codec_that_libsndfile_cannot_seek_in_gives_no_noise(tmp_path, call):
+def test_a_codec_that_libsndfile_cannot_seek_produces_no_noise(tmp_path, call):
     path = tmp_path / "x.aiff"
     soundfile.write(path, call[0, :16_000], 8000, format="AIFF", subtype="DWVW_16")
     try:
         heard = decode(path)[0]
-    except (AudioError, ValueError):  # nothing was heard at all
+    except (AudioError, ValueError):  # refusing the file is fine too
         return
     assert heard.shape[1] <= 16_000

@@ -1,10 +1,12 @@
-"""How often the intervals of a report hold the truth, and how often pure luck looks like a finding.
+"""Coverage of a report's confidence intervals, and false alarms of its comparisons.
 
     python tests/benchmarks/coverage.py [--replicates 4000]
 
-Calls are made up (agents of ten calls each, in the last rows), with measures whose true value is known: what a great many such calls give. Of 95 % intervals, 95 in a
-hundred should hold it; where all calls say the same there is none. A comparison draws both sides from the same calls: whatever it calls clear is luck, and in 95
-reports of a hundred there should be none.
+The calls are simulated (in the last rows: agents with ten calls each). The true value
+of each measure is known: it is the value over a very large number of such calls. It
+should be inside 95 of 100 intervals of 95 %. Where all calls have the same value there
+is no interval. A comparison draws both sides from the same distribution, so every
+difference it calls clear is due to chance. In 95 reports of 100 there should be none.
 """
 
 import argparse
@@ -26,12 +28,12 @@ MANY = 2_000_000
 
 
 def _lengths(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Seconds of scored speech of a call."""
+    """Draw the seconds of scored speech of each call."""
     return rng.lognormal(4.0, 0.8, n)
 
 
 def _share(mean: float, spread: float) -> Callable:
-    """A share of the time, beta-distributed over calls."""
+    """Return a sampler of a share of the time, beta-distributed over calls."""
 
     def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         by = _lengths(rng, n)
@@ -80,7 +82,10 @@ MEASURES: dict[str, tuple[Scale, Callable]] = {
 
 
 def _by_agent(mean: float, agents_differ: float, calls: int = 10) -> Callable:
-    """A share of the time whose level differs between agents; the sums of all calls of each."""
+    """Return a sampler of a share of the time whose mean differs between agents.
+
+    It draws the sums over all calls of each agent.
+    """
 
     def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         level = rng.beta(mean * agents_differ, (1 - mean) * agents_differ, n)
@@ -94,7 +99,10 @@ def _by_agent(mean: float, agents_differ: float, calls: int = 10) -> Callable:
 
 
 def _yes_by_agent(p: float, agents_differ: float, calls: int = 10) -> Callable:
-    """Yes or no of each call, more often with some agents; the sums of all calls of each."""
+    """Return a sampler of a yes/no measure whose rate differs between agents.
+
+    It draws the sums over all calls of each agent.
+    """
 
     def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         level = rng.beta(p * agents_differ, (1 - p) * agents_differ, n)
@@ -111,14 +119,14 @@ CLUSTERED: dict[str, tuple[Scale, Callable]] = {
 
 
 def _units(draws: list[tuple[np.ndarray, np.ndarray]]) -> Units:
-    """Return each draw as a measure of its own: replicates side by side."""
+    """Return the replicates side by side, each as a separate measure."""
     over = np.stack([o for o, _ in draws], 1)
     by = np.stack([b for _, b in draws], 1)
     return Units(over, by, np.ones_like(by))
 
 
 def _coverage(name: str, n: int, replicates: int) -> tuple[float, float]:
-    """Return the share of intervals that hold the truth, of those that there are; and their median width."""
+    """Return the share of intervals that contain the truth, and their median width."""
     scale, draw = (MEASURES | CLUSTERED)[name]
     rng = np.random.default_rng([n, len(name)])
     over, by = draw(np.random.default_rng(1), MANY)
@@ -136,7 +144,12 @@ def _coverage(name: str, n: int, replicates: int) -> tuple[float, float]:
 
 
 def _false_alarms(n: int, replicates: int) -> tuple[float, float]:
-    """Return how often one row of a comparison looks clear by its interval, and by Holm's procedure."""
+    """Return how often chance looks like a difference in a comparison.
+
+    Returns:
+        The share of rows that look clear by their interval, and the shares of
+        comparisons with at least one such row and with one by Holm's procedure.
+    """
     rng = np.random.default_rng(n)
     names = list(MEASURES)
     scales = [MEASURES[name][0] for name in names]
@@ -167,14 +180,14 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=4000)
     replicates = parser.parse_args().replicates
     heads = "".join(f"{f'{n} units':>18}" for n in SIZES)
-    print(f"{'95 % intervals that hold the truth':<32}{heads}   (width, in truths)")
+    print(f"{'95 % intervals with the truth':<32}{heads}   (width / truth)")
     for name in (*MEASURES, *CLUSTERED):
         cells = [_coverage(name, n, replicates) for n in SIZES]
         print(f"{name:<32}" + "".join(f"{f'{c:.1%} ({w:.2f})':>18}" for c, w in cells))
     print(f"\n{'comparisons without a difference':<32}{heads}")
     alarms = [_false_alarms(n, replicates // 20) for n in SIZES]
     for i, name in enumerate(
-        ("of its rows, look clear", "have such a row", "have one by Holm")
+        ("rows that look clear", "with such a row", "with one by Holm")
     ):
         print(f"{name:<32}" + "".join(f"{a[i]:>18.1%}" for a in alarms))
 

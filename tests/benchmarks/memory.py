@@ -1,9 +1,9 @@
-"""Peak memory of `ser analyze`, whatever comes.
+"""Peak memory of `ser analyze` on long, wide and very many recordings.
 
     python tests/benchmarks/memory.py [--hours 10] [--files 100000] [--bundle telephone]
 
-Prints the peak PSS of the whole process tree for a stereo recording of one hour, for a long one, for eight channels,
-and for many tiny files; the ratio is to the first.
+Prints the peak PSS of the whole process tree for a one-hour stereo recording, a long
+one, one of eight channels, and many tiny files. Ratios are relative to the first.
 """
 
 import argparse
@@ -23,15 +23,16 @@ BAR_RATIO, BAR_GIB = 1.2, 2.0
 
 
 def make_recording(path: Path, hours: float, source: Path, channels: int = 2) -> None:
-    """The source again and again, written block by block."""
+    """Write the source repeatedly, block by block, until `hours` are reached."""
     with soundfile.SoundFile(source) as file:
         call = file.read(dtype="int16", always_2d=True)[
             :, np.arange(channels) % file.channels
         ]
         rate = file.samplerate
+    # Make all channels different.
     call = np.stack(
         [np.roll(column, 4000 * i) for i, column in enumerate(call.T)], axis=1
-    )  # no two channels alike
+    )
     left = round(hours * 3600 * rate)
     with soundfile.SoundFile(path, "w", rate, channels, "ULAW", format="WAV") as out:
         while left:
@@ -41,16 +42,15 @@ def make_recording(path: Path, hours: float, source: Path, channels: int = 2) ->
 
 
 def make_tiny(folder: Path, number: int, source: Path) -> None:
-    """Many names of a file of half a second of speech."""
+    """Make many hard links to a file of half a second of speech."""
     with soundfile.SoundFile(source) as file:
         file.seek(file.samplerate)
         speech = file.read(file.samplerate // 2, dtype="int16", always_2d=True)
     for i in range(number):
         path = folder / f"{i // 1000:03}" / f"{i:06}.wav"
         path.parent.mkdir(exist_ok=True)
-        if (
-            i % 30_000 == 0
-        ):  # a file system allows so many names for one file, and not many more
+        # File systems limit the number of hard links to one file.
+        if i % 30_000 == 0:
             soundfile.write(path, speech, 8000, subtype="ULAW")
             os.utime(path, (time.time() - 60,) * 2)
             source = path
@@ -59,7 +59,7 @@ def make_tiny(folder: Path, number: int, source: Path) -> None:
 
 
 def tree_pss(process: psutil.Process) -> int:
-    """Bytes that the process and its children hold, with shared pages divided among those that share."""
+    """Return the PSS of the process and its children in bytes."""
     total = 0
     for member in [process, *process.children(recursive=True)]:
         try:
@@ -70,7 +70,7 @@ def tree_pss(process: psutil.Process) -> int:
 
 
 def peak_pss(recording: Path, out: Path, bundle: str) -> tuple[int, float]:
-    """Peak bytes and seconds of one analysis."""
+    """Return the peak PSS in bytes and the seconds of one analysis."""
     command = [
         sys.executable,
         "-m",
@@ -126,10 +126,11 @@ def main() -> None:
             peak, wall = peak_pss(Path(work) / "in", Path(work) / "out", options.bundle)
         first = first or peak
         print(
-            f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, ratio {peak / first:.2f}",
+            f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, "
+            f"ratio {peak / first:.2f}",
             flush=True,
         )
-    print(f"bars: ratio {BAR_RATIO} for hours, {BAR_GIB:.0f} GiB for all")
+    print(f"limits: ratio {BAR_RATIO} for hours, {BAR_GIB:.0f} GiB for all")
 
 
 if __name__ == "__main__":

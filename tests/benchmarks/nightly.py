@@ -1,10 +1,10 @@
-"""A nightly run with one new recording among very many that are already analysed.
+"""Nightly runs with one new recording among very many that are already analysed.
 
     python tests/benchmarks/nightly.py [--recordings 1000000] [--folder DIR]
 
-Prints wall-clock and CPU seconds and peak memory (PSS of all processes) of the first run
-that finds nothing new, and of one that finds one new recording; as a reference, the time
-that a bare walk over the same files takes (`os.scandir` and `stat`).
+Prints wall-clock and CPU seconds and peak memory (PSS of all processes) of the first
+run that finds nothing new, and of one that finds one new recording. The reference is
+the CPU time of a bare walk over the same files (`os.scandir` and `stat`).
 """
 
 import argparse
@@ -20,8 +20,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
@@ -30,12 +29,13 @@ from ser_batch.results.rows import Rows
 from ser_batch.results.writing import open_writer
 from tests.benchmarks.memory import tree_pss
 
+ROOT = Path(__file__).parents[2]
 PER_FOLDER = 2000
 NEW = ROOT / "examples" / "calls" / "billing" / "1001.wav"
 
 
 def make_files(calls: Path, n: int) -> None:
-    """Make empty files that look like recordings of last year."""
+    """Make empty files that look like recordings from last year."""
     then = time.time() - 365 * 86_400
     for number in range(n):
         path = calls / f"{number // PER_FOLDER:04}" / f"call-{number:08}.wav"
@@ -106,12 +106,10 @@ def bare_walk_s(calls: Path) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the runs and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=int, default=1_000_000)
-    parser.add_argument(
-        "--folder", type=Path, help="kept, and used again if it is there"
-    )
+    parser.add_argument("--folder", type=Path, help="kept, and reused if it exists")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="ser-nightly-"))
     calls, out = folder / "calls", folder / "results"
@@ -123,7 +121,7 @@ def main() -> None:
     for name in ("nothing new", "one new recording"):
         if name == "one new recording":
             shutil.copyfile(NEW, new)
-            # Of another content every time, so that the benchmark can be repeated.
+            # Different content every time, so that the benchmark can be repeated.
             new.write_bytes(new.read_bytes() + os.urandom(64))
             os.utime(new, (time.time() - 60,) * 2)
         wall_s, cpu_s, gib = measured(calls, out)

@@ -1,12 +1,14 @@
-"""A long run on good, bad and endless recordings: is memory flat, and is anything leaked?
+"""A long run on recordings of all kinds: memory must stay flat and nothing may leak.
 
-    python tests/benchmarks/soak.py [--minutes 60] [--bundle telephone] [--workers N] [--keep soak.csv]
+    python tests/benchmarks/soak.py [--minutes 60] [--bundle telephone]
+        [--workers N] [--keep soak.csv]
 
-One `ser analyze` over a disk of calls in every format, damaged files, tiny ones, eight channels, long calls, and some
-of 24 hours that outlast their deadline, so that their process is ended and replaced. Every few minutes a decoding
-process is killed from outside, as the out-of-memory killer does. Once the time is up the run gets SIGTERM. Prints
-memory (PSS of all processes), open files, processes and shared memory over the run, and what is left behind after it;
-ends with 1 where something is.
+One `ser analyze` over a tree of calls in every format, damaged files, tiny ones, eight
+channels, long calls, and some of 24 hours that exceed their deadline, so that their
+process is ended and replaced. Every few minutes a decoding process is killed from
+outside, as the out-of-memory killer does. When the time is up the run gets SIGTERM.
+Prints memory (PSS of all processes), open files, processes and shared memory over the
+run, and what is left behind after it. The exit code is 1 if anything is.
 """
 
 import argparse
@@ -49,18 +51,23 @@ class Sample:
     at_s: float
     pss_mib: float
     main_mib: float
-    """Of the process that scores and writes, alone."""
+    """PSS of the process that scores and writes."""
     files: int
-    """Open in that process."""
+    """Files open in that process."""
     processes: int
     shared_memory: int
     waveforms_mib: float
-    """Waiting in `.work`."""
+    """Size of the waveforms in `.work`."""
     rows: int
 
 
 def originals(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The usual recordings, good and bad, and the rare ones: long, wide, endless."""
+    """Make the source recordings.
+
+    Returns:
+        The usual recordings, good and damaged, and the rare ones: eight channels, an
+        hour, a day.
+    """
     rng, call = (
         random.Random(0),
         soundfile.read(ROOT / "examples/calls/billing/1001.wav", dtype="float32")[0].T,
@@ -101,7 +108,7 @@ def originals(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def disk(folder: Path, made: Path) -> Path:
-    """A disk of recordings: hard links, so that it needs little room."""
+    """Fill a folder with hard links to recordings, which take little space."""
     usual, rare = originals(made)
     rng = random.Random(1)
     for number in range(RECORDINGS):
@@ -140,7 +147,7 @@ def sample(process: psutil.Process, out: Path, start: float, shm: set[str]) -> S
 
 
 def shoot(process: psutil.Process) -> int:
-    """Kills one decoding process."""
+    """Kill one decoding process, and return how many were killed."""
     for child in process.children(recursive=True):
         with suppress(psutil.Error):
             if "spawn_main" in " ".join(child.cmdline()):
@@ -163,7 +170,8 @@ def show(samples: list[Sample]) -> None:
             f"{part[0].at_s / 60:4.0f}-{part[-1].at_s / 60:<4.0f} {part[-1].rows:>7} "
             f"{np.median(column('pss_mib')):6.0f} ≤ {column('pss_mib').max():5.0f} "
             f"{np.median(column('main_mib')):6.0f} ≤ {column('main_mib').max():5.0f} "
-            f"{column('files').max():>7} {column('processes').max():>6} {column('shared_memory').max():>4} "
+            f"{column('files').max():>7} {column('processes').max():>6} "
+            f"{column('shared_memory').max():>4} "
             f"{column('waveforms_mib').max():>5.0f} MiB"
         )
 
@@ -171,7 +179,11 @@ def show(samples: list[Sample]) -> None:
 def watched(
     process: psutil.Popen, out: Path, minutes: float, shm: set[str]
 ) -> tuple[list[Sample], set[psutil.Process], int]:
-    """Samples until the time is up, all child processes that were seen, and how many of them were killed."""
+    """Watch the run until the time is up.
+
+    Returns:
+        The samples, all child processes seen, and how many of them were killed.
+    """
     samples: list[Sample] = []
     children: set[psutil.Process] = set()
     kills, start = 0, time.monotonic()
@@ -188,7 +200,7 @@ def watched(
 
 
 def growth(samples: list[Sample]) -> float:
-    """PSS in the last third of the time against the first, once a tenth has passed."""
+    """Return the PSS of the last third over the first, without the first tenth."""
     whole = np.array([s.pss_mib for s in samples if s.at_s > samples[-1].at_s / 10])
     third = max(1, len(whole) // 3)
     return float(np.median(whole[-third:]) / np.median(whole[:third]))
@@ -201,7 +213,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--bundle", default="telephone")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="Write every sample to this CSV.")
+    parser.add_argument("--keep", type=Path, help="write every sample to this CSV file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -257,9 +269,10 @@ def main() -> None:
         )
         print(json.loads((out / "run.json").read_text())["counts"])
         print(
-            f"{ended} outlasted their deadline, {crashed} crashed their process, {kills} processes were killed"
+            f"{ended} exceeded their deadline, {crashed} crashed their process, "
+            f"{kills} processes were killed"
         )
-        print(f"SIGTERM: left after {time.monotonic() - asked:.1f} s with {code}")
+        print(f"SIGTERM: exited after {time.monotonic() - asked:.1f} s with {code}")
         time.sleep(2)
         left = {
             "processes": [child for child in children if child.is_running()],
@@ -276,7 +289,7 @@ def main() -> None:
             [sys.executable, "-m", "ser_batch", "verify", out], cwd=ROOT
         )
         print(
-            f"PSS, last third against first: {growth(samples):.2f} (bar: {BAR_GROWTH})"
+            f"PSS, last third over first: {growth(samples):.2f} (limit: {BAR_GROWTH})"
         )
         sys.exit(
             any(left.values())

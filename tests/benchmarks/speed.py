@@ -1,10 +1,12 @@
-"""How long `ser analyze` takes, against decoding and Silero's sequence VAD alone on the same files.
+"""CPU time of `ser analyze` relative to decoding and Silero VAD alone.
 
     python tests/benchmarks/speed.py [--hours 2] [--bundle telephone]
 
-Makes stereo calls of several minutes from the example voices, as 8 kHz mu-law WAV. In one run: the CPU
-time of decoding plus the VAD alone (the floor), and that of the whole analysis with all its processes.
-Imports are left out and printed separately. Prints a ratio: these machines are noisy, the ratio is not.
+Makes stereo calls of several minutes from the example voices, as 8 kHz mu-law WAV. One
+run measures, on the same files, the CPU time of decoding plus Silero's sequence VAD
+alone (the floor) and that of the whole analysis with all its processes. Imports are
+excluded and printed separately. Prints a ratio, because absolute times on shared
+machines are noisy.
 """
 
 import argparse
@@ -24,19 +26,19 @@ CALL_S = 360
 
 
 def cpu_s() -> float:
-    """CPU time of this process and of all its children that have ended."""
+    """Return the CPU time of this process and of all its children that have ended."""
     times = os.times()
     return times.user + times.system + children_cpu_s()
 
 
 def children_cpu_s() -> float:
-    """CPU time of all children that have ended."""
+    """Return the CPU time of all children that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def make_calls(folder: Path, hours: float, source: Path) -> int:
-    """Calls of six minutes, each a little different, with the talk of the source."""
+    """Make calls of six minutes from the speech of the source, each a bit different."""
     with soundfile.SoundFile(source) as file:
         call = file.read(always_2d=True)
         rate = file.samplerate
@@ -52,7 +54,7 @@ def make_calls(folder: Path, hours: float, source: Path) -> int:
 
 
 def floor(folder: Path) -> tuple[float, float]:
-    """CPU seconds of decoding and of the VAD, channel by channel, and nothing else."""
+    """Return the CPU seconds of decoding alone and of the VAD alone, by channel."""
     from silero_vad.sequence_vad import SileroVADSequence
 
     from ser_batch.audio.opening import open_audio
@@ -123,26 +125,29 @@ def main() -> None:
 
     assert progress.done == n
     audio_h = progress.audio_s / 3600
-    alone = (
-        alone + again
-    ) / 2  # before and after: what else the machine does weighs on both
+    # Measured before and after, so that other load on the machine affects both.
+    alone = (alone + again) / 2
     print(f"{n} stereo calls, {audio_h:.2f} h, {progress.segments} segments scored")
     print(
-        f"imports, left out         {imports:8.1f} s of CPU, and {worker_imports:.1f} s in each of {workers} workers"
+        f"imports, excluded         {imports:8.1f} s of CPU, "
+        f"and {worker_imports:.1f} s in each of {workers} workers"
     )
     print(f"decoding alone            {(decoding + decode_again) / 2:8.1f} s of CPU")
     print(f"Silero VAD alone          {(detecting + detect_again) / 2:8.1f} s of CPU")
-    print(f"ser analyze, all of it    {whole:8.1f} s of CPU, {wall:.1f} s on the clock")
+    print(f"ser analyze, all of it    {whole:8.1f} s of CPU, {wall:.1f} s wall time")
     print(
-        f"  decoding processes      {in_workers:8.1f} s (decode, hash, resample, VAD, segments, write waveforms)"
+        f"  decoding processes      {in_workers:8.1f} s "
+        "(decode, hash, resample, VAD, segments, write waveforms)"
     )
     print(
-        f"  scoring process         {whole - in_workers:8.1f} s (read waveforms, MFCC, network, rows, Parquet)"
+        f"  scoring process         {whole - in_workers:8.1f} s "
+        "(read waveforms, MFCC, network, rows, Parquet)"
     )
     print(
-        f"speed                     {progress.audio_s / wall:8.0f} x real time of stereo calls"
+        f"speed                     {progress.audio_s / wall:8.0f} "
+        "x real time of stereo calls"
     )
-    print(f"ratio                     {whole / alone:8.2f}   (bar: 3.0)")
+    print(f"ratio                     {whole / alone:8.2f}   (limit: 3.0)")
 
 
 if __name__ == "__main__":

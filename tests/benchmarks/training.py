@@ -1,9 +1,9 @@
-"""Where the time of a training goes: data, features, network, validation; and clips per second.
+"""Training time by stage (data, features, network, validation), and clips per second.
 
-    python tests/benchmarks/training.py                     # on made-up clips
+    python tests/benchmarks/training.py                     # on simulated clips
     python tests/benchmarks/training.py --corpus ravdess=DIR --epochs 3
 
-On a GPU its utilisation is printed too.
+On a GPU, its utilisation is printed too.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ser_batch.training.recipe import load_recipe
 
 
 def made_up(root: Path) -> str:
-    """Twelve speakers of 40 clips of 2 to 4 s, in the layout of RAVDESS."""
+    """Write 40 clips of 2 to 4 s for each of twelve speakers, in RAVDESS's layout."""
     rng = np.random.default_rng(0)
     for actor in (2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15):
         for emotion in range(1, 9):
@@ -31,7 +31,8 @@ def made_up(root: Path) -> str:
                 path = (
                     root
                     / f"Actor_{actor:02}"
-                    / f"03-01-{emotion:02}-0{1 + take % 2}-0{1 + take // 3}-01-{actor:02}.wav"
+                    / f"03-01-{emotion:02}-0{1 + take % 2}-0{1 + take // 3}"
+                    f"-01-{actor:02}.wav"
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(
@@ -44,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", help="NAME=PATH; default: made-up clips")
+    parser.add_argument("--corpus", help="NAME=PATH; default: simulated clips")
     parser.add_argument("--recipe", default="speaker")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--device", default="auto")
@@ -73,7 +74,8 @@ def main() -> None:
     rows = next(iter(metrics["history"].values()))
     total = sum(row[kind] for row in rows for kind in KINDS)
     print(
-        f"{args.recipe} on {resolve_device(args.device)}, {torch.get_num_threads()} threads, {args.epochs} epochs"
+        f"{args.recipe} on {resolve_device(args.device)}, "
+        f"{torch.get_num_threads()} threads, {args.epochs} epochs"
     )
     for kind in KINDS:
         seconds = sum(row[kind] for row in rows)

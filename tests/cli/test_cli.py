@@ -1,4 +1,4 @@
-"""The command line: what it says, how it ends, and that the README tells the truth."""
+"""The command line: its output and exit codes, and that the README matches it."""
 
 import json
 import os
@@ -31,12 +31,13 @@ COMMANDS = (
 )
 
 
-def test_help_names_every_command_and_imports_no_torch():
+def test_help_lists_every_command_without_importing_heavy_libraries():
     code = (
         "import sys; sys.argv = ['ser', '--help']\n"
         "from ser_batch.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'pyarrow', 'onnxruntime', 'librosa', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'onnxruntime', 'librosa', 'numpy'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -44,7 +45,7 @@ def test_help_names_every_command_and_imports_no_torch():
     assert all(command in said.stdout for command in COMMANDS)
 
 
-def test_a_report_imports_no_torch(calls, tmp_path, tiny_bundle):
+def test_a_report_does_not_import_torch(calls, tmp_path, tiny_bundle):
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     code = (
         f"import sys; sys.argv = ['ser', 'report', {str(tmp_path / 'out')!r}]\n"
@@ -57,9 +58,7 @@ def test_a_report_imports_no_torch(calls, tmp_path, tiny_bundle):
     assert "billing/1001.wav" in said.stdout
 
 
-def test_a_run_ends_with_a_summary_and_with_what_to_type_next(
-    calls, tmp_path, tiny_bundle
-):
+def test_a_run_ends_with_a_summary_and_the_next_command(calls, tmp_path, tiny_bundle):
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert said.returncode == 3
     assert "5 recordings: 4 done, 1 failed" in said.stdout
@@ -73,9 +72,7 @@ def test_a_run_ends_with_a_summary_and_with_what_to_type_next(
     assert "5 already analysed" in again.stdout
 
 
-def test_metadata_given_to_a_run_are_kept_for_every_report(
-    calls, tmp_path, tiny_bundle
-):
+def test_metadata_given_to_a_run_is_kept_for_reports(calls, tmp_path, tiny_bundle):
     options = (
         "--bundle",
         tiny_bundle,
@@ -111,7 +108,7 @@ def test_metadata_given_to_a_run_are_kept_for_every_report(
     assert not (tmp_path / "new").exists()
 
 
-def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):
+def test_quiet_prints_only_failures(calls, tmp_path, tiny_bundle):
     said = ser(
         "analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--quiet"
     )
@@ -121,7 +118,7 @@ def test_quiet_says_nothing_but_what_failed(calls, tmp_path, tiny_bundle):
     )
 
 
-def test_a_dry_run_lists_and_writes_nothing(calls, tmp_path, tiny_bundle):
+def test_a_dry_run_lists_recordings_and_writes_nothing(calls, tmp_path, tiny_bundle):
     said = ser(
         "analyze",
         calls,
@@ -151,12 +148,13 @@ def test_a_dry_run_lists_and_writes_nothing(calls, tmp_path, tiny_bundle):
     assert said.stdout.splitlines() == [str(calls / "billing" / "1001.wav")]
 
 
-def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(
+def test_the_command_line_overrides_the_file_and_run_json_records_both(
     calls, tmp_path, tiny_bundle
 ):
     path = tmp_path / "ser.toml"
     path.write_text(
-        "[score]\nroles = ['customer', 'agent']\n[segments]\nmax_s = 4\n[vad]\nonset = 0.4\n"
+        "[score]\nroles = ['customer', 'agent']\n[segments]\nmax_s = 4\n"
+        "[vad]\nonset = 0.4\n"
     )
     arguments = [
         "--config",
@@ -210,18 +208,14 @@ def test_the_command_line_wins_over_the_file_and_the_record_says_what_was_used(
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_wrong_usage_ends_with_2_and_says_what_to_do(
-    tmp_path, arguments, message, tiny_bundle
-):
+def test_wrong_usage_exits_with_2_and_a_hint(tmp_path, arguments, message, tiny_bundle):
     said = ser_process(*arguments, cwd=tmp_path, env=ENVIRONMENT)
     assert said.returncode == 2
     assert message in " ".join(re.sub("[│╭╰─╮╯]", " ", said.stderr).split())
     assert "Traceback" not in said.stderr
 
 
-def test_predict_names_the_emotion_of_clips_and_fails_for_what_is_none(
-    calls, tiny_bundle
-):
+def test_predict_labels_clips_and_reports_unreadable_ones(calls, tiny_bundle):
     clips = [calls / "delivery" / "2002.wav", calls / "billing" / "1003-broken.wav"]
     said = ser("predict", *clips, "--bundle", tiny_bundle, "--json")
     assert said.returncode == 3
@@ -241,7 +235,7 @@ def test_models_lists_the_shipped_bundles_and_shows_a_card():
     assert "CC BY-NC-SA" in card
 
 
-def test_doctor_finds_a_sound_installation_sound():
+def test_doctor_reports_no_problem_in_a_working_installation():
     said = ser("doctor", "--json")
     checks = json.loads(said.stdout)
     assert [check["name"] for check in checks if not check["ok"]] == []
@@ -249,7 +243,7 @@ def test_doctor_finds_a_sound_installation_sound():
     assert len(checks) >= 8
 
 
-def test_doctor_says_what_to_do_about_a_pair_that_does_not_fit(monkeypatch):
+def test_doctor_advises_on_incompatible_torch_and_torchaudio(monkeypatch):
     import ser_batch.cli.installation as installation
 
     real = installation.version
@@ -268,7 +262,7 @@ def test_doctor_says_what_to_do_about_a_pair_that_does_not_fit(monkeypatch):
     assert "torch 2.15.0, needs" in wrong["packages"]["found"]
 
 
-def test_on_a_terminal_progress_is_a_line_that_goes_away(calls, tmp_path, tiny_bundle):
+def test_a_terminal_shows_progress_and_then_the_summary(calls, tmp_path, tiny_bundle):
     leader, follower = pty.openpty()
     command = [
         sys.executable,
@@ -302,7 +296,7 @@ def test_on_a_terminal_progress_is_a_line_that_goes_away(calls, tmp_path, tiny_b
     assert "5 recordings: 4 done, 1 failed" in summary
 
 
-def test_every_option_is_in_the_readme_or_the_example_configuration():
+def test_every_option_is_in_the_readme_or_the_example_configuration_file():
     documented = (ROOT / "README.md").read_text() + (
         ROOT / "examples" / "ser.toml"
     ).read_text()
@@ -316,18 +310,18 @@ def test_every_option_is_in_the_readme_or_the_example_configuration():
         ), option
 
 
-def test_the_readme_shows_commands_that_there_are():
+def test_the_readme_shows_only_existing_commands():
     text = (ROOT / "README.md").read_text()
     for command in re.findall(r"^ *(?:\$ )?ser ([a-z]+)", text, re.MULTILINE):
         assert command in COMMANDS
 
 
-def test_the_commands_that_the_documents_show_have_the_options_that_they_show():
+def test_the_docs_show_only_existing_options():
     help_of = {
         name: ser_process(name, "--help", env={**os.environ, "COLUMNS": "200"}).stdout
         for name in COMMANDS
     }
-    # `ser profile calls/` is `ser profile make calls/`.
+    # `ser profile calls/` is short for `ser profile make calls/`.
     help_of["profile"] = ser_process(
         "profile", "make", "--help", env={**os.environ, "COLUMNS": "200"}
     ).stdout
@@ -366,12 +360,13 @@ def test_the_example_scripts_run_on_the_example_calls(tmp_path):
     assert "delivery" in run("queues.py", tmp_path / "results", "folder")
 
 
-def test_the_example_queries_answer_from_the_results(tmp_path):
+def test_the_example_queries_run_on_the_results(tmp_path):
     ser("analyze", EXAMPLES, "--out", tmp_path / "results")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     code = (
         "import duckdb, pathlib, sys\n"
-        "for query in pathlib.Path(sys.argv[1]).read_text().split(';'):\n    print(duckdb.sql(query))"
+        "for query in pathlib.Path(sys.argv[1]).read_text().split(';'):\n"
+        "    print(duckdb.sql(query))"
     )
     said = subprocess.run(
         [sys.executable, "-c", code, ROOT / "examples" / "queries.sql"],
@@ -384,5 +379,5 @@ def test_the_example_queries_answer_from_the_results(tmp_path):
     assert "1003-broken.wav" in said.stdout
 
 
-def test_the_readme_is_finished():
+def test_the_readme_has_no_placeholders():
     assert "@@" not in (ROOT / "README.md").read_text()

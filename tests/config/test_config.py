@@ -1,4 +1,4 @@
-"""Options: one round trip, clear refusals, and a hash of what alters rows."""
+"""Options: round trips, clear errors, and a hash of everything that affects rows."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ser_batch.errors import ConfigError
 from tests.support.paths import ROOT
 
 
-def test_a_configuration_survives_the_way_to_a_dict_and_back():
+def test_a_configuration_survives_a_round_trip_through_a_dict():
     config = Config.from_dict(
         {
             "score": {"roles": ["agent", "customer"]},
@@ -18,7 +18,7 @@ def test_a_configuration_survives_the_way_to_a_dict_and_back():
     assert Config.from_dict(config.to_dict()) == config
 
 
-def test_the_example_file_names_every_option_with_its_default():
+def test_the_example_file_lists_every_option_with_its_default():
     path = ROOT / "examples" / "ser.toml"
     text = path.read_text(encoding="utf-8")
     assert Config.from_toml(path) == Config()
@@ -49,7 +49,7 @@ def test_the_example_file_names_every_option_with_its_default():
         ({"run": {"batch_size": True}}, "run.batch_size: expected int"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_the_reason(values, message):
+def test_invalid_options_are_refused_with_a_reason(values, message):
     with pytest.raises(ConfigError, match=message):
         Config.from_dict(values)
 
@@ -72,7 +72,7 @@ def test_a_broken_file_is_named_in_the_error(tmp_path):
         Config.from_toml(tmp_path / "none.toml")
 
 
-def test_the_hash_changes_with_what_alters_rows_and_with_nothing_else():
+def test_the_hash_changes_only_with_options_that_affect_rows():
     base = Config()
     assert (
         base.updated({"run": {"workers": 7, "batch_size": 1, "device": "cpu"}}).hash()

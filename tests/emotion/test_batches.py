@@ -1,4 +1,4 @@
-"""Segments packed into batches: none is lost, none waits beyond a flush, and those of a batch are of similar length."""
+"""Batches: no segment is lost or held back by a flush, and padding is limited."""
 
 import numpy as np
 from hypothesis import given
@@ -21,8 +21,8 @@ def segment(key: int, n: int) -> PendingSegment:
 @given(
     st.lists(st.one_of(st.none(), st.integers(1, 4000)), max_size=80), st.integers(1, 4)
 )
-def test_every_segment_is_in_one_batch_before_the_next_flush(drawn, batch_size):
-    """None stands for a flush, a number for a segment of so many samples."""
+def test_every_segment_is_in_exactly_one_batch_before_the_next_flush(drawn, batch_size):
+    """Draw a flush as None, and a segment as its number of samples."""
     stream = [FLUSH if n is None else segment(i, n) for i, n in enumerate(drawn)]
     packed = list(SegmentBatches(stream, batch_size))
     batches = [batch for batch in packed if isinstance(batch, SegmentBatch)]
@@ -46,7 +46,7 @@ def test_every_segment_is_in_one_batch_before_the_next_flush(drawn, batch_size):
             assert (waveform[n:] == 0).all()
 
 
-def test_a_pool_of_many_lengths_makes_batches_of_similar_ones():
+def test_batches_from_a_mixed_pool_contain_segments_of_similar_length():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 48_000, POOL)
     batches = list(

@@ -1,4 +1,4 @@
-"""Bundles on disk: what is loaded is what was saved, and nothing else is loaded."""
+"""Bundles on disk: they load as saved, and damaged ones are refused."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def copy(tiny_bundle, tmp_path):
     return shutil.copytree(tiny_bundle, tmp_path / "copy")
 
 
-def test_a_bundle_gives_back_what_was_saved(tiny_bundle):
+def test_a_bundle_loads_as_it_was_saved(tiny_bundle):
     bundle = load_bundle(str(tiny_bundle))
     assert bundle.labels == LABELS
     assert bundle.model_id.startswith("tiny@")
@@ -64,7 +64,7 @@ def test_a_bundle_gives_back_what_was_saved(tiny_bundle):
         ("config.json", lambda data: b"[]", "not a JSON object"),
     ],
 )
-def test_a_damaged_bundle_is_refused_with_the_reason(copy, file, change, message):
+def test_a_damaged_bundle_is_refused_with_a_reason(copy, file, change, message):
     path = copy / file
     if change is None:
         path.unlink()
@@ -74,7 +74,7 @@ def test_a_damaged_bundle_is_refused_with_the_reason(copy, file, change, message
         load_bundle(str(copy))
 
 
-def test_the_id_changes_with_all_that_shapes_a_probability(copy, tiny_bundle):
+def test_the_model_id_changes_when_the_calibration_changes(copy, tiny_bundle):
     before = load_bundle(str(tiny_bundle)).model_id
     assert load_bundle(str(copy)).model_id == before
     calibration = json.loads((copy / "calibration.json").read_text())
@@ -84,12 +84,12 @@ def test_the_id_changes_with_all_that_shapes_a_probability(copy, tiny_bundle):
     assert load_bundle(str(copy)).model_id != before
 
 
-def test_a_name_that_is_none_lists_those_that_there_are():
+def test_an_unknown_bundle_name_lists_the_available_ones():
     with pytest.raises(BundleError, match="telephone"):
         load_bundle("telefone")
 
 
-def test_every_shipped_bundle_loads_is_small_and_tells_its_licence_and_protocol():
+def test_shipped_bundles_load_are_small_and_document_licence_and_protocol():
     folders = list(shipped_bundles())
     assert "telephone" in [folder.name for folder in folders]
     for folder in folders:
@@ -109,12 +109,12 @@ def test_every_shipped_bundle_loads_is_small_and_tells_its_licence_and_protocol(
 
 
 def drawn(logits: torch.Tensor) -> torch.Tensor:
-    """Right answers drawn by the probabilities of the logits."""
+    """Draw true labels from the probabilities of the logits."""
     truth = torch.distributions.Categorical(logits=logits).sample()
     return torch.nn.functional.one_hot(truth, logits.shape[1]).bool()
 
 
-def test_a_temperature_of_one_fits_logits_that_mean_what_they_say():
+def test_calibrated_logits_get_a_temperature_of_one():
     torch.manual_seed(0)
     logits = torch.randn(20_000, 4) * 2
     right = drawn(logits)
@@ -124,7 +124,7 @@ def test_a_temperature_of_one_fits_logits_that_mean_what_they_say():
     )
 
 
-def test_the_threshold_leaves_the_share_that_was_asked_for():
+def test_the_threshold_keeps_the_requested_share_of_answers():
     torch.manual_seed(0)
     logits = torch.randn(5000, 4) * 2
     calibration = fit_calibration(logits, drawn(logits), 0.8)
@@ -134,7 +134,7 @@ def test_the_threshold_leaves_the_share_that_was_asked_for():
     ) == pytest.approx(0.8, abs=0.01)
 
 
-def test_answers_that_are_all_right_do_not_make_a_boaster():
+def test_perfect_answers_do_not_lead_to_overconfidence():
     torch.manual_seed(0)
     truth = torch.randint(4, (200,))
     right = torch.nn.functional.one_hot(truth, 4).bool()
@@ -144,7 +144,7 @@ def test_answers_that_are_all_right_do_not_make_a_boaster():
 
 
 @given(st.integers(0, 999), st.floats(0.01, 0.99))
-def test_probabilities_say_of_arousal_what_the_network_does(seed, arousal):
+def test_probabilities_agree_with_the_predicted_arousal(seed, arousal):
     torch.manual_seed(seed)
     logits = torch.randn(3, len(LABELS)) * 2
     aroused = torch.tensor(aroused_shares(LABELS))
@@ -162,9 +162,7 @@ def test_probabilities_say_of_arousal_what_the_network_does(seed, arousal):
 
 
 @given(st.integers(0, 999), st.floats(0.3, 4))
-def test_no_temperature_moves_labels_that_count_as_one_against_the_others(
-    seed, temperature
-):
+def test_temperature_treats_merged_labels_as_one_label(seed, temperature):
     torch.manual_seed(seed)
     logits = torch.randn(20, 5) * 2
     p = Calibration(temperature, alike=(0, 2)).probabilities(logits)
@@ -177,7 +175,7 @@ def test_no_temperature_moves_labels_that_count_as_one_against_the_others(
     assert ((p[:, 0] > p[:, 2]) == (logits[:, 0] > logits[:, 2])).all()
 
 
-def test_the_temperature_of_labels_that_count_as_one_is_found_again():
+def test_the_temperature_with_merged_labels_is_recovered():
     torch.manual_seed(0)
     logits = torch.randn(20_000, 4) * 2
     right = drawn(Calibration(2.0, alike=(0, 1)).probabilities(logits).log())
@@ -194,7 +192,7 @@ def test_calibration_keeps_the_order_of_labels():
     ).all()
 
 
-def test_labels_that_count_as_one_are_sure_together():
+def test_the_confidence_of_merged_labels_is_their_sum():
     p = np.array(
         [[0.2, 0.25, 0.3, 0.25], [0.3, 0.1, 0.25, 0.35], [0.2, 0.3, 0.15, 0.35]]
     )

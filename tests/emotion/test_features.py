@@ -1,4 +1,4 @@
-"""Features and network: librosa and the unpadded way are the oracles."""
+"""Features and network, checked against librosa and against unpadded input."""
 
 import librosa
 import numpy as np
@@ -38,7 +38,7 @@ def network_for(features: FeatureConfig, config: NetworkConfig) -> CnnBiLstm:
 
 
 def librosas(kind: str, y: np.ndarray, c: FeatureConfig) -> np.ndarray:
-    """What librosa makes of a waveform; shape (features, frames)."""
+    """Return librosa's features of a waveform, shape (features, frames)."""
     spectrum = {"sr": c.sample_rate, "n_fft": c.n_fft, "hop_length": c.hop_length}
     magnitude = np.abs(
         librosa.stft(y, n_fft=c.n_fft, hop_length=c.hop_length, pad_mode="constant")
@@ -75,7 +75,7 @@ def librosas(kind: str, y: np.ndarray, c: FeatureConfig) -> np.ndarray:
     [(8000, 256, 80), (16000, 512, 160), (22050, 2048, 512)],
 )
 @pytest.mark.parametrize("n", [24077, 4000, 700])
-def test_each_feature_equals_librosas(kind, sample_rate, n_fft, hop_length, n):
+def test_each_feature_matches_librosa(kind, sample_rate, n_fft, hop_length, n):
     config = FeatureConfig(
         sample_rate, n_fft, hop_length, (kind,), n_mels=64, n_mfcc=40, deltas=0
     )
@@ -90,12 +90,13 @@ def test_each_feature_equals_librosas(kind, sample_rate, n_fft, hop_length, n):
         == expected.shape
         == (1 + n // hop_length, config.n_static * (1 + config.deltas))
     )
-    # Decibels and their sums go up to some hundreds; a valley of the contrast is a few bins of almost nothing.
+    # Decibels and their sums reach several hundred; a contrast valley is a few bins of
+    # almost nothing.
     tolerance = {"mfcc": 5e-3, "mel": 5e-3, "contrast": 0.15}.get(kind, 1e-5)
     np.testing.assert_allclose(ours, expected, atol=tolerance)
 
 
-def test_kinds_lie_side_by_side_in_the_order_that_was_asked_for():
+def test_features_are_concatenated_in_the_requested_order():
     both = alone(Features(FeatureConfig(kinds=("rms", "mfcc"), deltas=0)), noise(8000))
     apart = [
         alone(Features(FeatureConfig(kinds=(kind,), deltas=0)), noise(8000))
@@ -104,7 +105,7 @@ def test_kinds_lie_side_by_side_in_the_order_that_was_asked_for():
     torch.testing.assert_close(both, torch.cat(apart, -1))
 
 
-def test_deltas_equal_torchaudios():
+def test_deltas_match_torchaudio():
     x = noise(1200).reshape(1, 30, 40)
     expected = torchaudio.functional.compute_deltas(x.transpose(1, 2), 5).transpose(
         1, 2
@@ -146,7 +147,7 @@ NETWORKS = {
     st.sampled_from(["none", "mean", "mean_std"]),
 )
 @settings(max_examples=8, deadline=None)
-def test_padding_and_company_change_neither_features_nor_logits(
+def test_padding_and_batching_change_neither_features_nor_logits(
     network, kinds, lengths, normalisation
 ):
     module = Features(FeatureConfig(kinds=kinds, normalisation=normalisation)).eval()
@@ -184,7 +185,7 @@ def test_a_loud_neighbour_does_not_clamp_a_quiet_segment():
 )
 @given(st.floats(-50, 10))
 @settings(deadline=None, max_examples=10)
-def test_the_level_of_the_line_changes_nothing(config, gain_db):
+def test_the_recording_level_does_not_change_features(config, gain_db):
     module = Features(config)
     torch.testing.assert_close(
         alone(module, noise(8000)),
@@ -194,7 +195,7 @@ def test_the_level_of_the_line_changes_nothing(config, gain_db):
     )
 
 
-def test_normalisation_leaves_mean_zero_and_deviation_one():
+def test_normalisation_gives_zero_mean_and_unit_deviation():
     values = alone(
         Features(FeatureConfig(normalisation="mean_std", deltas=0)), noise(8000)
     )
@@ -202,7 +203,7 @@ def test_normalisation_leaves_mean_zero_and_deviation_one():
     assert (values.std(0, correction=0) - 1).abs().max() < 1e-3
 
 
-def test_a_context_normalises_as_if_all_speech_were_one():
+def test_a_context_normalises_over_all_speech_together():
     module = Features(FeatureConfig(normalisation="mean_std", context_s=10, deltas=0))
     parts = [noise(8000), noise(6400, 1) * 3, noise(7200, 2) * 0.1]
     known = sum(
@@ -219,7 +220,7 @@ def test_a_context_normalises_as_if_all_speech_were_one():
     torch.testing.assert_close(nothing, alone(module, parts[0]))
 
 
-def test_a_fixed_number_of_frames_cuts_what_is_longer_and_pads_what_is_shorter():
+def test_a_fixed_frame_count_crops_long_segments_and_pads_short_ones():
     module = Features(FeatureConfig(n_frames=50, deltas=0))
     for n in (1000, 20_000):
         features, frames = module(noise(n)[None], torch.tensor([n]))
@@ -252,7 +253,7 @@ def test_the_logits_of_several_members_are_their_mean_log_probabilities():
     torch.testing.assert_close(net(x, frames), each.mean(0))
 
 
-def test_what_makes_no_network_and_no_features_is_refused_with_the_reason():
+def test_invalid_networks_and_features_are_refused_with_a_reason():
     for make, message in (
         (lambda: NetworkConfig((), lstm_width=0), "convolutions or an LSTM"),
         (lambda: NetworkConfig((CONV,), lstm_width=0, pooling="last"), "needs an LSTM"),
@@ -275,7 +276,7 @@ def test_what_makes_no_network_and_no_features_is_refused_with_the_reason():
             make()
 
 
-def test_a_mask_is_one_up_to_each_segments_end():
+def test_a_mask_is_one_up_to_the_end_of_each_segment():
     assert frame_mask(torch.tensor([0, 2, 3]), 3).tolist() == [
         [0, 0, 0],
         [1, 1, 0],
@@ -283,8 +284,9 @@ def test_a_mask_is_one_up_to_each_segments_end():
     ]
 
 
-def test_the_cost_of_a_network_is_what_its_layers_multiply():
-    # 100 frames a second: one convolution 40 -> 16 of 5, then an LSTM 16 -> 8 both ways at half the rate.
+def test_the_cost_of_a_network_is_the_sum_of_its_multiplications():
+    # At 100 frames per second: one convolution 40 -> 16 of width 5, then an LSTM 16 ->
+    # 8 in both directions at half that rate.
     config = FeatureConfig(deltas=0)
     net = network_for(config, NetworkConfig((CONV,), lstm_width=8, pooling="mean"))
     convolution = 100 * 2 * 40 * 16 * 5
@@ -294,7 +296,7 @@ def test_the_cost_of_a_network_is_what_its_layers_multiply():
     )
 
 
-def test_the_recipe_for_speakers_keeps_to_its_budget():
+def test_the_speaker_recipe_stays_within_its_budget():
     recipe = dict(shipped_recipes())["speaker"]
     net = network_for(recipe.features, recipe.network)
     assert sum(p.numel() for p in net.parameters()) <= 5_000_000

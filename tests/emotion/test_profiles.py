@@ -1,4 +1,4 @@
-"""Profiles: what is normal in a place is drawn once, from content alone, and shapes all rows alike."""
+"""Profiles: drawn once, from content alone, and applied to all rows of a place."""
 
 import json
 import random
@@ -48,7 +48,7 @@ def analyzed(folder: Path, out: Path, settings: Config) -> None:
 
 
 def assert_same_rows(one: Path, other: Path) -> None:
-    # Which profile a row was scored with is part of `config_hash`.
+    # `config_hash` includes the profile that a row was scored with.
     found = [d for d in differences(one, other) if "config_hash" not in d]
     assert not found, found[:3]
 
@@ -59,7 +59,7 @@ def profile_of(out: Path):
 
 @pytest.fixture
 def many(tmp_path, call) -> Path:
-    """Six calls: the customer of the example call, louder and slower from one to the next."""
+    """Write six calls: the example customer, later and louder from call to call."""
     folder = tmp_path / "many"
     for number in range(6):
         shifted = np.roll(call[1:], 4000 * number) * (0.3 + 0.1 * number)
@@ -72,7 +72,7 @@ def many(tmp_path, call) -> Path:
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=25, deadline=None)
-def test_what_pads_a_batch_changes_no_frame(lengths, seed):
+def test_padding_a_batch_does_not_change_any_frame(lengths, seed):
     rng = np.random.default_rng(seed)
     waves = [
         torch.from_numpy(rng.normal(0, 0.1, n).astype(np.float32)) for n in lengths
@@ -99,7 +99,7 @@ def test_the_pitch_of_a_voiced_sound_is_its_fundamental(hz):
     assert float(frames[0, :, 65].median()) > 0.9
 
 
-def test_statistics_of_many_segments_are_their_plain_means_and_variances():
+def test_statistics_of_many_segments_are_their_means_and_variances():
     rng = np.random.default_rng(0)
     waves = torch.from_numpy(rng.normal(0, 0.1, (5, RATE)).astype(np.float32))
     frames, count = Frontend()(waves, torch.full((5,), RATE))
@@ -116,7 +116,7 @@ def test_statistics_of_many_segments_are_their_plain_means_and_variances():
     assert n_frames(torch.tensor([RATE])).item() == frames.shape[1]
 
 
-def test_few_recordings_are_hardly_believed_and_one_or_two_not_at_all():
+def test_profiles_of_few_recordings_get_little_weight_or_none():
     shares = [place_weight(n) for n in range(0, 300)]
     assert shares[:3] == [0, 0, 0]
     assert shares == sorted(shares)
@@ -127,7 +127,7 @@ def test_few_recordings_are_hardly_believed_and_one_or_two_not_at_all():
     assert (mixed.mean.tolist(), mixed.variance.tolist()) == ([0.25, 0.25], [1.5, 1.5])
 
 
-def test_a_segment_is_scored_alike_alone_and_in_a_batch(profiled_bundle):
+def test_a_segment_gets_the_same_scores_alone_and_in_a_batch(profiled_bundle):
     scorer = load_scorer(str(profiled_bundle), "cpu")
     rng = np.random.default_rng(1)
     waves = [rng.normal(0, 0.1, n).astype(np.float32) for n in (900, 40_000, 8000, 300)]
@@ -136,7 +136,7 @@ def test_a_segment_is_scored_alike_alone_and_in_a_batch(profiled_bundle):
         np.testing.assert_allclose(scorer.predict([wave])[0], row, atol=1e-4)
 
 
-def test_a_profile_depends_on_what_was_drawn_and_on_no_order(profiled_bundle):
+def test_a_profile_does_not_depend_on_the_order_of_its_sample(profiled_bundle):
     scorer = load_scorer(str(profiled_bundle), "cpu")
     rng = np.random.default_rng(2)
     speech = {
@@ -151,7 +151,7 @@ def test_a_profile_depends_on_what_was_drawn_and_on_no_order(profiled_bundle):
     assert np.abs(own - told).max() > 1e-3
 
 
-def test_what_is_drawn_depends_on_content_and_not_on_names_or_the_listing(tmp_path):
+def test_the_sample_depends_on_content_and_not_on_names_or_listing_order(tmp_path):
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, (1, 500)) for _ in range(SAMPLE_RECORDINGS + 30)]
     for number, wave in enumerate(waves):
@@ -192,7 +192,7 @@ def test_the_first_run_draws_the_profile_and_later_ones_keep_it(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_rows_are_the_same_whoever_decodes_and_whatever_the_batch(
+def test_rows_do_not_depend_on_workers_or_batch_size(
     many, tmp_path, profiled_bundle, workers
 ):
     analyzed(
@@ -209,7 +209,7 @@ def test_rows_are_the_same_whoever_decodes_and_whatever_the_batch(
     assert_same_rows(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_run_that_is_stopped_and_goes_on_gives_the_rows_of_one_run(
+def test_a_resumed_run_gives_the_rows_of_an_uninterrupted_run(
     many, tmp_path, profiled_bundle
 ):
     analyzed(many, tmp_path / "whole", config(profiled_bundle))
@@ -224,7 +224,7 @@ def test_a_run_that_is_stopped_and_goes_on_gives_the_rows_of_one_run(
     assert_same_rows(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_progress_is_told_while_the_profile_is_being_drawn(
+def test_progress_is_reported_while_the_profile_is_being_drawn(
     many, tmp_path, profiled_bundle
 ):
     out, told = tmp_path / "out", []
@@ -233,11 +233,11 @@ def test_progress_is_told_while_the_profile_is_being_drawn(
         told.append(read_manifest(out).identity.profile_id)
 
     run([str(many)], out, config(profiled_bundle), threading.Event(), on_progress)
-    assert "" in told  # before there was a profile
+    assert "" in told  # before the profile existed
     assert told[-1] == profile_of(out).profile_id
 
 
-def test_a_profile_made_by_hand_gives_the_rows_of_one_that_was_drawn(
+def test_ser_profile_gives_the_same_rows_as_an_automatic_profile(
     many, tmp_path, profiled_bundle
 ):
     analyzed(many, tmp_path / "drawn", config(profiled_bundle))
@@ -260,7 +260,7 @@ def test_a_profile_made_by_hand_gives_the_rows_of_one_that_was_drawn(
     assert read_profile(tmp_path / "p.json").profile_id in shown.stdout
 
 
-def test_roles_have_profiles_of_their_own(tmp_path, call, profiled_bundle):
+def test_each_role_has_its_own_profile(tmp_path, call, profiled_bundle):
     for number in range(4):
         write_call(
             tmp_path / "in" / f"{number}.wav", np.roll(call, 3000 * number, axis=1)
@@ -272,7 +272,7 @@ def test_roles_have_profiles_of_their_own(tmp_path, call, profiled_bundle):
     assert profile.roles["agent"].mean != profile.roles["customer"].mean
 
 
-def test_one_recording_is_scored_as_the_bundle_alone_would(
+def test_a_single_recording_is_scored_without_a_profile(
     tmp_path, call, profiled_bundle
 ):
     write_call(tmp_path / "in" / "one.wav", call[:1])
@@ -282,7 +282,7 @@ def test_one_recording_is_scored_as_the_bundle_alone_would(
     assert_same_rows(tmp_path / "auto", tmp_path / "bundle")
 
 
-def test_a_profile_that_does_not_fit_is_refused_and_says_why(
+def test_a_profile_that_does_not_match_is_refused_with_a_reason(
     many, tmp_path, profiled_bundle
 ):
     out = tmp_path / "out"
@@ -308,7 +308,7 @@ def test_a_profile_that_does_not_fit_is_refused_and_says_why(
         analyzed(many, out, config(profiled_bundle))
 
 
-def test_a_refresh_scores_everything_again_in_one_step(
+def test_a_refresh_rescores_all_recordings_in_one_step(
     many, tmp_path, profiled_bundle, call
 ):
     out, fresh = tmp_path / "out", tmp_path / "fresh"
@@ -334,7 +334,7 @@ def test_a_refresh_scores_everything_again_in_one_step(
     assert ser("verify", out).returncode == 0
 
 
-def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(
+def test_a_refresh_loses_no_rows_when_recordings_are_missing_or_added(
     many, tmp_path, profiled_bundle
 ):
     out = tmp_path / "out"
@@ -353,7 +353,7 @@ def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(
     ):
         refresh(out, threading.Event())
     assert tables(out) == before
-    # What another run adds in the meantime is not lost either.
+    # Recordings that another run adds in the meantime are not lost either.
     (many / "0.wav").write_bytes(whole)
     settle(many)
 
@@ -372,7 +372,7 @@ def test_a_refresh_gives_up_no_row_of_a_recording_that_is_gone(
     assert len(tables(out)["recordings"]) == 7
 
 
-def test_an_export_without_names_has_a_profile_that_names_nobody(
+def test_an_export_with_hashed_paths_has_no_names_in_its_profile(
     many, tmp_path, profiled_bundle
 ):
     out, key = tmp_path / "out", tmp_path / "key"
@@ -396,8 +396,8 @@ def test_an_export_without_names_has_a_profile_that_names_nobody(
 
 
 @pytest.mark.corpus
-def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
-    """The customer of a simulated call: the mean distress differs by 0.1 at most."""
+def test_a_call_is_scored_alike_among_angry_and_among_mixed_calls(data, tmp_path):
+    """Check that the mean distress of the same customer differs by at most 0.1."""
     calm, angry = ("01", "02"), ("05",)
 
     def actors(emotions: tuple[str, ...], numbers: range) -> list[np.ndarray]:
@@ -451,7 +451,7 @@ def test_a_call_among_angry_ones_sounds_as_it_does_among_others(data, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["read", "profile"])
-def test_a_recording_that_breaks_while_the_profile_is_drawn_is_left_out_of_it(
+def test_a_recording_that_fails_while_profiling_is_left_out_of_the_profile(
     many, tmp_path, profiled_bundle, monkeypatch, stage
 ):
     scorer = load_scorer(str(profiled_bundle), "cpu")

@@ -1,4 +1,4 @@
-"""Decoding processes: whatever happens to one, every other recording is decoded, and the run goes on."""
+"""Decoding processes: a crash fails one recording at most, and the run continues."""
 
 import os
 import random
@@ -38,7 +38,8 @@ from tests.engine.test_processes import outcomes_of
 real = worker.decode
 def decode(task, *rest):
     kind = task.recording.path.split("-")[0]
-    first = os.path.join(os.path.dirname(task.recording.root), "tried-" + task.recording.path)
+    folder = os.path.dirname(task.recording.root)
+    first = os.path.join(folder, "tried-" + task.recording.path)
     match kind:
         case "segfault": os.kill(os.getpid(), signal.SIGSEGV)
         case "abort": os.abort()
@@ -56,7 +57,10 @@ def decode(task, *rest):
             class Odd(Exception):
                 def __init__(self, a, b): super().__init__(a)
             raise Odd(1, 2)
-        case "huge": return Failed(task.recording, task.stamp, None, FailureKind.DAMAGED, "x" * 5_000_000)
+        case "huge":
+            reason = "x" * 5_000_000
+            damaged = FailureKind.DAMAGED
+            return Failed(task.recording, task.stamp, None, damaged, reason)
     return real(task, *rest)
 worker.decode = decode
 if __name__ == "__main__":
@@ -64,11 +68,14 @@ if __name__ == "__main__":
 """
 
 SAID = {
-    "segfault": "decoding crashed (exit code -11)", "abort": "decoding crashed (exit code -6)",
-    "exit": "decoding crashed (exit code 7)", "killed": "killed from outside twice (exit code -9)",
-    "hang": "took longer than 5 s", "memory": "not enough memory to decode it: use fewer --workers",
-    "bug": "unexpectedly; please report it KeyError('what')", "odd": "unexpected", "huge": "xxx",
-    "once": "done", "good": "done",
+    "segfault": "decoding crashed (exit code -11)",
+    "abort": "decoding crashed (exit code -6)",
+    "exit": "decoding crashed (exit code 7)",
+    "killed": "killed from outside twice (exit code -9)",
+    "hang": "took longer than 5 s",
+    "memory": "not enough memory to decode it: use fewer --workers",
+    "bug": "unexpectedly; please report it KeyError('what')",
+    "odd": "unexpected", "huge": "xxx", "once": "done", "good": "done",
 }  # fmt: skip
 
 
@@ -77,7 +84,7 @@ def limited(work: Path, **run: float) -> Job:
 
 
 def outcomes_of(folder: str, work: str) -> None:
-    """Prints what comes of each recording: for the script above."""
+    """Print the outcome of each recording, for the script above."""
     job = limited(Path(work), deadline_s=5.0)
     for outcome in LocalProcesses(3).decode(tasks_of([folder]), job, threading.Event()):
         if outcome is not TICK:
@@ -95,9 +102,7 @@ def folder(tmp_path, call) -> Path:
     return tmp_path / "in"
 
 
-def test_whatever_a_recording_does_to_its_process_costs_that_recording_alone(
-    tmp_path, folder
-):
+def test_a_recording_that_crashes_its_process_fails_alone(tmp_path, folder):
     script = tmp_path / "patched.py"
     script.write_text(PATCHED)
     done = subprocess.run(
@@ -123,9 +128,7 @@ def decoded(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_processes_killed_at_any_instant_neither_stop_the_run_nor_lose_a_recording(
-    tmp_path, call, seed
-):
+def test_killing_processes_at_any_time_loses_no_recording(tmp_path, call, seed):
     chance, over = random.Random(seed), threading.Event()
     for i in range(40):
         write_call(tmp_path / "in" / f"{i}.wav", call[:, : 8000 * 6])
@@ -140,10 +143,8 @@ def test_processes_killed_at_any_instant_neither_stop_the_run_nor_lose_a_recordi
             if not over.is_set():
                 chance.choice(children).kill()
 
-    outcomes, shots = (
-        [],
-        [threading.Timer(0.3, shoot)],
-    )  # one while the processes are starting
+    # The first kill hits while the processes are starting.
+    outcomes, shots = [], [threading.Timer(0.3, shoot)]
     shots[0].start()
     for outcome in decoded(
         tasks_of([str(tmp_path / "in")]), limited(tmp_path / "work"), 3
@@ -165,7 +166,7 @@ def test_processes_killed_at_any_instant_neither_stop_the_run_nor_lose_a_recordi
     assert sum(isinstance(o, Decoded) for o in outcomes) > 10
 
 
-def test_a_consumer_that_takes_longer_than_the_deadline_fails_no_recording(
+def test_a_consumer_slower_than_the_deadline_fails_no_recording(
     tmp_path, call, monkeypatch
 ):
     late_s, monotonic = 0.0, time.monotonic
@@ -183,7 +184,7 @@ def test_a_consumer_that_takes_longer_than_the_deadline_fails_no_recording(
     assert [type(o) for o in outcomes] == [Decoded] * 8
 
 
-def test_processes_that_are_shot_before_they_begin_end_the_run_with_advice(
+def test_processes_killed_before_they_start_end_the_run_with_advice(
     tmp_path, call, monkeypatch
 ):
     write_call(tmp_path / "in" / "x.wav", call[:, : 8000 * 4])
@@ -198,7 +199,7 @@ def test_processes_that_are_shot_before_they_begin_end_the_run_with_advice(
         list(decoded(tasks_of([str(tmp_path / "in")]), limited(tmp_path / "work")))
 
 
-def test_no_process_and_no_file_handle_is_left_behind(tmp_path, call):
+def test_no_process_or_file_handle_is_left_behind(tmp_path, call):
     for i in range(6):
         write_call(tmp_path / "in" / f"{i}.wav", call[:, : 8000 * 4])
     tasks, job, me = (
@@ -217,20 +218,21 @@ def test_no_process_and_no_file_handle_is_left_behind(tmp_path, call):
     assert {child.pid for child in me.children()} <= children
 
 
-def test_a_slow_consumer_is_not_run_ahead_of(tmp_path, call):
+def test_decoding_does_not_run_far_ahead_of_a_slow_consumer(tmp_path, call):
     for i in range(12):
         write_call(tmp_path / "in" / f"{i:02}.wav", call[:, : 8000 * 4])
     job = limited(tmp_path / "work")
     ahead = []
     for number, _ in enumerate(decoded(tasks_of([str(tmp_path / "in")]), job), 1):
-        # Nothing removes the waveforms here, so they count what has been decoded.
+        # Waveforms are never removed here, so their number is that of decoded
+        # recordings.
         n_decoded = wait_until_still(lambda: len(list((tmp_path / "work").iterdir())))
         ahead.append(n_decoded - number)
     assert number == 12
     assert max(ahead) <= 2 * 2
 
 
-def test_the_clock_may_jump_by_years_and_no_recording_outlasts_its_deadline(
+def test_jumps_of_the_system_clock_do_not_trigger_deadlines(
     tmp_path, call, monkeypatch
 ):
     for i in range(8):
@@ -248,7 +250,7 @@ def test_the_clock_may_jump_by_years_and_no_recording_outlasts_its_deadline(
     assert [type(o) for o in outcomes] == [Decoded] * 8
 
 
-def test_a_script_without_a_guard_is_told_so(tmp_path, call):
+def test_a_script_without_a_main_guard_gets_a_hint(tmp_path, call):
     write_call(tmp_path / "in" / "x.wav", call[:, : 8000 * 4])
     script = tmp_path / "script.py"
     script.write_text(
@@ -292,7 +294,7 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
             start_new_session=True,
         ) as process:
             record = tmp_path / f"out-{after_s}" / "run.json"
-            wait_until(lambda: process.poll() is not None or record.exists())
+            wait_until(lambda r=record: process.poll() is not None or r.exists())
             with suppress(subprocess.TimeoutExpired):
                 process.wait(after_s)
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -301,10 +303,10 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
         assert "Traceback" not in said
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_finishes(
+def test_a_second_ctrl_c_exits_immediately_and_the_next_run_finishes(
     tmp_path, call, tiny_bundle
 ):
-    # Recordings that hang, and a grace that outlasts the test: the first Ctrl-C would wait for them.
+    # The first Ctrl-C waits for recordings that hang, longer than the test lasts.
     for i, name in enumerate(("hang-0.wav", "good-0.wav", "good-1.wav")):
         write_call(tmp_path / "in" / name, call[:, i:])
     script, out = tmp_path / "patched.py", tmp_path / "out"

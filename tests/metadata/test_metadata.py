@@ -1,4 +1,4 @@
-"""What is known of calls besides their audio: joined without a loss, typed without a guess."""
+"""Call metadata: joined without losing rows, and typed without guessing."""
 
 import json
 import time
@@ -45,7 +45,7 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 @pytest.mark.parametrize("key", ["path", "recording_id", "File"])
-def test_a_csv_is_joined_on_path_id_or_file_name(results, tmp_path, key):
+def test_a_csv_file_is_joined_on_path_id_or_file_name(results, tmp_path, key):
     recordings = read_table(results, "recordings").to_pylist()
     row = next(r for r in recordings if r["path"] == "billing/1002.wav")
     value = {
@@ -60,7 +60,7 @@ def test_a_csv_is_joined_on_path_id_or_file_name(results, tmp_path, key):
     assert any("no row for 2 recordings" in note for note in notes)
 
 
-def test_a_file_name_that_two_recordings_share_joins_neither(results, tmp_path):
+def test_a_file_name_shared_by_two_recordings_is_not_joined(results, tmp_path):
     table, notes = metadata(
         results, csv=write(tmp_path / "m.csv", "name,queue\n1001,x\n1002.wav,y\n")
     )
@@ -73,7 +73,7 @@ def test_a_file_name_that_two_recordings_share_joins_neither(results, tmp_path):
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_separators_and_encodings_of_spreadsheets_are_understood(
+def test_spreadsheet_separators_and_encodings_are_supported(
     results, tmp_path, separator, encoding
 ):
     text = (
@@ -87,7 +87,7 @@ def test_separators_and_encodings_of_spreadsheets_are_understood(
     assert any("Windows-1252" in note for note in notes) == (encoding == "cp1252")
 
 
-def test_duplicates_take_the_first_row_and_say_so(results, tmp_path):
+def test_the_first_of_duplicate_rows_is_used_and_noted(results, tmp_path):
     text = "path,queue\nbilling/1001.wav,first\nbilling/1001.wav,second\n"
     table, notes = metadata(results, csv=write(tmp_path / "m.csv", text))
     assert table.queue.to_dict() == {"billing/1001.wav": "first"}
@@ -97,7 +97,7 @@ def test_duplicates_take_the_first_row_and_say_so(results, tmp_path):
     )
 
 
-def test_types_are_inferred_and_nothing_that_reads_differently_is_a_number():
+def test_types_are_inferred_only_where_values_survive_a_round_trip():
     table = infer_types(
         pd.DataFrame(
             {
@@ -129,8 +129,11 @@ def test_types_are_inferred_and_nothing_that_reads_differently_is_a_number():
     assert table.nothing.isna().all()
 
 
-def test_a_started_at_that_is_no_time_is_told_and_left_out(results, tmp_path):
-    text = "path,started_at\nbilling/1001.wav,soon\nbilling/1002.wav,202601311405\ndelivery/1001.ogg,2026-01-31\n"
+def test_an_invalid_started_at_is_noted_and_left_out(results, tmp_path):
+    text = (
+        "path,started_at\nbilling/1001.wav,soon\nbilling/1002.wav,202601311405\n"
+        "delivery/1001.ogg,2026-01-31\n"
+    )
     table, notes = metadata(results, csv=write(tmp_path / "m.csv", text))
     assert table.started_at.isna().to_dict() == {
         "billing/1001.wav": True,
@@ -143,12 +146,15 @@ def test_a_started_at_that_is_no_time_is_told_and_left_out(results, tmp_path):
     )
 
 
-def test_a_time_with_a_zone_becomes_local_and_one_without_stays(
+def test_times_with_a_zone_become_local_and_others_stay_unchanged(
     results, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
-    text = "path,Started_At\nbilling/1001.wav,2026-01-01T10:00\nbilling/1002.wav,2026-01-01T10:00Z\n"
+    text = (
+        "path,Started_At\nbilling/1001.wav,2026-01-01T10:00\n"
+        "billing/1002.wav,2026-01-01T10:00Z\n"
+    )
     table, _ = metadata(results, csv=write(tmp_path / "m.csv", text))
     monkeypatch.undo()
     time.tzset()
@@ -158,7 +164,7 @@ def test_a_time_with_a_zone_becomes_local_and_one_without_stays(
     }
 
 
-def test_sources_may_write_times_and_names_of_columns_each_in_its_way(tmp_path):
+def test_sources_may_differ_in_time_formats_and_column_case(tmp_path):
     directory = write_results(
         tmp_path / "out",
         call("20260131-140500_5551234-all.mp3"),
@@ -178,7 +184,7 @@ def test_sources_may_write_times_and_names_of_columns_each_in_its_way(tmp_path):
     assert not any("not a time" in note for note in notes)
 
 
-def test_a_file_that_fits_no_recording_is_told_and_stops_nothing(results, tmp_path):
+def test_a_file_that_matches_no_recording_is_only_noted(results, tmp_path):
     table, notes = metadata(
         results, csv=write(tmp_path / "m.csv", "path,queue\nnowhere.wav,x\n")
     )
@@ -186,7 +192,7 @@ def test_a_file_that_fits_no_recording_is_told_and_stops_nothing(results, tmp_pa
     assert any("no row matches a recording" in note for note in notes)
 
 
-def test_fields_of_several_lines_are_one_field(results, tmp_path):
+def test_multi_line_fields_are_read_as_one_field(results, tmp_path):
     table, _ = metadata(
         results,
         csv=write(tmp_path / "m.csv", 'path,note\nbilling/1001.wav,"a\nb\u2028c"\n'),
@@ -220,14 +226,14 @@ def test_fields_of_several_lines_are_one_field(results, tmp_path):
         ),
     ],
 )
-def test_file_names_of_recorders_tell_what_they_hold(tmp_path, name, path, expected):
+def test_file_names_of_common_recorders_are_parsed(tmp_path, name, path, expected):
     table, _ = metadata(write_results(tmp_path / "out", call(path)), name_pattern=name)
     row = table.loc[path]
     assert row.started_at == datetime(2026, 1, 31, 14, 5)
     assert {key: str(row[key]) for key in expected} == expected
 
 
-def test_names_that_a_pattern_does_not_fit_are_told(results):
+def test_names_that_do_not_match_the_pattern_are_noted(results):
     table, notes = metadata(results, name_pattern=r"(?P<queue>billing)/")
     assert table.queue.to_dict() == {
         "billing/1001.wav": "billing",
@@ -237,14 +243,14 @@ def test_names_that_a_pattern_does_not_fit_are_told(results):
 
 
 @pytest.mark.parametrize("pattern", ["(?P<a", r"\w+", "freepxb"])
-def test_a_pattern_that_names_nothing_is_refused_and_ready_ones_are_listed(
+def test_an_invalid_pattern_is_refused_and_the_built_in_ones_are_listed(
     results, pattern
 ):
     with pytest.raises(UsageError, match="freepbx, 3cx, vicidial"):
         metadata(results, name_pattern=pattern)
 
 
-def test_sidecars_are_read_flat_and_broken_ones_are_told(results, tmp_path):
+def test_sidecars_are_flattened_and_damaged_ones_are_noted(results, tmp_path):
     folder = tmp_path / "in" / "billing"
     folder.mkdir(parents=True)
     (folder / "1001.json").write_text(
@@ -261,7 +267,7 @@ def test_sidecars_are_read_flat_and_broken_ones_are_told(results, tmp_path):
     assert any("no sidecar for 2 recordings" in note for note in notes)
 
 
-def test_names_that_differ_in_case_alone_are_one_column(results, tmp_path):
+def test_column_names_that_differ_only_in_case_are_merged(results, tmp_path):
     folder = tmp_path / "in" / "billing"
     folder.mkdir(parents=True)
     (folder / "1001.json").write_text('{"Agent": "Kim", "\\ud800": 1}')
@@ -273,7 +279,7 @@ def test_names_that_differ_in_case_alone_are_one_column(results, tmp_path):
     }
 
 
-def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
+def test_new_sources_update_stored_metadata(results, tmp_path):
     open_results(results).keep_metadata(
         MetadataInputs(
             write(tmp_path / "a.csv", "path,queue,vip\nbilling/1001.wav,old,true\n")
@@ -303,16 +309,14 @@ def test_what_was_kept_stays_and_new_sources_go_over_it(results, tmp_path):
         (b",\n", "empty"),
     ],
 )
-def test_a_csv_that_cannot_be_meant_is_refused_with_the_reason(
-    results, tmp_path, data, why
-):
+def test_an_invalid_csv_file_is_refused_with_a_reason(results, tmp_path, data, why):
     path = tmp_path / "m.csv"
     path.write_bytes(data)
     with pytest.raises(UsageError, match=why):
         metadata(results, csv=path)
 
 
-def test_a_column_named_as_one_of_ours_is_renamed_and_told(results, tmp_path):
+def test_a_column_named_like_a_built_in_one_is_renamed_and_noted(results, tmp_path):
     recordings = read_table(
         results, "recordings", ["recording_id", "path", "input_root"]
     ).to_pandas()
@@ -322,5 +326,5 @@ def test_a_column_named_as_one_of_ours_is_renamed_and_told(results, tmp_path):
     assert any("status is meta_status" in note for note in found.notes)
 
 
-def test_every_ready_pattern_tells_when_a_call_began():
+def test_every_built_in_pattern_contains_the_start_time():
     assert all("(?P<started_at>" in pattern for pattern in NAME_PATTERNS.values())

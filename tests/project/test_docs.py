@@ -1,9 +1,12 @@
-"""The docs name what is there. (`make lint` checks the parts made from the code.)"""
+"""The docs name existing files only.
+
+`make lint` checks the parts of the docs that are generated from the code.
+"""
 
 from tests.support.paths import ROOT
 
 
-def test_every_file_that_the_architecture_names_is_there():
+def test_every_file_named_in_the_architecture_exists():
     text = (ROOT / "docs" / "architecture.md").read_text()
     names = {
         word.strip("`(),.;:|") for word in text.split() if word.startswith(("`", "(`"))

@@ -1,4 +1,4 @@
-"""The wheel: all that the command needs is inside, and works where the source is not."""
+"""The wheel contains everything that `ser` needs, and works without the source."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_the_bundles_and_no_recording(wheel):
+def test_the_wheel_contains_the_bundles_but_no_recordings_or_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "ser_batch/models/telephone/model.safetensors" in names
     assert "ser_batch/py.typed" in names
@@ -41,9 +41,7 @@ def test_the_wheel_holds_the_bundles_and_no_recording(wheel):
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
 
 
-def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported(
-    wheel, tmp_path
-):
+def test_the_installed_wheel_analyses_a_call_without_the_source(wheel, tmp_path):
     site = tmp_path / "site"
     pip = [
         sys.executable,
@@ -58,11 +56,13 @@ def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported
         wheel,
     ]
     subprocess.run(pip, check=True)
-    # -I and -S leave out this folder and the editable install; the heavy dependencies are shared.
+    # -I and -S exclude this folder and the editable install; the heavy dependencies are
+    # shared.
     shared = [path for path in sys.path if path.endswith("site-packages")]
     code = (
         f"import sys; sys.path[:0] = [{str(site)!r}]; sys.path += {shared!r}\n"
-        "import ser_batch; assert ser_batch.__file__.startswith(sys.path[0]), ser_batch.__file__\n"
+        "import ser_batch\n"
+        "assert ser_batch.__file__.startswith(sys.path[0]), ser_batch.__file__\n"
         "from ser_batch.cli.app import main\n"
         "if __name__ == '__main__': main()\n"
     )
@@ -94,12 +94,12 @@ def test_the_installed_wheel_analyses_a_call_where_the_source_cannot_be_imported
     assert "1 recording: 1 done" in report.stdout
 
 
-def test_no_file_of_the_project_is_large():
+def test_no_file_in_the_repository_is_large():
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
     )
     if tracked.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("not a git checkout")
     for name in tracked.stdout.splitlines():
         path = ROOT / name
         limit = 20_000_000 if name.startswith("models/") else 2_000_000

@@ -1,4 +1,4 @@
-"""What the reader of the code may rely on."""
+"""Conventions that readers of the code can rely on."""
 
 import importlib
 import inspect
@@ -24,7 +24,7 @@ def test_no_public_function_shares_its_name_with_a_module():
                 assert name not in names, f"{module.__name__}.{name}"
 
 
-def test_every_public_function_class_and_module_says_what_it_gives():
+def test_every_public_function_class_and_module_has_a_docstring():
     for module in modules():
         assert module.__doc__, module.__name__
         for name, value in inspect.getmembers(
@@ -34,6 +34,6 @@ def test_every_public_function_class_and_module_says_what_it_gives():
                 assert value.__doc__, f"{module.__name__}.{name}"
 
 
-def test_the_names_of_the_api_are_there():
+def test_every_name_of_the_api_exists():
     for name in ser_batch.__all__:
         assert getattr(ser_batch, name) is not None

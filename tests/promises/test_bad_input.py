@@ -1,4 +1,4 @@
-"""What disks of call recordings really hold: each gets its row or its message, and the rest is analysed."""
+"""Real-world input: bad files get a row or a message, the rest is analysed."""
 
 import os
 import struct
@@ -49,7 +49,7 @@ def rows_of(folder: Path, out: Path, settings: Config) -> dict[str, dict]:
 
 
 @pytest.mark.processes
-def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(
+def test_every_bad_file_gets_a_row_and_the_good_ones_are_analysed(
     tmp_path, settings, call
 ):
     folder = tmp_path / "in"
@@ -91,11 +91,11 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(
         path: row["error"] for path, row in rows.items() if row["status"] == "failed"
     }
     assert set(rows) - set(failed) == {
-        "good.wav", "far-future.wav", "cut.wav", "liar.wav", "nan.wav", "inf.wav", "one-sample.wav",
+        "good.wav", "far-future.wav", "cut.wav", "liar.wav", "nan.wav", "inf.wav",
+        "one-sample.wav",
     }  # fmt: skip
-    assert not [
-        path for path, error in failed.items() if path in error
-    ]  # a reason tells no names
+    # Reasons do not contain file names.
+    assert not [path for path, error in failed.items() if path in error]
     assert "0 bytes" in failed["empty.wav"]
     assert "unrecognised audio format" in failed["text.wav"]
     assert "no samples" in failed["no-samples.wav"]
@@ -110,7 +110,7 @@ def test_every_kind_of_bad_file_gets_its_row_and_the_good_one_is_analysed(
     assert rows["one-sample.wav"]["duration_s"] == pytest.approx(1 / 8000, abs=1e-3)
 
 
-def test_a_file_that_grows_while_it_cannot_be_read_yet_gets_no_failed_row(
+def test_an_unreadable_file_that_is_still_growing_gets_no_failed_row(
     tmp_path, tiny_bundle, monkeypatch
 ):
     import ser_batch.speech.decoding as decoding
@@ -127,7 +127,7 @@ def test_a_file_that_grows_while_it_cannot_be_read_yet_gets_no_failed_row(
     assert isinstance(decoding.decode(task, job, SileroVad()), decoding.Growing)
 
 
-def test_an_hour_of_silence_is_an_hour_of_silence(tmp_path, settings):
+def test_an_hour_of_silence_is_reported_as_silence(tmp_path, settings):
     path = tmp_path / "in" / "silence.wav"
     path.parent.mkdir()
     soundfile.write(path, np.zeros((3600 * 8000, 1), np.int16), 8000, subtype="ULAW")
@@ -136,7 +136,7 @@ def test_an_hour_of_silence_is_an_hour_of_silence(tmp_path, settings):
     assert (row["duration_s"], row["silence_s"], row["segments"]) == (3600, 3600, 0)
 
 
-def test_names_of_any_kind_are_only_names(tmp_path, settings, call):
+def test_unusual_file_names_are_handled_literally(tmp_path, settings, call):
     folder = tmp_path / "in"
     for i, name in enumerate(NAMES):
         write_call(folder / name, call[:, 80 * i : 24000])
@@ -157,10 +157,10 @@ def test_names_of_any_kind_are_only_names(tmp_path, settings, call):
     assert "'=1+1.wav" in table
 
 
-def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(
+def test_unreadable_files_and_folders_are_named_and_the_rest_is_analysed(
     tmp_path, settings, call, monkeypatch
 ):
-    # As root every file may be read, so the refusal is the file system's in a user's place.
+    # Root can read every file, so the check runs as an ordinary user.
     folder = tmp_path / "in"
     write_call(folder / "good.wav", call)
     write_call(folder / "secret.wav", call)
@@ -205,7 +205,7 @@ def test_a_file_or_folder_that_may_not_be_read_is_named_and_the_rest_is_done(
     assert "read" in rows["secret.wav"]["error"]
 
 
-def test_a_folder_that_vanishes_while_it_is_read_leaves_failed_rows(
+def test_a_folder_that_vanishes_during_a_run_leaves_failed_rows(
     tmp_path, settings, call
 ):
     folder = tmp_path / "in"
@@ -231,7 +231,7 @@ def test_a_folder_that_vanishes_while_it_is_read_leaves_failed_rows(
     assert progress.done >= 1
 
 
-def test_the_same_file_twice_is_one_recording(tmp_path, call):
+def test_a_file_that_is_given_several_times_is_one_recording(tmp_path, call):
     path = write_call(tmp_path / "in" / "x.wav", call)
     (tmp_path / "in" / "link.wav").symlink_to(path)
     found = find_recordings(
@@ -240,7 +240,7 @@ def test_the_same_file_twice_is_one_recording(tmp_path, call):
     assert len(found.recordings) == 1
 
 
-def test_links_in_a_circle_are_walked_once(tmp_path, call):
+def test_circular_links_are_walked_once(tmp_path, call):
     write_call(tmp_path / "in" / "deep" / "x.wav", call)
     (tmp_path / "in" / "deep" / "up").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "self").symlink_to(tmp_path / "in" / "self")
@@ -249,7 +249,7 @@ def test_links_in_a_circle_are_walked_once(tmp_path, call):
 
 
 @pytest.mark.parametrize("out", ["/proc/results", "a-file"])
-def test_an_output_that_cannot_be_written_is_refused_at_once(
+def test_an_unwritable_output_is_refused_immediately(
     tmp_path, calls, tiny_bundle, monkeypatch, out
 ):
     (tmp_path / "a-file").write_text("")
@@ -260,7 +260,7 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(
     assert "Traceback" not in said.stderr
 
 
-def test_a_full_disk_ends_the_run_with_a_message_and_the_next_run_goes_on(
+def test_a_full_disk_ends_the_run_with_a_message_and_the_next_run_resumes(
     tmp_path, calls, tiny_bundle, monkeypatch, settings
 ):
     from ser_batch.errors import ResultsError
@@ -280,10 +280,10 @@ def test_a_full_disk_ends_the_run_with_a_message_and_the_next_run_goes_on(
     assert len(tables(tmp_path / "out")["recordings"]) == 5
 
 
-def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(
+def test_a_full_working_directory_stops_the_run_but_fails_no_recording(
     tmp_path, calls, tiny_bundle
 ):
-    # A limit on the size of files stands for a full disk; the workers inherit it.
+    # A limit on the file size simulates a full disk; the workers inherit it.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from ser_batch.cli.app import main\n"
@@ -293,7 +293,8 @@ def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(
     script = tmp_path / "ser.py"
     script.write_text(code)
     said = subprocess.run(
-        [sys.executable, script, "analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out"],
+        [sys.executable, script, "analyze", calls, "--bundle", tiny_bundle,
+         "--out", tmp_path / "out"],
         capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert said.returncode == 2, said.stderr
@@ -309,7 +310,7 @@ def test_a_full_working_directory_is_the_runs_trouble_and_not_the_recordings(
     assert len(tables(tmp_path / "out")["recordings"]) == 5
 
 
-def test_hidden_and_temporary_files_are_no_recordings_and_content_finds_the_unnamed(
+def test_hidden_and_temporary_files_are_skipped_and_content_reveals_audio(
     tmp_path, call
 ):
     for name in (
@@ -328,7 +329,7 @@ def test_hidden_and_temporary_files_are_no_recordings_and_content_finds_the_unna
     assert found.ignored == 1
 
 
-def test_a_list_names_files_and_folders(tmp_path, call):
+def test_a_list_may_contain_files_and_folders(tmp_path, call):
     inside = write_call(tmp_path / "in" / "a.wav", call[:, :800])
     write_call(tmp_path / "in" / "sub" / "b.wav", call[:, :800])
     outside = write_call(tmp_path / "else" / "a.wav", call[:, :800])
@@ -339,18 +340,18 @@ def test_a_list_names_files_and_folders(tmp_path, call):
     )
 
 
-def test_a_glob_that_matches_nothing_says_so(tmp_path):
+def test_a_glob_that_matches_nothing_is_refused(tmp_path):
     from ser_batch.errors import UsageError
 
     with pytest.raises(UsageError, match="matches nothing"):
         find_recordings([f"{tmp_path}/*.wav"])
 
 
-def test_wav_headers_of_the_tests_are_wav_headers():
+def test_the_wav_header_helper_writes_the_data_size():
     assert struct.unpack("<I", wav_header(8)[40:44]) == (8,)
 
 
-def test_a_glob_and_a_walk_through_links_in_circles_end(tmp_path, call):
+def test_globs_and_walks_over_circular_links_terminate(tmp_path, call):
     write_call(tmp_path / "in" / "x.wav", call[:, :800])
     for name in "abc":
         (tmp_path / "in" / name).symlink_to(tmp_path / "in")
@@ -358,7 +359,7 @@ def test_a_glob_and_a_walk_through_links_in_circles_end(tmp_path, call):
     assert len(find_recordings([str(tmp_path / "in")]).recordings) == 1
 
 
-def test_a_folder_of_any_depth_is_walked(tmp_path, call, monkeypatch):
+def test_deeply_nested_folders_are_walked(tmp_path, call, monkeypatch):
     write_call(tmp_path / "x.wav", call[:, :800])
     monkeypatch.chdir(tmp_path)
     try:
@@ -368,12 +369,11 @@ def test_a_folder_of_any_depth_is_walked(tmp_path, call, monkeypatch):
         assert len(find_recordings([str(tmp_path)]).recordings) == 1
     finally:
         os.chdir(tmp_path)
-        subprocess.run(
-            ["rm", "-rf", "d"], check=True
-        )  # too deep for Python's own rmtree
+        # The folders are too deep for Python's rmtree.
+        subprocess.run(["rm", "-rf", "d"], check=True)
 
 
-def test_a_list_that_is_no_utf8_is_refused(tmp_path):
+def test_a_list_that_is_not_utf8_is_refused(tmp_path):
     from ser_batch.errors import UsageError
 
     (tmp_path / "list.txt").write_bytes("x.wav\n".encode("utf-16"))
@@ -385,7 +385,7 @@ def test_a_list_that_is_no_utf8_is_refused(tmp_path):
     ]
 
 
-def test_recordings_that_lie_among_the_results_are_left_alone(tmp_path, call, settings):
+def test_recordings_inside_the_results_directory_are_kept(tmp_path, call, settings):
     write_call(tmp_path / "x.wav", call)
     rows_of(tmp_path, tmp_path, settings)
     strangers = [

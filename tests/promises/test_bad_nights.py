@@ -1,4 +1,4 @@
-"""Nights on which the machine fails and not the recordings: a share drops out, the disk is full, a terminal goes."""
+"""Failures of the machine: a share drops out, a disk fills up, a terminal closes."""
 
 import json
 import os
@@ -40,10 +40,12 @@ def analysed(folder: Path, out: Path, settings: Config):
 
 
 @pytest.mark.processes
-def test_a_share_that_drops_out_for_a_moment_costs_one_night(calls, tmp_path, settings):
+def test_recordings_on_a_share_that_dropped_out_are_analysed_by_the_next_run(
+    calls, tmp_path, settings
+):
     away = tmp_path / "away"
     for i in range(12):
-        # Of another length each: copies would not be analysed.
+        # Different lengths, because duplicates would not be analysed.
         (calls / f"{i}.wav").write_bytes(
             (calls / "billing" / "1001.wav").read_bytes() + bytes(i + 1)
         )
@@ -64,12 +66,11 @@ def test_a_share_that_drops_out_for_a_moment_costs_one_night(calls, tmp_path, se
     assert list(differences(tmp_path / "undisturbed", tmp_path / "out")) == []
 
 
-def test_an_empty_mount_point_is_no_quiet_success(calls, tmp_path, tiny_bundle):
+def test_an_empty_mount_point_is_reported_as_a_failure(calls, tmp_path, tiny_bundle):
     (tmp_path / "empty").mkdir()
     options = ("--bundle", tiny_bundle, "--quiet", "--out", tmp_path / "out")
-    assert (
-        ser("analyze", tmp_path / "empty", *options).returncode == 0
-    )  # nothing was ever there
+    # At first, an empty folder is not a failure.
+    assert ser("analyze", tmp_path / "empty", *options).returncode == 0
     ser("analyze", calls, *options)
     done = ser("analyze", tmp_path / "empty", *options)
     assert done.returncode == 3
@@ -77,7 +78,7 @@ def test_an_empty_mount_point_is_no_quiet_success(calls, tmp_path, tiny_bundle):
     assert len(read_table(tmp_path / "out", "recordings")) == 5
 
 
-def test_rows_are_committed_also_where_waveforms_have_filled_the_disk(
+def test_rows_are_committed_even_if_waveforms_filled_the_disk(
     calls, tmp_path, settings, monkeypatch
 ):
     real = live_parts.pq.write_table
@@ -106,7 +107,7 @@ def test_rows_are_committed_also_where_waveforms_have_filled_the_disk(
     assert len(read_table(tmp_path / "out", "recordings")) == 3
 
 
-def test_a_link_that_moves_on_doubles_no_recording(tmp_path, call, settings):
+def test_a_link_that_moves_duplicates_no_recording(tmp_path, call, settings):
     for day in ("2026-11-01", "2026-11-02"):
         write_call(tmp_path / "in" / day / f"{day}.wav", call[:, : 8000 * 3])
     for day in ("2026-11-01", "2026-11-02"):
@@ -127,7 +128,7 @@ def test_a_link_that_moves_on_doubles_no_recording(tmp_path, call, settings):
     ] == ["x.wav"]
 
 
-def test_one_flipped_bit_is_never_reported_as_a_figure(calls, tmp_path, settings):
+def test_a_flipped_bit_never_reaches_a_report(calls, tmp_path, settings):
     out = tmp_path / "out"
     analysed(calls, out, settings)
     for table in ("recordings", "speech", "segments"):
@@ -144,13 +145,13 @@ def test_one_flipped_bit_is_never_reported_as_a_figure(calls, tmp_path, settings
     assert verify(out).sound
     manifest = json.loads((out / "manifest.json").read_text())
     for part in manifest["parts"].values():
-        del part["crc32"]  # as earlier versions wrote it
+        del part["crc32"]  # as in manifests of earlier versions
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert verify(out).sound
     export_results(open_results(out), "csv", tmp_path / "csv")
 
 
-def test_what_may_not_be_read_now_is_not_put_aside(
+def test_unreadable_parts_are_not_treated_as_damaged(
     calls, tmp_path, settings, monkeypatch
 ):
     analysed(calls, tmp_path / "out", settings)
@@ -166,7 +167,7 @@ def test_what_may_not_be_read_now_is_not_put_aside(
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)], ids=str)
-def test_closed_streams_are_no_reason_to_analyse_nothing(
+def test_a_run_with_closed_standard_streams_analyses_all_recordings(
     calls, tmp_path, tiny_bundle, closed
 ):
     arguments = [
@@ -191,9 +192,7 @@ def test_closed_streams_are_no_reason_to_analyse_nothing(
     assert len(read_table(tmp_path / "out", "recordings")) == 5
 
 
-def test_a_log_is_written_neither_into_recordings_nor_among_rows(
-    calls, tmp_path, tiny_bundle
-):
+def test_a_log_overwrites_neither_recordings_nor_results(calls, tmp_path, tiny_bundle):
     out = tmp_path / "out"
     ser(
         "analyze",
@@ -212,7 +211,8 @@ def test_a_log_is_written_neither_into_recordings_nor_among_rows(
     sound = recording.read_bytes()
     for log, said in (
         (recording, "is not a log"), (out / "manifest.json", "is not a log"),
-        (out / "recordings" / "log", "among its rows"), (out / ".work" / "log", "among its rows"),
+        (out / "recordings" / "log", "among its rows"),
+        (out / ".work" / "log", "among its rows"),
         (tmp_path / "pipe", "is a pipe"),
     ):  # fmt: skip
         done = ser(
@@ -245,7 +245,7 @@ def test_a_log_is_written_neither_into_recordings_nor_among_rows(
     )
 
 
-def test_work_that_is_a_link_is_not_followed(calls, tmp_path, settings):
+def test_a_working_directory_that_is_a_link_is_not_followed(calls, tmp_path, settings):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "x.f32").write_bytes(b"x")
     (tmp_path / "out").mkdir()

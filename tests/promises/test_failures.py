@@ -1,4 +1,4 @@
-"""Errors in any stage fail one recording, and no other."""
+"""An error in any stage fails only its own recording."""
 
 import importlib
 import threading
@@ -16,13 +16,13 @@ from tests.support.tables import tables
 
 
 def dynamic(name: str):
-    """What `module.function` of the package is."""
+    """Return `module.function` of the package."""
     module, _, function = name.rpartition(".")
     return getattr(importlib.import_module(f"ser_batch.{module}"), function)
 
 
 @pytest.mark.parametrize("stage", ["read", "with_context", "network", "score"])
-def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
+def test_an_error_while_scoring_fails_only_that_recording(
     calls, tmp_path, tiny_bundle, monkeypatch, stage
 ):
     settings = config(tiny_bundle)
@@ -70,8 +70,13 @@ def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
 
         monkeypatch.setattr(scorer, "score", nonsense)
     for _ in range(2):  # the next run tries again
-        progress = run([str(calls / "billing"), str(calls / "delivery")], tmp_path / "out", settings,
-                       threading.Event(), scorer=scorer)  # fmt: skip
+        progress = run(
+            [str(calls / "billing"), str(calls / "delivery")],
+            tmp_path / "out",
+            settings,
+            threading.Event(),
+            scorer=scorer,
+        )
         rows = {row["path"]: row for row in tables(tmp_path / "out")["recordings"]}
         assert progress.pending == 0
         assert rows["1001.wav"]["status"] == "failed"
@@ -88,7 +93,7 @@ def test_whatever_goes_wrong_in_scoring_one_recording_fails_that_one_alone(
         "results.analysed._timing",
     ],
 )
-def test_whatever_goes_wrong_before_or_after_fails_that_recording_alone(
+def test_an_error_before_or_after_scoring_fails_only_that_recording(
     calls, tmp_path, tiny_bundle, monkeypatch, stage
 ):
     right, begun = dynamic(stage), []

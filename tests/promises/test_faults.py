@@ -1,4 +1,4 @@
-"""Exactly once: whatever goes wrong at whatever operation, the rows are the old ones or the new ones."""
+"""Exactly once: after a fault at any operation, the rows are the old or the new."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ def first_night(directory: Path) -> None:
 
 
 def second_night(directory: Path) -> None:
-    """Two changed recordings, two new ones; what it finds done already it leaves."""
+    """Write two changed and two new recordings, except those already written."""
     with open_writer(directory, IDENTITY) as writer:
         for name in "bcde":
             if name not in writer.known or writer.known[name].content_hash == "x":
@@ -43,7 +43,7 @@ ACTS = {"a commit": second_night, "compacting": compact}
 
 @pytest.fixture(params=["links", "no links"])
 def old(tmp_path, monkeypatch, request) -> Path:
-    """The first night's results: two parts, which fit into one once a part may hold more."""
+    """Return the first night's results: two parts, which a later commit may merge."""
     if request.param == "no links":
         monkeypatch.setattr(module, "supports_links", lambda directory: False)
     with monkeypatch.context() as patch:
@@ -56,7 +56,7 @@ def old(tmp_path, monkeypatch, request) -> Path:
 def operations(
     monkeypatch, directory: Path, act: Callable[[Path], object]
 ) -> list[str]:
-    """What it asks of the file system when nothing goes wrong."""
+    """Return the file system operations of an undisturbed act."""
     with monkeypatch.context() as patch:
         system = FileSystem(patch)
         act(directory)
@@ -65,7 +65,7 @@ def operations(
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_run_finishes(
+def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows(
     tmp_path, monkeypatch, old, act, fault
 ):
     undisturbed = shutil.copytree(old, tmp_path / "undisturbed", symlinks=True)
@@ -83,8 +83,9 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_ru
                 said = error
         assert tables(directory) in ((before, after) if said else (after,)), at
         assert said is None or isinstance(said, Crash) or "cannot be" in str(said)
-        # Without links, what a crash leaves misleads plain readers until the next run: `ser verify` says so.
-        # With links, a kill between two of them may leave `recordings` ahead.
+        # Without links, the remains of a crash mislead plain readers until the next
+        # run, and `ser verify` reports it. With links, a kill between two of them may
+        # leave `recordings` ahead.
         killed = isinstance(said, Crash)
         misread = {""} if killed or not read_manifest(directory).generation else set()
         assert set(verify(directory).problems) <= misread
@@ -94,7 +95,7 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows_and_the_next_ru
         assert globbed(directory) == ids(directory)
 
 
-def test_a_power_cut_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows(
+def test_a_power_cut_during_a_commit_leaves_the_old_or_the_new_rows(
     tmp_path, monkeypatch, old
 ):
     undisturbed = shutil.copytree(old, tmp_path / "undisturbed", symlinks=True)
@@ -118,10 +119,10 @@ def test_a_power_cut_at_any_operation_of_a_commit_leaves_the_old_or_the_new_rows
     assert outcomes == {False, True}
 
 
-def test_runs_killed_at_random_instants_end_with_the_rows_of_an_undisturbed_one(
+def test_runs_killed_at_random_end_with_the_rows_of_an_undisturbed_run(
     tmp_path, tiny_bundle
 ):
-    # A few of the many that `python tests/attacks/kill.py` does.
+    # A small sample of what `python tests/attacks/kill.py` does.
     command = [
         sys.executable,
         ROOT / "tests" / "attacks" / "kill.py",
@@ -142,9 +143,7 @@ def test_runs_killed_at_random_instants_end_with_the_rows_of_an_undisturbed_one(
     assert not (tmp_path / "finds").exists()
 
 
-def test_a_first_run_that_dies_at_any_operation_leaves_a_directory_that_the_next_one_takes(
-    tmp_path, monkeypatch
-):
+def test_a_first_run_killed_at_any_operation_can_be_resumed(tmp_path, monkeypatch):
     log = operations(monkeypatch, tmp_path / "undisturbed", first_night)
     for at in instants(log, Fault.kill):
         directory = tmp_path / str(at)
@@ -157,9 +156,7 @@ def test_a_first_run_that_dies_at_any_operation_leaves_a_directory_that_the_next
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_fault_in_the_middle_of_a_repair_loses_no_file(
-    tmp_path, monkeypatch, old, fault
-):
+def test_a_fault_during_a_repair_loses_no_file(tmp_path, monkeypatch, old, fault):
     def damaged(directory: Path) -> tuple[Path, str, bytes]:
         shutil.copytree(old, directory, symlinks=True)
         part = next(iter(read_manifest(directory).parts))
@@ -174,7 +171,7 @@ def test_a_fault_in_the_middle_of_a_repair_loses_no_file(
             with suppress(Crash, ResultsError):
                 repair(directory)
         with open_writer(directory, IDENTITY, read=False):
-            pass  # what a run does first
+            pass  # the first step of every run
         aside = directory / "broken" / "speech" / f"{part}.parquet"
         live = read_manifest(directory).file(directory, "speech", part)
         assert any(

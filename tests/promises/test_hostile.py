@@ -1,4 +1,4 @@
-"""Audio that was made to hurt, or might as well have been: each file ends as done or as failed with a reason."""
+"""Hostile audio: every file ends as `done`, or as `failed` with a reason."""
 
 import io
 import itertools
@@ -29,7 +29,10 @@ def configured(bundle: Path, **groups: dict) -> Config:
 
 
 def analysed(folder: Path, out: Path, bundle: Path) -> dict[str, dict]:
-    """One row for each file of a folder; none of them crashed a process or outlasted its deadline."""
+    """Analyse a folder, and return the rows by path.
+
+    Fails if a recording crashed its process or exceeded its deadline.
+    """
     settle(folder)
     progress = run([str(folder)], out, configured(bundle), threading.Event())
     rows = {row["path"]: row for row in read_table(out, "recordings").to_pylist()}
@@ -43,8 +46,8 @@ def analysed(folder: Path, out: Path, bundle: Path) -> dict[str, dict]:
 
 
 @pytest.mark.processes
-def test_damaged_recordings_of_every_format_go_through_a_batch(tmp_path, tiny_bundle):
-    # A few of the many that `python tests/attacks/fuzz.py` tries.
+def test_damaged_recordings_of_every_format_pass_through_a_batch(tmp_path, tiny_bundle):
+    # A small sample of what `python tests/attacks/fuzz.py` tries.
     (tmp_path / "seeds").mkdir()
     make_batch(tmp_path / "in", 200, seeds(tmp_path / "seeds"), random.Random(3))
     rows, gib = run_batch(tmp_path / "in", tmp_path / "out", tiny_bundle)
@@ -57,9 +60,7 @@ def test_damaged_recordings_of_every_format_go_through_a_batch(tmp_path, tiny_bu
     assert gib < MEMORY_GIB
 
 
-def test_every_rate_and_number_of_channels_is_analysed_or_refused_with_the_reason(
-    tmp_path, tiny_bundle
-):
+def test_sample_rates_and_channel_counts_are_analysed_or_refused(tmp_path, tiny_bundle):
     folder = tmp_path / "in"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -108,11 +109,12 @@ def speech(call) -> np.ndarray:
     return call[:, : 16 * 8000]
 
 
-def test_a_constant_in_the_samples_changes_neither_loudness_nor_whose_speech_it_is(
+def test_a_dc_offset_changes_neither_levels_nor_speech_regions(
     tmp_path, tiny_bundle, speech
 ):
     shifted = speech.copy()
-    shifted[0] += 0.4  # the agent's line alone: as a level it would drown the customer
+    # On the agent's channel only; counted as level, it would drown out the customer.
+    shifted[0] += 0.4
     write_call(tmp_path / "plain" / "x.wav", speech, "FLOAT")
     write_call(tmp_path / "shifted" / "x.wav", shifted, "FLOAT")
     [plain], [heard] = (
@@ -126,13 +128,11 @@ def test_a_constant_in_the_samples_changes_neither_loudness_nor_whose_speech_it_
     )
 
 
-def test_audio_that_is_constant_clipped_or_hardly_there_is_analysed(
-    tmp_path, tiny_bundle, speech
-):
+def test_constant_clipped_and_faint_audio_is_analysed(tmp_path, tiny_bundle, speech):
     kinds = {
         "constant": np.full_like(speech, 0.5), "full-scale": np.ones_like(speech),
-        "clipped": np.clip(speech * 30, -1, 1), "square": np.sign(speech), "faint": speech / 3000,
-        "few-bits": np.round(speech * 4) / 4,
+        "clipped": np.clip(speech * 30, -1, 1), "square": np.sign(speech),
+        "faint": speech / 3000, "few-bits": np.round(speech * 4) / 4,
         "beyond": speech * 100, "alternating": np.resize([1.0, -1.0], speech.shape),
     }  # fmt: skip
     for name, waveform in kinds.items():
@@ -160,7 +160,7 @@ def atom(kind: bytes, content: bytes, size: int | None = None) -> bytes:
 
 
 def nested(depth: int, kind: bytes = b"moov") -> bytes:
-    """An MP4 of boxes in boxes."""
+    """Return an MP4 file of nested boxes."""
     content = b""
     for _ in range(depth):
         content = atom(kind, content)
@@ -212,20 +212,39 @@ FORMAT = (b"fmt ", 16, struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16))
 CONTAINERS = {
     "boxes-in-boxes.m4a": nested(100_000),
     "tracks-in-tracks.m4a": nested(50_000, b"trak"),
-    "box-of-no-size.m4a": atom(b"ftyp", b"M4A \0\0\0\0") + atom(b"moov", b"", 0) + atom(b"free", b"", 1) * 1000,
-    "box-of-one-byte.m4a": atom(b"ftyp", b"M4A \0\0\0\0") + struct.pack(">I4s", 1, b"moov") * 50_000,
+    "box-of-no-size.m4a": atom(b"ftyp", b"M4A \0\0\0\0")
+    + atom(b"moov", b"", 0) + atom(b"free", b"", 1) * 1000,
+    "box-of-one-byte.m4a": atom(b"ftyp", b"M4A \0\0\0\0")
+    + struct.pack(">I4s", 1, b"moov") * 50_000,
     "segments-in-segments.webm": matroska(20_000, SEGMENT),
     "clusters-in-clusters.webm": matroska(20_000, CLUSTER),
-    "seeks-to-itself.webm": MATROSKA + ebml(SEGMENT, ebml(SEEK, ebml(b"\x4d\xbb", ebml(b"\x53\xac", bytes(8)))) * 5000),
-    "lists-in-lists.wav": riff(*[(b"LIST", 0x7FFFFFFF - i, b"INFO") for i in range(20_000)]),
-    "chunks-of-nothing.wav": riff(*[(b"junk", 0, b"")] * 100_000, FORMAT, (b"data", 16000, bytes(16000))),
+    "seeks-to-itself.webm": MATROSKA + ebml(
+        SEGMENT,
+        ebml(SEEK, ebml(b"\x4d\xbb", ebml(b"\x53\xac", bytes(8)))) * 5000,
+    ),
+    "lists-in-lists.wav": riff(
+        *[(b"LIST", 0x7FFFFFFF - i, b"INFO") for i in range(20_000)]
+    ),
+    "chunks-of-nothing.wav": riff(
+        *[(b"junk", 0, b"")] * 100_000, FORMAT, (b"data", 16000, bytes(16000))
+    ),
     "formats-without-end.wav": riff(*[FORMAT] * 20_000),
-    "a-data-chunk-in-itself.wav": riff(FORMAT, (b"data", 0xFFFFFFF0, riff(FORMAT, (b"data", 0xFFFFFFF0, bytes(999))))),
-    "negative-chunks.aiff": b"FORM\x7f\xff\xff\xffAIFF" + b"COMM\xff\xff\xff\xf8" * 10_000,
-    "pages-without-end.ogg": b"".join(ogg_page(i * 10**12, i, b"\x01vorbis" + bytes(200)) for i in range(3000)),
-    "pages-of-the-past.ogg": b"".join(ogg_page(-i * 10**15, i, b"OpusHead\x01\x02" + bytes(9)) for i in range(3000)),
+    "a-data-chunk-in-itself.wav": riff(
+        FORMAT,
+        (b"data", 0xFFFFFFF0, riff(FORMAT, (b"data", 0xFFFFFFF0, bytes(999)))),
+    ),
+    "negative-chunks.aiff": b"FORM\x7f\xff\xff\xffAIFF"
+    + b"COMM\xff\xff\xff\xf8" * 10_000,
+    "pages-without-end.ogg": b"".join(
+        ogg_page(i * 10**12, i, b"\x01vorbis" + bytes(200)) for i in range(3000)
+    ),
+    "pages-of-the-past.ogg": b"".join(
+        ogg_page(-i * 10**15, i, b"OpusHead\x01\x02" + bytes(9)) for i in range(3000)
+    ),
     "tags-without-end.mp3": b"ID3\x04\0\0\x7f\x7f\x7f\x7f" * 50_000,
-    "tag-in-tag.mp3": b"".join(b"ID3\x04\0\0\0\0\x01\0" + bytes(10) for _ in range(20_000)),
+    "tag-in-tag.mp3": b"".join(
+        b"ID3\x04\0\0\0\0\x01\0" + bytes(10) for _ in range(20_000)
+    ),
     "headers-alone.aac": b"\xff\xf1\x6c\x40\x00\xff\xfc" * 20_000,
     "frames-of-nothing.amr": b"#!AMR\n" + b"\x7c" * 100_000,
     "headers-alone.flac": b"fLaC" + b"\x04\xff\xff\xff" * 20_000,
@@ -235,7 +254,7 @@ CONTAINERS = {
 }  # fmt: skip
 
 
-def test_containers_in_containers_and_without_end_come_to_an_end(tmp_path, tiny_bundle):
+def test_nested_and_endless_containers_are_read_in_bounded_time(tmp_path, tiny_bundle):
     (tmp_path / "in").mkdir()
     for name, content in CONTAINERS.items():
         (tmp_path / "in" / name).write_bytes(content)
@@ -248,7 +267,7 @@ def test_containers_in_containers_and_without_end_come_to_an_end(tmp_path, tiny_
 
 
 def flac_with_length(samples: int) -> bytes:
-    """A second of FLAC whose header says that it is longer."""
+    """Return a second of FLAC whose header claims `samples`."""
     coded = io.BytesIO()
     soundfile.write(coded, np.zeros(8000, np.int16), 8000, format="FLAC")
     data = bytearray(coded.getvalue())
@@ -258,7 +277,7 @@ def flac_with_length(samples: int) -> bytes:
     return bytes(data)
 
 
-def test_ten_kilobytes_that_claim_ten_hours_are_no_ten_hours(tmp_path, tiny_bundle):
+def test_a_small_file_that_claims_ten_hours_gets_its_true_length(tmp_path, tiny_bundle):
     folder = tmp_path / "in"
     folder.mkdir()
     claimed = TEN_HOURS_S * 8000
@@ -268,8 +287,10 @@ def test_ten_kilobytes_that_claim_ten_hours_are_no_ten_hours(tmp_path, tiny_bund
         b".snd" + struct.pack(">5I", 24, claimed, 1, 8000, 1) + bytes(10_000)
     )
     (folder / "x.aiff").write_bytes(
-        b"FORM" + struct.pack(">I", claimed) + b"AIFFCOMM" + struct.pack(">IhIh", 18, 1, claimed, 16)
-        + bytes.fromhex("400bfa00000000000000") + b"SSND" + struct.pack(">III", claimed, 0, 0) + bytes(10_000)
+        b"FORM" + struct.pack(">I", claimed)
+        + b"AIFFCOMM" + struct.pack(">IhIh", 18, 1, claimed, 16)
+        + bytes.fromhex("400bfa00000000000000")
+        + b"SSND" + struct.pack(">III", claimed, 0, 0) + bytes(10_000)
     )  # fmt: skip
     rows = analysed(folder, tmp_path / "out", tiny_bundle)
     assert {row["status"] for row in rows.values()} == {"done"}
@@ -279,8 +300,8 @@ def test_ten_kilobytes_that_claim_ten_hours_are_no_ten_hours(tmp_path, tiny_bund
 
 
 @pytest.mark.processes
-def test_silence_that_packs_well_is_analysed_block_by_block(tmp_path, tiny_bundle):
-    # Six minutes of stereo at 384 kHz: 1.1 GB of float32 in a fraction of a megabyte.
+def test_highly_compressed_silence_is_analysed_in_bounded_memory(tmp_path, tiny_bundle):
+    # Six minutes of stereo at 384 kHz: 1.1 GB as float32, less than a megabyte on disk.
     path = tmp_path / "in" / "bomb.flac"
     path.parent.mkdir()
     with soundfile.SoundFile(path, "w", 384_000, 2, "PCM_16") as file:
@@ -293,9 +314,7 @@ def test_silence_that_packs_well_is_analysed_block_by_block(tmp_path, tiny_bundl
     assert gib < MEMORY_GIB
 
 
-def test_what_changes_into_something_else_while_it_is_read_gets_no_row_of_a_mixture(
-    tmp_path, tiny_bundle, call
-):
+def test_a_file_rewritten_while_it_is_read_gets_no_row(tmp_path, tiny_bundle, call):
     path = write_call(tmp_path / "in" / "x.wav", call)
     flips = itertools.cycle([call[:, : 8000 * 5], call])
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""Interrupted runs: signals, processes that are killed, files that are still growing."""
+"""Interrupted runs: signals, killed processes, and files that are still growing."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.support.tables import read_table, tables
 from tests.support.waiting import wait_until
 
 
-def test_a_signal_to_the_whole_group_fails_no_recording(tmp_path, tiny_bundle, call):
+def test_a_signal_to_the_process_group_fails_no_recording(tmp_path, tiny_bundle, call):
     calls, out = tmp_path / "calls", tmp_path / "out"
     for i in range(12):
         write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 2))
@@ -45,9 +45,7 @@ def test_a_signal_to_the_whole_group_fails_no_recording(tmp_path, tiny_bundle, c
 
 
 @pytest.mark.processes
-def test_a_process_that_is_ended_from_outside_costs_nothing(
-    tmp_path, tiny_bundle, call
-):
+def test_killing_a_decoding_process_loses_no_recording(tmp_path, tiny_bundle, call):
     import psutil
 
     calls, out, shot = tmp_path / "calls", tmp_path / "out", []
@@ -57,7 +55,7 @@ def test_a_process_that_is_ended_from_outside_costs_nothing(
     def shoot(progress) -> None:
         if not shot:
             for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):  # it may have ended by itself
+                with suppress(psutil.Error):  # it may have exited already
                     if "spawn_main" in " ".join(child.cmdline()):
                         child.kill()
                         shot.append(child.pid)
@@ -71,7 +69,7 @@ def test_a_process_that_is_ended_from_outside_costs_nothing(
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal closed"]
 )
-def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(
+def test_an_interrupted_run_commits_finished_recordings_and_can_be_resumed(
     tmp_path, tiny_bundle, call, number
 ):
     calls, out = tmp_path / "calls", tmp_path / "out"
@@ -89,7 +87,7 @@ def test_an_interrupted_run_commits_what_is_done_and_goes_on_later(
         out,
     ]
     command = list(map(str, command))
-    # As in a terminal, also where whoever runs the tests ignores SIGHUP.
+    # As in a terminal, even if the tests run with SIGHUP ignored.
     heeding = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **heeding)
     decoding = (out / ".work").glob

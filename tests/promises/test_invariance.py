@@ -1,4 +1,7 @@
-"""Rows depend on the recordings alone: not on blocks, batches, workers, order, or where a run was resumed."""
+"""Rows depend on the recordings alone.
+
+Block sizes, batches, workers, order and resume points make no difference.
+"""
 
 import random
 import shutil
@@ -27,7 +30,10 @@ ABSTAIN_BELOW = 0.15
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory, call) -> Path:
-    """Calls of several formats, lengths and numbers of channels, one cut short and one that is no call."""
+    """Write calls of several formats, lengths and channel counts.
+
+    One is truncated, and one is not audio.
+    """
     folder = tmp_path_factory.mktemp("invariance")
     for number, name in enumerate(
         ("ulaw.wav", "x.flac", "opus.ogg", "x.m4a", "gsm.wav", "x.mp3")
@@ -66,7 +72,10 @@ def resumed(
     stops: Sequence[int],
     engine: Engine | None = None,
 ) -> None:
-    """Runs until all is done; each stop interrupts one run once that many of its recordings are finished."""
+    """Run until all recordings are done.
+
+    Each stop interrupts one run when that many of its recordings are finished.
+    """
     for after in [*stops, None]:
         stop = threading.Event()
 
@@ -87,7 +96,7 @@ def resumed(
     order=st.randoms(use_true_random=False),
     stops=st.lists(st.integers(0, 6), max_size=3),
 )
-def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
+def test_blocks_batches_order_and_resume_points_do_not_change_rows(
     tmp_path_factory,
     recordings,
     undisturbed,
@@ -100,7 +109,7 @@ def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
     vad = SileroVad()
 
     class AnyOrder:
-        """Decodes here, in any order, with pauses that end a batch early."""
+        """An engine that decodes in any order, with pauses that end a batch early."""
 
         def decode(
             self, tasks: Sequence[Task], job: Job, stop: threading.Event
@@ -123,7 +132,7 @@ def test_neither_blocks_nor_batches_nor_order_nor_resume_points_change_a_row(
 
 @pytest.mark.processes
 @pytest.mark.parametrize("seed", range(4))
-def test_neither_processes_nor_their_timing_change_a_row(
+def test_processes_and_their_timing_do_not_change_rows(
     tmp_path, recordings, undisturbed, tiny_bundle, seed
 ):
     chance = random.Random(seed)

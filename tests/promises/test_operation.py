@@ -1,4 +1,4 @@
-"""What an operator relies on: events, accounts that add up, a strict mode, no network, a device short of memory."""
+"""Operation: logs, accounts, strict mode, no network, and devices short of memory."""
 
 import json
 import os
@@ -37,7 +37,7 @@ socket.socket = NoInternet
 def test_the_log_has_an_event_for_the_start_each_recording_and_the_end(
     calls, tmp_path, tiny_bundle
 ):
-    log = tmp_path / "out" / "ser.log"  # in a folder that is not there yet
+    log = tmp_path / "out" / "ser.log"  # in a folder that does not exist yet
     ser(
         "analyze",
         calls,
@@ -89,7 +89,7 @@ def test_the_log_has_an_event_for_the_start_each_recording_and_the_end(
     assert again[-1]["skipped"] == 5
 
 
-def test_a_log_that_cannot_be_written_is_told_before_anything_is_done(
+def test_an_unwritable_log_is_refused_before_the_run_starts(
     calls, tmp_path, tiny_bundle
 ):
     done = ser(
@@ -107,9 +107,7 @@ def test_a_log_that_cannot_be_written_is_told_before_anything_is_done(
     assert not (tmp_path / "out" / "recordings").exists()
 
 
-def test_the_record_of_a_run_tells_its_counts_and_its_memory(
-    calls, tmp_path, tiny_bundle
-):
+def test_run_json_records_counts_and_peak_memory(calls, tmp_path, tiny_bundle):
     ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--quiet")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     counts = record["counts"]
@@ -124,7 +122,7 @@ def test_the_record_of_a_run_tells_its_counts_and_its_memory(
 
 
 @pytest.mark.processes
-def test_strict_stops_at_the_first_failure_and_the_next_run_goes_on(
+def test_strict_stops_at_the_first_failure_and_the_next_run_resumes(
     calls, tmp_path, tiny_bundle
 ):
     for i in range(12):
@@ -140,17 +138,15 @@ def test_strict_stops_at_the_first_failure_and_the_next_run_goes_on(
     rows = read_table(tmp_path / "out", "recordings").to_pylist()
     assert [row["status"] for row in rows].count("failed") == 1
     assert len(rows) < 17
-    assert (
-        ser("analyze", calls, *options, tmp_path / "out").returncode == 0
-    )  # none failed in this run
-    assert (
-        ser("analyze", calls, *options, tmp_path / "out", "--strict").returncode == 3
-    )  # but there is one
+    # No recording failed in the second run. With --strict, an earlier failure counts.
+    assert ser("analyze", calls, *options, tmp_path / "out").returncode == 0
+    strict = ser("analyze", calls, *options, tmp_path / "out", "--strict")
+    assert strict.returncode == 3
     ser("analyze", calls, *options, tmp_path / "undisturbed")
     assert tables(tmp_path / "out") == tables(tmp_path / "undisturbed")
 
 
-def test_accounts_that_do_not_add_up_are_an_error():
+def test_counts_that_do_not_add_up_are_an_error():
     found = [Recording("/in", f"{i}.wav") for i in range(3)]
     known = {recording.recording_id for recording in found}
     Progress(found=3, done=2, failed=1).check(found, known)
@@ -184,7 +180,7 @@ OUT_OF_MEMORY = (
 @pytest.mark.parametrize(
     "error", OUT_OF_MEMORY, ids=["cuda", "cpu", "onednn", "cudnn", "python"]
 )
-def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(
+def test_a_device_short_of_memory_gets_smaller_batches_and_equal_results(
     tiny_bundle, monkeypatch, error
 ):
     scorer = NetworkScorer(load_bundle(str(tiny_bundle)), "cpu")
@@ -213,7 +209,8 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(
     monkeypatch.setattr(scorer, "_scores", no_memory)
     with pytest.raises(
         UsageError,
-        match="cpu: out of memory, even for one segment; free some.*run the same command",
+        match="cpu: out of memory, even for one segment; "
+        "free some.*run the same command",
     ):
         scorer.scores(batch)
     monkeypatch.setattr(
@@ -223,7 +220,9 @@ def test_a_device_short_of_memory_gets_smaller_batches_and_gives_the_same(
         scorer._sums(np.zeros(8000, np.float32))
 
 
-def test_other_errors_of_the_network_are_no_lack_of_memory(tiny_bundle, monkeypatch):
+def test_other_network_errors_are_not_mistaken_for_lack_of_memory(
+    tiny_bundle, monkeypatch
+):
     scorer = NetworkScorer(load_bundle(str(tiny_bundle)), "cpu")
 
     def broken(batch: SegmentBatch) -> torch.Tensor:
@@ -236,7 +235,7 @@ def test_other_errors_of_the_network_are_no_lack_of_memory(tiny_bundle, monkeypa
         )
 
 
-def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):
+def test_no_command_needs_internet_access(calls, tmp_path, tiny_bundle):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_NETWORK)
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
@@ -275,15 +274,14 @@ def test_no_command_needs_the_internet(calls, tmp_path, tiny_bundle):
     refused = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
-    assert (
-        "this test allows no internet socket" in refused.stderr
-    )  # the net is really off
+    # The network is really blocked.
+    assert "this test allows no internet socket" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
 )
-def test_results_are_made_with_the_users_umask_and_waveforms_for_the_user_alone(
+def test_results_follow_the_umask_and_waveforms_are_private(
     calls, tmp_path, tiny_bundle, umask, file, folder
 ):
     out, seen = tmp_path / "out", set()
@@ -320,17 +318,15 @@ def test_results_are_made_with_the_users_umask_and_waveforms_for_the_user_alone(
         for path in [out, *out.iterdir()]
         if path.is_dir()
     } == {folder}
-    assert {path.name for path in tmp_path.iterdir()} <= {
-        "calls",
-        "out",
-    }  # nothing temporary is left
+    # No temporary files are left.
+    assert {path.name for path in tmp_path.iterdir()} <= {"calls", "out"}
 
 
-def test_a_display_that_goes_away_does_not_stop_the_run(
+def test_a_closed_display_does_not_stop_the_run(
     calls, tmp_path, tiny_bundle, monkeypatch
 ):
     reader, writer = os.pipe()
-    os.close(reader)  # whoever read it is gone
+    os.close(reader)  # as if the reader had exited
     code = (
         "import ser_batch.cli.run_display as d; d.PLAIN_EVERY_S = 0\n"
         "from ser_batch.cli.app import main\nif __name__ == '__main__': main()\n"

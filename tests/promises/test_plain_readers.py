@@ -1,4 +1,4 @@
-"""Whoever opens the folders without ser sees one committed state, or a loud error."""
+"""Readers without ser see one committed state, or get an error."""
 
 import multiprocessing
 import os
@@ -20,7 +20,11 @@ from tests.support.commands import ser
 from tests.support.rows import IDENTITY, rows
 
 LOUD = (OSError, KeyError, duckdb.Error)
-"""KeyError: pandas gives a frame without columns where every file that it listed is gone by then."""
+"""Errors that a reader may get.
+
+A KeyError comes from pandas, which returns a frame without columns if every file that
+it listed has been removed since.
+"""
 
 
 def with_pandas(folder: Path) -> list[str]:
@@ -34,7 +38,7 @@ def with_duckdb(folder: Path) -> list[str]:
 
 
 def commits(directory: Path, nights: int) -> None:
-    """Add four recordings a night, change two of those before, and compact now and then."""
+    """Add four recordings a night, change two earlier ones, and sometimes compact."""
     for night in range(nights):
         with open_writer(directory, IDENTITY) as writer:
             for i in range(4):
@@ -48,7 +52,7 @@ def commits(directory: Path, nights: int) -> None:
 
 
 @pytest.mark.parametrize("read", [with_pandas, with_duckdb])
-def test_a_read_while_runs_commit_is_right_or_fails_loudly(tmp_path, read):
+def test_a_read_during_commits_is_correct_or_raises_an_error(tmp_path, read):
     commits(tmp_path, 1)
     writer = multiprocessing.get_context("fork").Process(
         target=commits, args=(tmp_path, 40)
@@ -63,7 +67,8 @@ def test_a_read_while_runs_commit_is_right_or_fails_loudly(tmp_path, read):
                 except LOUD:
                     loud += 1
                     continue
-                # A state has whole nights, and every recording as often as it has rows.
+                # A committed state contains whole nights, and all rows of every
+                # recording.
                 assert set(found.values()) == {each}
                 assert len(found) % 4 == 0
                 right += 1
@@ -73,7 +78,7 @@ def test_a_read_while_runs_commit_is_right_or_fails_loudly(tmp_path, read):
     assert right > 3, loud
 
 
-def test_who_reads_recordings_first_finds_the_recording_of_every_segment(
+def test_reading_recordings_before_segments_finds_every_recording(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(generations, "AHEAD_S", 0.3)
@@ -96,7 +101,7 @@ def test_who_reads_recordings_first_finds_the_recording_of_every_segment(
     assert len(seen) > 1
 
 
-def test_what_a_commit_has_left_half_done_is_found_and_undone(tmp_path, monkeypatch):
+def test_a_half_finished_commit_is_detected_and_rolled_back(tmp_path, monkeypatch):
     commits(tmp_path, 2)
 
     def killed(seconds: float) -> None:
@@ -114,7 +119,7 @@ def test_what_a_commit_has_left_half_done_is_found_and_undone(tmp_path, monkeypa
     assert verify(tmp_path).sound
 
 
-def test_a_resolved_folder_stays_what_it_is_while_runs_commit(tmp_path):
+def test_a_resolved_folder_does_not_change_during_commits(tmp_path):
     commits(tmp_path, 2)
     printed = ser("path", tmp_path, "segments").stdout.strip()
     before = with_pandas(Path(printed))
@@ -123,7 +128,7 @@ def test_a_resolved_folder_stays_what_it_is_while_runs_commit(tmp_path):
     assert ser("path", tmp_path, "nothing").returncode == 2
 
 
-def test_old_states_go_after_an_hour_and_two_commits(tmp_path):
+def test_old_states_are_removed_after_an_hour_and_two_commits(tmp_path):
     commits(tmp_path, 6)
     there = sorted((tmp_path / ".gen").iterdir())
     assert len(there) > 3
@@ -138,7 +143,7 @@ def test_old_states_go_after_an_hour_and_two_commits(tmp_path):
     }
 
 
-def test_what_would_mislead_a_plain_reader_is_no_sound_state(tmp_path):
+def test_anything_that_misleads_a_plain_reader_is_reported_by_verify(tmp_path):
     commits(tmp_path, 2)
     assert verify(tmp_path).sound
     part = next((tmp_path / "segments").iterdir())
@@ -150,7 +155,7 @@ def test_what_would_mislead_a_plain_reader_is_no_sound_state(tmp_path):
     assert "segments is not a link" in verify(tmp_path).problems[""][0]
 
 
-def test_a_link_that_is_missing_is_put_back_by_the_next_run(tmp_path):
+def test_a_missing_link_is_restored_by_the_next_run(tmp_path):
     commits(tmp_path, 2)
     for name in ("recordings", "manifest.json"):
         (tmp_path / name).unlink()
@@ -164,9 +169,9 @@ def test_a_link_that_is_missing_is_put_back_by_the_next_run(tmp_path):
     [("cp", "-a"), ("rsync", "-aH"), ("tar",)],
     ids=lambda command: command[0],
 )
-def test_a_backup_of_a_directory_in_use_is_a_results_directory(tmp_path, command):
+def test_a_backup_of_a_directory_in_use_is_a_valid_results_directory(tmp_path, command):
     if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no {command[0]} here")
+        pytest.skip(f"{command[0]} is not installed")
     out, copy = tmp_path / "out", tmp_path / "copy"
     commits(out, 3)
     if command == ("tar",):
@@ -185,7 +190,7 @@ def test_a_backup_of_a_directory_in_use_is_a_results_directory(tmp_path, command
     assert len(set(inodes)) < len(inodes)
 
 
-def test_without_links_rows_are_the_same(tmp_path, monkeypatch):
+def test_rows_are_the_same_without_links(tmp_path, monkeypatch):
     commits(tmp_path / "links", 7)
     monkeypatch.setattr(module, "supports_links", lambda directory: False)
     commits(tmp_path / "folders", 7)
@@ -200,7 +205,7 @@ def test_without_links_rows_are_the_same(tmp_path, monkeypatch):
     }
 
 
-def test_a_file_system_is_asked_for_its_links(tmp_path, monkeypatch):
+def test_support_for_links_is_detected(tmp_path, monkeypatch):
     assert generations.supports_links(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Real recordings: speech lies where people speak, two channels stay two, and no codec changes that."""
+"""Real recordings: speech is found where people speak, whatever the codec."""
 
 import os
 import threading
@@ -38,7 +38,7 @@ def active(
     step_s: float = 0.01,
     until_s: float = 125.0,
 ) -> np.ndarray:
-    """Whether each step of time lies in a segment."""
+    """Return whether each time step is inside a segment."""
     on = np.zeros(int(until_s / step_s), bool)
     for segment in segments:
         on[
@@ -49,7 +49,7 @@ def active(
     return on
 
 
-def test_speech_lies_where_the_reference_has_speakers(data, tmp_path):
+def test_detected_speech_matches_the_reference(data, tmp_path):
     call = decoded(data / "vad" / "conversation_2_speakers.flac", tmp_path)
     turns = []
     for line in (
@@ -62,13 +62,13 @@ def test_speech_lies_where_the_reference_has_speakers(data, tmp_path):
     assert (found & ~reference).sum() / reference.sum() < 0.05
 
 
-def test_two_channels_stay_two_speakers(data, tmp_path):
+def test_two_channels_are_kept_apart(data, tmp_path):
     call = decoded(data / "calls" / "auto_repairs_40_stereo.wav", tmp_path)
     agent, customer = (channel.speech for channel in call.channels)
     assert call.duration_s == pytest.approx(245.38)
     assert total_s(agent) > 30
     assert total_s(customer) > 30
-    # People take turns: hardly a tenth of the talk is at the same time.
+    # People take turns: less than a tenth of the talk is simultaneous.
     assert overlap_s([agent, customer]) < 0.1 * total_s([*agent, *customer])
 
 
@@ -114,10 +114,10 @@ def old(path: Path) -> Path:
     return path
 
 
-def test_the_shipped_model_scores_real_calls_from_end_to_end(data, tmp_path):
+def test_the_shipped_model_scores_real_calls_end_to_end(data, tmp_path):
     progress = run([str(data / "calls")], tmp_path / "out", Config(), threading.Event())
     assert (progress.done, progress.failed) == (3, 0)
     rows = tables(tmp_path / "out")["segments"]
     assert len(rows) > 60
-    # Staged calls hold more than one emotion, and the model is not always sure.
+    # Staged calls contain several emotions, and the model sometimes abstains.
     assert len({row["label"] for row in rows}) >= 3

@@ -1,4 +1,4 @@
-"""Comparisons of periods, directories and groups, and what stands out in them."""
+"""Comparisons of periods, directories and groups, and the differences they report."""
 
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ from tests.support.reports import report_of, text_of
 from tests.support.results import LABELS, call, write_results
 
 
-def test_a_period_takes_its_calls_alone(results):
+def test_a_period_contains_only_its_own_calls(results):
     report = report_of(
         results,
         since=parse_time("2026-03-03"),
@@ -46,7 +46,7 @@ def test_a_period_takes_its_calls_alone(results):
         report_of(results, since=datetime(2026, 3, 2), until=datetime(2026, 3, 1))
 
 
-def test_periods_and_directories_are_compared_with_the_size_of_the_difference(tmp_path):
+def test_comparisons_of_periods_and_directories_give_the_size_of_changes(tmp_path):
     rng = np.random.default_rng(2)
 
     def week(name: str, mean: float, day: int):
@@ -82,7 +82,7 @@ def test_periods_and_directories_are_compared_with_the_size_of_the_difference(tm
     assert same.low < 0 < same.high
 
 
-def test_only_changes_beyond_chance_are_clear_however_many_rows_there_are(tmp_path):
+def test_only_changes_beyond_chance_are_clear_despite_many_rows(tmp_path):
     rng = np.random.default_rng(3)
 
     def night(name: str, mean: float):
@@ -107,7 +107,7 @@ def test_only_changes_beyond_chance_are_clear_however_many_rows_there_are(tmp_pa
     )
 
 
-def test_a_group_stands_out_only_where_it_differs_from_all_others_beyond_chance(
+def test_a_group_stands_out_only_if_it_differs_beyond_chance(
     tmp_path,
 ):
     rng = np.random.default_rng(4)
@@ -121,8 +121,8 @@ def test_a_group_stands_out_only_where_it_differs_from_all_others_beyond_chance(
     assert not {("a", "silence_share"), ("b", "silence_share")} & report.standing_out
 
 
-def test_intervals_go_by_the_agent_where_the_metadata_name_one(tmp_path):
-    """The calls of each agent are alike, so that ten times as many say no more."""
+def test_intervals_are_clustered_by_agent_if_the_metadata_has_one(tmp_path):
+    """Check with identical calls per agent, so that ten times as many add nothing."""
     rng = np.random.default_rng(5)
     calls, rows = [], ["path,agent"]
     for agent, p in enumerate(rng.beta(2, 6, 6)):
@@ -145,7 +145,7 @@ def test_intervals_go_by_the_agent_where_the_metadata_name_one(tmp_path):
     assert any(
         "intervals are clustered by agent (6)" in note for note in clustered.notes
     )
-    # Within one agent, calls are what there is.
+    # Within one agent, calls are the units.
     assert (
         report_of(directory, inputs=inputs, by="agent")
         .groups["agent 0"]["failed_share"]
@@ -167,7 +167,7 @@ def test_results_of_two_models_are_not_compared(tmp_path):
         report_of(ours, compare=str(theirs))
 
 
-def test_calls_of_no_known_start_lie_in_no_period_and_are_named(tmp_path):
+def test_calls_without_a_known_start_are_in_no_period_and_are_listed(tmp_path):
     calls = [
         call(f"{i}.wav", scored=[(0, 10, {"angry": 0.1})], day=i) for i in range(3)
     ]
@@ -192,7 +192,7 @@ def test_calls_of_no_known_start_lie_in_no_period_and_are_named(tmp_path):
     assert report_of(directory, undated=True, **march).total.recordings == 3
 
 
-def test_against_a_period_without_calls_nothing_is_said_to_have_changed(tmp_path):
+def test_a_comparison_with_an_empty_period_reports_no_changes(tmp_path):
     directory = write_results(
         tmp_path / "out", call("a.wav", scored=[(0, 10, {"angry": 0.1})])
     )
@@ -214,8 +214,8 @@ def test_against_a_period_without_calls_nothing_is_said_to_have_changed(tmp_path
         assert "hanged" not in text
 
 
-def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
-    """And a week with the same weekdays of the week before, until the same hour."""
+def test_a_partial_day_is_compared_with_the_same_hours_before(tmp_path):
+    """Check this for a week too, against the week before until the same hour."""
     since, until = datetime(2026, 3, 10), datetime(2026, 3, 10, 9)
     calls, rows = [], ["path,started_at"]
     for hour in range(48):
@@ -233,12 +233,14 @@ def test_today_until_nine_is_compared_with_yesterday_until_nine(tmp_path):
     assert week.comparison.against == "2026-02-23 00:00 to 2026-03-02 09:00"
 
 
-def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
+def test_days_follow_the_requested_time_zone(tmp_path):
     calls = [call(name, scored=[(0, 10, {})]) for name in ("a.wav", "b.wav", "c.wav")]
     directory = write_results(tmp_path / "out", *calls)
-    # A quarter to midnight in UTC, written as such and in seconds since 1970; the third is wall-clock time anyway.
+    # The first two are a quarter to midnight in UTC, with a zone and as a Unix time.
+    # The third is wall-clock time.
     (tmp_path / "m.csv").write_text(
-        "path,started_at\na.wav,2026-03-02T23:45:00Z\nb.wav,1772495100\nc.wav,2026-03-02T23:45\n"
+        "path,started_at\na.wav,2026-03-02T23:45:00Z\n"
+        "b.wav,1772495100\nc.wav,2026-03-02T23:45\n"
     )
     by_zone = {}
     for name in ("UTC", "Europe/Berlin"):
@@ -255,8 +257,8 @@ def test_days_are_those_of_the_time_zone_that_is_asked_for(tmp_path):
     assert (done.returncode, "unknown time zone" in done.stderr) == (2, True)
 
 
-def test_fewer_agents_than_five_give_no_interval_and_a_note_says_so(tmp_path):
-    """However many calls they have, and however the column is spelt."""
+def test_fewer_than_five_agents_give_no_interval_but_a_note(tmp_path):
+    """Check it with many calls, and with another spelling of the column."""
     rng = np.random.default_rng(6)
     calls = [
         call(f"{i}.wav", scored=[(0, 10, {"angry": float(p)})])
@@ -276,7 +278,7 @@ def test_fewer_agents_than_five_give_no_interval_and_a_note_says_so(tmp_path):
     )
 
 
-def test_what_an_agent_does_in_all_other_groups_is_one_unit_of_the_rest(tmp_path):
+def test_an_agent_in_several_other_groups_is_one_unit_of_the_rest(tmp_path):
     rng = np.random.default_rng(7)
     drawn = [
         (f"{i}.wav", f"queue {i % 3}", f"agent {i % 7}", float(p))
@@ -299,7 +301,7 @@ def test_what_an_agent_does_in_all_other_groups_is_one_unit_of_the_rest(tmp_path
         )
 
     def estimated(chosen) -> Estimates:
-        """The angry share of some calls, added up by agent."""
+        """Estimate the angry share of some calls, added up by agent."""
         by_agent: dict[str, list[float]] = {}
         for _, _, agent, p in chosen:
             by_agent.setdefault(agent, []).append(p)

@@ -1,4 +1,4 @@
-"""Intervals of ratios: the formulas against the slow way, and how often they hold the truth."""
+"""Intervals of ratios: a naive implementation as the oracle, and their coverage."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ SUMS = st.lists(
 
 
 def units_of(pairs: list[tuple[float, float]]) -> Units:
-    """Units of one recording each, with one measure."""
+    """Return units of one recording each, with one measure."""
     over, by = np.array(pairs, float).T
     return Units(over[:, None], by[:, None], np.ones((len(pairs), 1)))
 
@@ -46,7 +46,7 @@ def one(found: Estimates, level: float = 0.95) -> tuple[float, float]:
 def naive_limits(
     over: np.ndarray, by: np.ndarray, to, back, slope
 ) -> tuple[float, float]:
-    """The interval as the docstring of estimates.py tells it, one unit after the other."""
+    """Compute the interval unit by unit, as the docstring of estimates.py describes."""
     ratio, n = over.sum() / by.sum(), len(by)
     without = [np.delete(over, i).sum() / np.delete(by, i).sum() for i in range(n)]
 
@@ -63,7 +63,7 @@ def naive_limits(
 
 @settings(max_examples=80, deadline=None)
 @given(SUMS)
-def test_limits_are_those_of_the_formula_taken_step_by_step(drawn):
+def test_limits_match_a_step_by_step_computation(drawn):
     shares, by = np.array(drawn).T
     if np.ptp(shares) < 1e-3:
         return
@@ -86,7 +86,7 @@ def test_limits_are_those_of_the_formula_taken_step_by_step(drawn):
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 5), (5, 5), (3, 40), (200, 400)])
-def test_a_proportion_has_the_limits_at_which_a_score_test_would_just_reject(k, n):
+def test_limits_of_a_proportion_invert_the_score_test(k, n):
     low, high = one(
         estimate(units_of([(1, 1)] * k + [(0, 1)] * (n - k)), [Scale.proportion])
     )
@@ -100,7 +100,7 @@ def test_a_proportion_has_the_limits_at_which_a_score_test_would_just_reject(k, 
     assert (high == pytest.approx(1)) == (k == n)
 
 
-def test_few_units_and_units_that_all_say_the_same_have_no_interval():
+def test_few_units_and_identical_units_have_no_interval():
     few = estimate(units_of([(1, 2), (1, 3), (2, 3), (1, 4)]), [Scale.logit])
     alike = estimate(units_of([(0, 10)] * 30), [Scale.logit])
     assert np.isnan(few.limits()).all()
@@ -108,13 +108,13 @@ def test_few_units_and_units_that_all_say_the_same_have_no_interval():
     assert alike.value[0] == 0
 
 
-def test_one_unit_with_all_there_is_keeps_an_interval_above_zero():
+def test_a_single_nonzero_unit_keeps_an_interval_above_zero():
     low, high = one(estimate(units_of([(3, 5), *[(0, 5)] * 9]), [Scale.log]))
     assert 0 < low < 3 / 50 < high < np.inf
 
 
-def test_calls_of_one_agent_that_are_all_alike_count_as_one():
-    """Eight agents whose twenty calls each all have the same share say as much as eight calls."""
+def test_identical_calls_of_one_agent_are_one_unit():
+    """Check that eight agents with twenty identical calls each equal eight calls."""
     rng = np.random.default_rng(0)
     agents = rng.beta(2, 6, 8)
     singly = estimate(
@@ -130,7 +130,7 @@ def test_calls_of_one_agent_that_are_all_alike_count_as_one():
     assert high - low > 3 * np.ptp(one(singly))
 
 
-def test_failures_that_come_by_agent_are_less_sure_than_failures_of_all_alike():
+def test_failures_clustered_by_agent_have_wider_intervals():
     def limits(failed: list[int]) -> tuple[float, float]:
         units = Units(
             np.array(failed, float)[:, None],
@@ -147,7 +147,7 @@ def test_failures_that_come_by_agent_are_less_sure_than_failures_of_all_alike():
 
 @settings(max_examples=60, deadline=None)
 @given(SUMS, SUMS)
-def test_a_difference_is_clear_just_where_its_interval_leaves_zero_out(now, then):
+def test_a_difference_is_clear_exactly_if_its_interval_excludes_zero(now, then):
     def estimates(drawn):
         return estimate(
             units_of([(share * by, by) for share, by in drawn]), [Scale.logit]
@@ -164,15 +164,15 @@ def test_a_difference_is_clear_just_where_its_interval_leaves_zero_out(now, then
     assert (turned[0][0], turned[1][0]) == pytest.approx((-high[0], -low[0]))
 
 
-def test_what_is_beyond_any_number_is_no_finding():
-    """Ends that overflow hold every value."""
+def test_limits_that_overflow_are_not_a_finding():
+    """Check that limits that overflow contain every value."""
     rare = estimate(units_of([(1, 1), *[(0, 1)] * 4]), [Scale.log])
     other = estimate(units_of([(2, 1), (1, 1), *[(0, 1)] * 3]), [Scale.log])
     assert p_values(lambda level: difference_limits(rare, other, level), 1)[0] > 0.05
 
 
 @given(st.dictionaries(st.integers(0, 30), st.floats(1e-6, 1), max_size=12))
-def test_holm_finds_no_more_than_single_tests_and_no_fewer_than_bonferroni(p):
+def test_holm_finds_between_bonferroni_and_single_tests(p):
     found = beyond_chance(p)
     assert (
         {key for key in p if p[key] <= 0.05 / max(len(p), 1)}
@@ -182,7 +182,7 @@ def test_holm_finds_no_more_than_single_tests_and_no_fewer_than_bonferroni(p):
 
 
 @pytest.mark.parametrize(("n", "least"), [(5, 0.91), (20, 0.93), (100, 0.93)])
-def test_intervals_hold_the_truth_as_often_as_they_say(n, least):
+def test_intervals_have_their_nominal_coverage(n, least):
     rng = np.random.default_rng(n)
     by = rng.lognormal(4, 0.8, (n, 2000))
     over = rng.beta(0.2 * 6, 0.8 * 6, (n, 2000)) * by
@@ -193,10 +193,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(n, least):
 
 
 @pytest.mark.skipif(
-    not NODE, reason="there is no node on this machine to run the page's formulas in"
+    not NODE, reason="Node.js is needed to run the formulas of the HTML report"
 )
 @pytest.mark.parametrize("clustered", [False, True])
-def test_the_page_computes_the_same_limits(clustered):
+def test_the_html_report_computes_the_same_limits(clustered):
     rng = np.random.default_rng(7)
     cases = []
     for n in (3, 5, 7, 30, 300):
@@ -219,7 +219,8 @@ def test_the_page_computes_the_same_limits(clustered):
     }
     script = (ROOT / "ser_batch/reporting/pages/page/estimates.js").read_text() + (
         f"\nconst settings = {json.dumps(settings_)};\n"
-        f"console.log(JSON.stringify({json.dumps(cases)}.map(([scale, units]) => serEstimate(units, scale, settings))));"
+        f"console.log(JSON.stringify({json.dumps(cases)}"
+        ".map(([scale, units]) => serEstimate(units, scale, settings))));"
     )
     done = subprocess.run(
         [str(NODE), "-"], input=script, capture_output=True, text=True, check=True

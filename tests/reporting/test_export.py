@@ -1,4 +1,4 @@
-"""Exports: what other tools read back is what the results hold."""
+"""Exports: other tools read back what the results contain."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,10 @@ def results(tmp_path) -> Path:
             "billing/my call.wav", [(0, 5), (20, 25)], [(4, 12)],
             [(4, 8, {"angry": 0.9}), (8, 12, {"angry": 0.4, "happy": 0.35})],
         ),
-        call("=evil()&<b>.wav", [(0, 5)], [(6, 9)], [(6, 9, {"happy": 0.7})], duration_s=200_000.0),
+        call(
+            "=evil()&<b>.wav", [(0, 5)], [(6, 9)], [(6, 9, {"happy": 0.7})],
+            duration_s=200_000.0,
+        ),
         call("broken.wav", error="-empty"),
     )  # fmt: skip
 
@@ -45,7 +48,7 @@ def segments_of(results: Path) -> list[dict]:
     )
 
 
-def test_rttm_is_read_by_pyannote(results, tmp_path):
+def test_pyannote_reads_rttm(results, tmp_path):
     folder = exported(results, "rttm", tmp_path)
     speech = load_rttm(folder / "speech.rttm")
     assert set(speech) == {"billing/my_call.wav", "=evil()&<b>.wav"}
@@ -61,7 +64,7 @@ def test_rttm_is_read_by_pyannote(results, tmp_path):
     ] == ["angry"]
 
 
-def test_audformat_opens_it(results, tmp_path):
+def test_audformat_reads_its_export(results, tmp_path):
     audformat = pytest.importorskip("audformat")
     database = audformat.Database.load(exported(results, "audformat", tmp_path))
     table = database["segments"].get()
@@ -80,7 +83,7 @@ def test_audformat_opens_it(results, tmp_path):
     assert list(database.schemes["emotion"].labels) == list(LABELS)
 
 
-def test_audformat_holds_times_beyond_a_day(tmp_path):
+def test_audformat_keeps_times_beyond_a_day(tmp_path):
     audformat = pytest.importorskip("audformat")
     directory = write_results(
         tmp_path / "out",
@@ -92,7 +95,7 @@ def test_audformat_holds_times_beyond_a_day(tmp_path):
     assert table.index.get_level_values("start").total_seconds().tolist() == [90_000.25]
 
 
-def test_textgrid_is_read_by_praatio(results, tmp_path):
+def test_praatio_reads_textgrid(results, tmp_path):
     folder = exported(results, "textgrid", tmp_path)
     grid = textgrid.openTextgrid(
         str(folder / "billing" / "my call.wav.TextGrid"), includeEmptyIntervals=False
@@ -109,7 +112,7 @@ def test_textgrid_is_read_by_praatio(results, tmp_path):
     assert grid.maxTimestamp == 100
 
 
-def test_webvtt_is_read_by_webvtt(results, tmp_path):
+def test_the_webvtt_package_reads_webvtt(results, tmp_path):
     folder = exported(results, "webvtt", tmp_path)
     cues = webvtt.read(str(folder / "billing" / "my call.wav.vtt")).captions
     assert [(c.start, c.end, c.text) for c in cues] == [
@@ -118,7 +121,7 @@ def test_webvtt_is_read_by_webvtt(results, tmp_path):
     ]
 
 
-def test_jsonl_and_csv_hold_the_tables_and_csv_no_formula(results, tmp_path):
+def test_jsonl_and_csv_contain_the_tables_and_csv_no_formulas(results, tmp_path):
     folder = exported(results, "jsonl", tmp_path)
     rows = [
         json.loads(line)
@@ -128,9 +131,12 @@ def test_jsonl_and_csv_hold_the_tables_and_csv_no_formula(results, tmp_path):
     assert [row["p_angry"] for row in by_path] == pytest.approx(
         [r["p_angry"] for r in segments_of(results)], abs=1e-6
     )
-    assert {json.loads(line)["path"] for line in (folder / "recordings.jsonl").read_text().splitlines()} == {
-        "billing/my call.wav", "=evil()&<b>.wav", "broken.wav",
-    }  # fmt: skip
+    lines = (folder / "recordings.jsonl").read_text().splitlines()
+    assert {json.loads(line)["path"] for line in lines} == {
+        "billing/my call.wav",
+        "=evil()&<b>.wav",
+        "broken.wav",
+    }
     folder = exported(results, "csv", tmp_path)
     calls = pd.read_csv(folder / "calls.csv")
     assert set(calls.path) == {"billing/my call.wav", "'=evil()&<b>.wav", "broken.wav"}
@@ -139,7 +145,7 @@ def test_jsonl_and_csv_hold_the_tables_and_csv_no_formula(results, tmp_path):
     assert set(pd.read_csv(folder / "episodes.csv").emotion) == {"distress", "angry"}
 
 
-def test_xlsx_is_read_by_openpyxl_and_holds_no_formula(results, tmp_path):
+def test_openpyxl_reads_xlsx_and_finds_no_formulas(results, tmp_path):
     book = openpyxl.load_workbook(exported(results, "xlsx", tmp_path))
     assert book.sheetnames == ["calls", "moments", "segments", "about"]
     calls = [[cell.value for cell in row] for row in book["calls"].iter_rows()]
@@ -157,7 +163,7 @@ def test_xlsx_is_read_by_openpyxl_and_holds_no_formula(results, tmp_path):
     assert book["segments"].max_row == 1 + 3
 
 
-def test_duckdb_has_the_tables_and_views_that_answer(results, tmp_path):
+def test_duckdb_contains_the_tables_and_working_views(results, tmp_path):
     path = exported(results, "duckdb", tmp_path)
     with duckdb.connect(str(path), read_only=True) as database:
         assert database.execute("SELECT count(*) FROM segments").fetchall() == [(3,)]
@@ -170,13 +176,12 @@ def test_duckdb_has_the_tables_and_views_that_answer(results, tmp_path):
         assert database.execute("SELECT error FROM failures").fetchall() == [
             ("-empty",)
         ]
-        assert database.execute("SELECT count(*) FROM by_day").fetchall() == [
-            (0,)
-        ]  # nobody knows when they began
+        # The start times are unknown.
+        assert database.execute("SELECT count(*) FROM by_day").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_results_without_a_call_are_exported_too(tmp_path, format_):
+def test_results_without_calls_can_be_exported(tmp_path, format_):
     export_results(
         open_results(write_results(tmp_path / "none")), format_, tmp_path / "export"
     )
@@ -189,7 +194,7 @@ def test_results_without_a_call_are_exported_too(tmp_path, format_):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_an_export_that_is_there_is_not_overwritten_by_another_kind(results, tmp_path):
+def test_an_export_never_overwrites_other_files(results, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="is not empty"):
@@ -199,7 +204,7 @@ def test_an_export_that_is_there_is_not_overwritten_by_another_kind(results, tmp
     assert (tmp_path / "there" / "mine.txt").read_text() == "precious"
 
 
-def test_annotations_hold_the_agents_emotions_too_if_they_were_scored(tmp_path):
+def test_annotations_include_the_emotions_of_scored_agents(tmp_path):
     scored = [(0, 5, {"angry": 0.9})]
     directory = write_results(
         tmp_path / "out", call("a.wav", [(0, 5)], [(6, 9)], scored, scored_role="agent")
@@ -212,7 +217,7 @@ def test_annotations_hold_the_agents_emotions_too_if_they_were_scored(tmp_path):
     )
 
 
-def test_names_too_long_and_channels_of_one_role_have_a_textgrid(tmp_path):
+def test_textgrid_handles_long_names_and_channels_with_the_same_role(tmp_path):
     long = "ä" * 120 + ".wav"
     both = call(long, [(0, 5)], [(6, 9)], roles=("customer", "customer"))
     (made,) = exported(
@@ -222,7 +227,7 @@ def test_names_too_long_and_channels_of_one_role_have_a_textgrid(tmp_path):
     assert grid.tierNames == ("customer 0: speech", "customer 1: speech")
 
 
-def test_a_damaged_part_is_said_to_be_damaged(results, tmp_path):
+def test_a_damaged_part_is_reported_as_damaged(results, tmp_path):
     live_file(results, "speech", "part-000001").write_bytes(b"rubbish")
     done = ser("export", results, "--to", "rttm", "--out", tmp_path / "x")
     assert done.returncode == 2
@@ -230,7 +235,7 @@ def test_a_damaged_part_is_said_to_be_damaged(results, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_leads_out_of_its_folder_stays_within(tmp_path):
+def test_paths_with_parent_folders_stay_inside_the_export(tmp_path):
     directory = write_results(
         tmp_path / "out", call("../../up.wav", [(0, 5)], [(6, 9)], [(6, 9, {})])
     )
@@ -241,7 +246,7 @@ def test_a_file_that_leads_out_of_its_folder_stays_within(tmp_path):
     assert not (tmp_path / "a" / "up.wav.vtt").exists()
 
 
-def test_a_column_of_metadata_named_like_a_formula_is_no_formula(results, tmp_path):
+def test_a_metadata_column_named_like_a_formula_is_escaped(results, tmp_path):
     (tmp_path / "m.csv").write_text("path,=cmd\nbilling/my call.wav,x\n")
     done = ser(
         "export",
@@ -259,7 +264,7 @@ def test_a_column_of_metadata_named_like_a_formula_is_no_formula(results, tmp_pa
     assert "=cmd" not in header
 
 
-def test_the_command_says_what_it_wrote_and_joins_metadata(results, tmp_path):
+def test_the_command_prints_its_output_path_and_joins_metadata(results, tmp_path):
     (tmp_path / "m.csv").write_text("path,queue\nbilling/my call.wav,refunds\n")
     done = ser(
         "export",

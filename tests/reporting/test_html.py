@@ -1,4 +1,4 @@
-"""The page of a report in a real browser: it works offline, whatever the files are called."""
+"""The HTML report in a real browser: it works offline and with any file names."""
 
 import json
 import os
@@ -22,9 +22,7 @@ CHROMIUM = (
     or shutil.which("chromium-browser")
     or shutil.which("google-chrome")
 )
-browser_needed = pytest.mark.skipif(
-    not CHROMIUM, reason="there is no Chromium on this machine"
-)
+browser_needed = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 EVIL = '<script>document.title="owned"</script>"><img src=x onerror=alert(1)>.wav'
 QUEUE = "<b onclick=alert(1)>vip</b></script><script>alert(2)</script>"
 
@@ -86,7 +84,7 @@ def chromium():
 
 
 class Page:
-    """A page that is opened from the disk with the network off, and everything it complained about."""
+    """A page opened from disk with the network off, with its errors and warnings."""
 
     def __init__(self, browser, path: Path, **options) -> None:
         self.complaints: list[str] = []
@@ -120,7 +118,7 @@ def write(results: Path, target: Path | str, **options) -> Path:
 
 
 @browser_needed
-def test_the_page_opens_offline_without_a_complaint_and_lists_the_strongest_first(
+def test_the_report_opens_offline_and_lists_the_strongest_calls_first(
     results, tmp_path, chromium
 ):
     made = Page(chromium, write(results, tmp_path / "report.html"))
@@ -132,7 +130,7 @@ def test_the_page_opens_offline_without_a_complaint_and_lists_the_strongest_firs
 
 
 @browser_needed
-def test_hostile_names_and_metadata_are_text_and_run_nothing(
+def test_hostile_names_and_metadata_are_shown_as_text(
     results, metadata, tmp_path, chromium
 ):
     made = Page(
@@ -157,10 +155,8 @@ def test_hostile_names_and_metadata_are_text_and_run_nothing(
 
 
 @browser_needed
-def test_the_page_says_of_groups_what_json_says_by_agent_too(
-    results, tmp_path, chromium
-):
-    """And a column of the metadata that is called as one of the page's own stays what it is."""
+def test_group_figures_in_the_html_report_match_json(results, tmp_path, chromium):
+    """Check a metadata column with the name of a built-in one as well."""
     rows = [
         "path,agent,unit",
         *(f"delivery/{i:03}.wav,agent {i % 6},team {i % 2}" for i in range(120)),
@@ -191,7 +187,7 @@ def test_the_page_says_of_groups_what_json_says_by_agent_too(
 
 
 @browser_needed
-def test_sorting_searching_filtering_and_pages(results, tmp_path, chromium):
+def test_sorting_searching_filtering_and_paging_work(results, tmp_path, chromium):
     made = Page(chromium, write(results, tmp_path / "report.html"))
     page = made.page
     page.click("#table thead button[data-key=path]")
@@ -207,7 +203,7 @@ def test_sorting_searching_filtering_and_pages(results, tmp_path, chromium):
     assert set(made.rows()) == {"billing/1001.wav", "billing/broken.wav"}
     assert page.locator("#cards .card b").first.inner_text() == "2"
     page.fill("#search", "")
-    # A click on a group filters everything, and the chip takes the filter away.
+    # A click on a group filters everything, and a click on the chip removes the filter.
     point = page.locator("#groups .point").last
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
@@ -222,9 +218,7 @@ def test_sorting_searching_filtering_and_pages(results, tmp_path, chromium):
 
 
 @browser_needed
-def test_the_keyboard_is_enough_to_open_a_call_and_to_come_back(
-    results, tmp_path, chromium
-):
+def test_a_call_can_be_opened_and_closed_with_the_keyboard(results, tmp_path, chromium):
     made = Page(chromium, write(results, tmp_path / "report.html"))
     page = made.page
     page.locator("#table tbody tr").first.focus()
@@ -240,7 +234,7 @@ def test_the_keyboard_is_enough_to_open_a_call_and_to_come_back(
 
 
 @browser_needed
-def test_a_moment_plays_the_recording_from_there_where_it_is_reachable(
+def test_a_moment_plays_a_reachable_recording_from_its_start(
     results, tmp_path, chromium
 ):
     made = Page(chromium, write(results, tmp_path / "report.html"))
@@ -251,9 +245,8 @@ def test_a_moment_plays_the_recording_from_there_where_it_is_reachable(
     assert page.locator("#player").get_attribute("src") == "in/billing/1001.wav"
     assert "customer interrupts agent" in page.locator("#cuts").inner_text()
     page.locator("#moments button").last.click()
-    for _ in range(
-        100
-    ):  # the page's own policy forbids the driver to wait for an expression
+    # The content security policy stops the driver from waiting for an expression.
+    for _ in range(100):
         if page.evaluate("document.querySelector('#player').currentTime") > 0:
             break
         page.wait_for_timeout(100)
@@ -269,12 +262,13 @@ def test_a_moment_plays_the_recording_from_there_where_it_is_reachable(
 
 @browser_needed
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_light_and_in_dark(results, tmp_path, chromium, scheme):
+def test_text_is_readable_in_light_and_dark_mode(results, tmp_path, chromium, scheme):
     page = Page(
         chromium, write(results, tmp_path / "report.html"), color_scheme=scheme
     ).page
     colours = page.evaluate(
-        "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        "() => { const s = getComputedStyle(document.body);"
+        " return [s.color, s.backgroundColor]"
         ".map(c => c.match(/[\\d.]+/g).slice(0, 3).map(Number)) }"
     )
 
@@ -293,7 +287,7 @@ def test_text_is_readable_in_light_and_in_dark(results, tmp_path, chromium, sche
 
 
 @browser_needed
-def test_on_a_phone_nothing_is_wider_than_the_screen(results, tmp_path, chromium):
+def test_nothing_is_wider_than_a_phone_screen(results, tmp_path, chromium):
     page = Page(
         chromium,
         write(results, tmp_path / "r.html"),
@@ -303,7 +297,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(results, tmp_path, chromium
 
 
 @browser_needed
-def test_a_folder_loads_what_it_shows(results, tmp_path, chromium):
+def test_a_report_folder_loads_the_calls_it_shows(results, tmp_path, chromium):
     index = write(results, f"{tmp_path / 'pages'}/")
     assert index.name == "index.html"
     assert len(list((index.parent / "calls").iterdir())) == 3
@@ -329,7 +323,7 @@ def test_only_changes_beyond_chance_stand_out(results, tmp_path):
 
 
 @browser_needed
-def test_results_without_a_scored_call_make_a_page(tmp_path, chromium):
+def test_results_without_scored_calls_make_a_report(tmp_path, chromium):
     for name, calls in (
         ("none", []),
         ("failed", [call("a.wav", error="broken")]),
@@ -341,7 +335,7 @@ def test_results_without_a_scored_call_make_a_page(tmp_path, chromium):
         assert made.complaints == []
 
 
-def test_more_calls_than_a_file_holds_are_asked_into_a_folder(
+def test_too_many_calls_for_a_file_are_refused_with_a_hint(
     results, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("ser_batch.reporting.pages.html.MAX_CALLS", 100)
@@ -352,7 +346,7 @@ def test_more_calls_than_a_file_holds_are_asked_into_a_folder(
     assert not (tmp_path / "report.html").exists()
 
 
-def test_only_a_file_is_replaced(results, tmp_path):
+def test_only_regular_files_are_replaced(results, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for target in (tmp_path / "pipe", ""):
         with pytest.raises(UsageError, match="is not a file that can be replaced"):
@@ -360,7 +354,7 @@ def test_only_a_file_is_replaced(results, tmp_path):
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_no_markup_of_a_name_reaches_the_file(results, tmp_path):
+def test_markup_in_names_is_escaped_in_the_file(results, tmp_path):
     text = write(results, tmp_path / "report.html").read_text("utf-8")
     assert "<script>document.title" not in text
     data = text.split('id="data">')[1].split("</script>")[0]

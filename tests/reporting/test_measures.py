@@ -1,4 +1,4 @@
-"""What is measured of a call: hand-made timelines with known answers, and a naive reading of them as the oracle."""
+"""Measures of a call: timelines with known answers, and a naive oracle."""
 
 import time
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.support.results import LABELS, call, write_results
 
 
 def one(tmp_path, *args, **kwargs) -> dict:
-    """The row of a single call."""
+    """Return the row of a single call."""
     return measured(write_results(tmp_path / "out", call("a.wav", *args, **kwargs)))[0]
 
 
@@ -39,13 +39,13 @@ def episodes_of(directory: Path) -> list[dict]:
         return rows_of(connection, "FROM episodes ORDER BY emotion, start_s")
 
 
-def test_silence_before_the_first_word_and_after_the_last_counts(tmp_path):
+def test_silence_before_the_first_and_after_the_last_word_is_measured(tmp_path):
     row = one(tmp_path, agent=[(40, 50)], customer=[(55, 60)])
     assert row["longest_silence_s"] == pytest.approx(40)
     assert (row["holds"], row["hold_s"]) == (2, pytest.approx(80))
 
 
-def test_a_call_in_which_one_channel_is_silent_is_one_sided(tmp_path):
+def test_a_call_with_one_silent_channel_is_one_sided(tmp_path):
     directory = write_results(
         tmp_path / "out",
         call("a.wav", agent=[(0, 50)]),
@@ -55,13 +55,13 @@ def test_a_call_in_which_one_channel_is_silent_is_one_sided(tmp_path):
     assert [row["one_sided"] for row in measured(directory)] == [True, False, False]
 
 
-def test_of_three_channels_one_that_is_silent_is_no_lost_line(tmp_path):
+def test_one_silent_channel_of_three_does_not_make_a_call_one_sided(tmp_path):
     made = call("a.wav", [(0, 5)], [(6, 9)])
     made.recording["channel_talk_s"] = [5.0, 10.0, 0.0]
     assert measured(write_results(tmp_path / "out", made))[0]["one_sided"] is False
 
 
-def test_times_of_files_are_those_of_the_clock_on_the_wall_summer_and_winter(
+def test_file_times_become_local_time_in_summer_and_winter(
     monkeypatch,
 ):
     monkeypatch.setenv("TZ", "Europe/Berlin")
@@ -78,7 +78,7 @@ def test_times_of_files_are_those_of_the_clock_on_the_wall_summer_and_winter(
 
 
 @pytest.mark.parametrize("name", ["role=agent", "path=zz", "run=5", "channel=x"])
-def test_a_folder_that_looks_like_a_column_is_only_a_folder(tmp_path, name):
+def test_a_folder_named_like_a_partition_column_is_only_a_folder(tmp_path, name):
     directory = write_results(
         tmp_path / name, call("a.wav", [(0, 5)], [(6, 9)], [(6, 9, {"angry": 0.5})])
     )
@@ -87,9 +87,7 @@ def test_a_folder_that_looks_like_a_column_is_only_a_folder(tmp_path, name):
     assert row["p_angry_s"] == pytest.approx(1.5)
 
 
-def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(
-    tmp_path, monkeypatch
-):
+def test_custom_labels_have_shares_but_no_built_in_measures(tmp_path, monkeypatch):
     labels = ("ok", "distress", "silence", 'a"b\n')
     monkeypatch.setattr("tests.support.results.LABELS", labels)
     made = call(
@@ -106,9 +104,8 @@ def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(
     shares = {"ok": 0.1, "distress": 0.9, "silence": 0.0, 'a"b\n': 0.0}
     assert report.shares() == pytest.approx(shares, abs=1e-6)
     assert report.total["label_silence_share"].value == pytest.approx(0)
-    assert report.total["silence_share"].value == pytest.approx(
-        0.88
-    )  # of time, in which nobody speaks
+    # This is the share of time without speech.
+    assert report.total["silence_share"].value == pytest.approx(0.88)
     assert [
         report.total[n].value for n in ("distress_share", "valence", "episode_share")
     ] == [None] * 3
@@ -116,7 +113,7 @@ def test_labels_of_ones_own_have_shares_and_nothing_that_they_do_not_say(
     assert text_of(page(report))
 
 
-def test_one_channel_alone_has_no_turns_and_is_timed_all_the_same(tmp_path):
+def test_a_single_channel_has_talk_times_but_no_turns(tmp_path):
     row = one(tmp_path, agent=[(0, 10), (20, 30)], roles=(None,))
     assert row["talk_s"] == pytest.approx(20)
     assert row["silence_s"] == pytest.approx(80)
@@ -125,7 +122,7 @@ def test_one_channel_alone_has_no_turns_and_is_timed_all_the_same(tmp_path):
     ] * 4
 
 
-def test_shares_weigh_probabilities_by_time_and_not_labels(tmp_path):
+def test_shares_are_probabilities_weighted_by_time(tmp_path):
     row = one(
         tmp_path,
         customer=[(0, 12)],
@@ -163,12 +160,12 @@ def test_a_call_escalates_from_calm_to_distress_and_recovers_the_other_way(
     assert row["valence_change"] == pytest.approx(change)
 
 
-def test_too_little_speech_at_either_end_says_nothing_of_a_change(tmp_path):
+def test_too_little_speech_at_one_end_gives_no_change(tmp_path):
     row = one(tmp_path, scored=[(5, 6, {"angry": 0.1}), (90, 95, {"angry": 0.9})])
     assert [row[k] for k in ("escalated", "recovered", "valence_change")] == [None] * 3
 
 
-def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_path):
+def test_an_episode_starts_above_one_threshold_and_ends_below_another(tmp_path):
     levels = [0.1, 0.1, 0.9, 0.9, 0.45, 0.45, 0.1, 0.1, 0.9, 0.1, 0.1]
     directory = write_results(
         tmp_path / "out",
@@ -178,7 +175,8 @@ def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_pa
         ),
     )
     (angry,) = [e for e in episodes_of(directory) if e["emotion"] == "angry"]
-    # Smoothed: .10 .37 .63 .75 .60 .33 ...: the single 0.9 at the end is .37, no episode.
+    # Smoothed: .10 .37 .63 .75 .60 .33 ... The single 0.9 at the end becomes .37, which
+    # is not an episode.
     assert (angry["start_s"], angry["end_s"]) == (8, 20)
     assert angry["scored_s"] == pytest.approx(12)
     assert angry["peak"] == pytest.approx(0.9)
@@ -186,7 +184,7 @@ def test_an_episode_starts_above_one_threshold_and_ends_below_a_lower_one(tmp_pa
     assert measured(directory)[0]["angry_episodes"] == 1
 
 
-def test_a_long_pause_ends_an_episode_and_a_short_burst_is_none(tmp_path):
+def test_a_long_pause_ends_an_episode_and_a_short_burst_starts_none(tmp_path):
     hot = {"angry": 0.9}
     directory = write_results(
         tmp_path / "out",
@@ -209,8 +207,8 @@ def test_a_long_pause_ends_an_episode_and_a_short_burst_is_none(tmp_path):
     }
 
 
-def test_what_lies_beyond_a_gap_smooths_nothing(tmp_path):
-    """Six seconds of anger, ten minutes without a word, six seconds of calm: the calm is no episode."""
+def test_smoothing_does_not_reach_across_a_gap(tmp_path):
+    """Check that calm speech ten minutes after anger is not in an episode."""
     scored = [(0, 6, {"angry": 1.0}), (606, 612, {"angry": 0.3})]
     directory = write_results(
         tmp_path / "out", call("a.wav", scored=scored, duration_s=700)
@@ -219,8 +217,8 @@ def test_what_lies_beyond_a_gap_smooths_nothing(tmp_path):
     assert [(e["start_s"], e["end_s"], e["peak"]) for e in found] == [(0, 6, 1.0)]
 
 
-def test_an_episode_begins_and_ends_with_what_shows_it(tmp_path):
-    """Smoothing reaches over the edges; what is said of an episode does not."""
+def test_an_episode_begins_and_ends_with_segments_that_show_it(tmp_path):
+    """Check that figures of an episode exclude segments added only by smoothing."""
     scored = [
         (60, 70, {}),
         (70, 85, {"angry": 0.9}),
@@ -236,7 +234,7 @@ def test_an_episode_begins_and_ends_with_what_shows_it(tmp_path):
     assert measured(directory)[0]["peak_at_s"] == 70
 
 
-def test_silence_at_the_end_of_a_file_moves_no_quarter(tmp_path):
+def test_silence_at_the_end_of_a_file_does_not_move_the_quarters(tmp_path):
     scored = [(0, 10, {"angry": 0.1}), (40, 60, {}), (90, 100, {"angry": 0.9})]
     rows = measured(
         write_results(
@@ -247,7 +245,7 @@ def test_silence_at_the_end_of_a_file_moves_no_quarter(tmp_path):
     assert [row["escalated"] for row in rows] == [True, True]
 
 
-def test_sustained_anger_ranks_above_a_blip_and_long_calls_above_short_ones_no_more_than_chance(
+def test_ranking_prefers_sustained_anger_but_not_long_calls(
     tmp_path,
 ):
     blip = [(0, 20, {}), (20, 20.8, {"angry": 0.95}), (20.8, 40, {})]
@@ -278,11 +276,11 @@ def test_sustained_anger_ranks_above_a_blip_and_long_calls_above_short_ones_no_m
     assert 4 <= sum(path.startswith("long") for path in top) <= 16
 
 
-def test_the_peak_of_a_call_is_the_first_of_its_moments(tmp_path):
+def test_the_peak_of_a_call_is_its_first_moment(tmp_path):
     rng = np.random.default_rng(1)
     calls = []
     for i in range(40):
-        levels = rng.integers(0, 20, 25) / 20  # on a grid, where there are ties
+        levels = rng.integers(0, 20, 25) / 20  # on a grid, to get ties
         scored = [
             (5 * j, 5 * j + float(rng.uniform(1, 4)), {"angry": float(p)})
             for j, p in enumerate(levels)
@@ -306,7 +304,7 @@ def test_the_peak_of_a_call_is_the_first_of_its_moments(tmp_path):
                 assert timeline.moments()[0].kind == "episode"
 
 
-def test_the_agents_emotions_are_never_mixed_with_the_customers(tmp_path):
+def test_emotions_of_agents_and_customers_are_never_mixed(tmp_path):
     directory = write_results(
         tmp_path / "out",
         call("a.wav", scored=[(0, 10, {"angry": 0.9})], scored_role="agent"),
@@ -320,7 +318,7 @@ def test_the_agents_emotions_are_never_mixed_with_the_customers(tmp_path):
     assert agents == {"a.wav": pytest.approx(9), "b.wav": None}
 
 
-def test_voices_without_a_role_are_no_agents(tmp_path):
+def test_speakers_without_a_role_are_not_agents(tmp_path):
     mono = call("mono.wav", scored=[(0, 10, {"angry": 0.5})], roles=(None,))
     directory = write_results(
         tmp_path / "out", mono, call("a.wav", scored=[(0, 10, {"angry": 0.9})])
@@ -335,12 +333,13 @@ def test_asking_for_agents_who_were_not_scored_is_an_error(tmp_path):
     )
     with pytest.raises(
         ValueError,
-        match="no agent was scored; to score agents, analyse with --roles and --score-agents",
+        match="no agent was scored; to score agents, "
+        "analyse with --roles and --score-agents",
     ):
         measured(directory, role="agent")
 
 
-def test_failed_recordings_are_there_and_measure_nothing(tmp_path):
+def test_failed_recordings_have_a_row_without_measures(tmp_path):
     row = one(tmp_path, error="is empty")
     assert (row["status"], row["error"]) == ("failed", "is empty")
     assert [
@@ -348,12 +347,12 @@ def test_failed_recordings_are_there_and_measure_nothing(tmp_path):
     ] == [None] * 5
 
 
-def test_results_without_any_recording_give_no_row(tmp_path):
+def test_results_without_recordings_give_no_rows(tmp_path):
     assert measured(write_results(tmp_path / "out")) == []
 
 
 def _naive_episodes(scored) -> list[tuple[float, float]]:
-    """Hysteresis, one segment after the other, between gaps; then trimmed to what shows it."""
+    """Find episodes segment by segment, with hysteresis between gaps, and trim them."""
     blocks: list[list] = []
     for segment in scored:
         if not blocks or segment[0] - blocks[-1][-1][1] >= EPISODE_GAP_S:
@@ -393,12 +392,12 @@ def _naive_episodes(scored) -> list[tuple[float, float]]:
         max_size=6,
     )
 )
-def test_episodes_are_those_of_a_naive_reading(tmp_path_factory, drawn):
+def test_episodes_match_a_naive_implementation(tmp_path_factory, drawn):
     made = []
     for rows in drawn:
         at, scored = 0, []
         for gap, length, level in rows:
-            # Levels off the thresholds, so that rounding decides nothing.
+            # Levels are away from the thresholds, so that rounding does not matter.
             scored.append(
                 (
                     (at + gap) / 10,
@@ -425,7 +424,7 @@ def test_episodes_are_those_of_a_naive_reading(tmp_path_factory, drawn):
         assert own == _naive_episodes(scored)
 
 
-def test_more_parts_than_one_batch_give_every_recording_once(tmp_path, monkeypatch):
+def test_reading_parts_in_batches_gives_every_recording_once(tmp_path, monkeypatch):
     monkeypatch.setattr("ser_batch.reporting.figures.calls.PARTS_AT_ONCE", 1)
     monkeypatch.setattr("ser_batch.results.writing.PART_RECORDINGS", 2)
     calls = [
@@ -441,7 +440,7 @@ def test_more_parts_than_one_batch_give_every_recording_once(tmp_path, monkeypat
     assert [row["talk_s"] for row in rows] == pytest.approx([1 + i for i in range(7)])
 
 
-def test_a_directory_whose_name_looks_like_a_pattern_is_read(tmp_path):
+def test_a_directory_named_like_a_glob_is_read(tmp_path):
     directory = write_results(tmp_path / "out[1]*'x", call("a.wav", agent=[(0, 5)]))
     assert measured(directory)[0]["talk_s"] == pytest.approx(5)
 
@@ -452,7 +451,7 @@ def test_labels_have_coordinates_on_the_circumplex():
     assert CIRCUMPLEX["angry"][0] < 0 < CIRCUMPLEX["happy"][0]
 
 
-def test_a_model_that_says_arousal_itself_is_taken_at_its_word(tmp_path):
+def test_predicted_arousal_takes_precedence_over_probabilities(tmp_path):
     rows = call(
         "a.wav",
         customer=[(0, 20)],
@@ -468,7 +467,7 @@ def test_a_model_that_says_arousal_itself_is_taken_at_its_word(tmp_path):
     with make_report(open_results(directory)) as opened:
         notes = opened.report.notes
     assert arousal["a.wav"] == pytest.approx(0.5)
-    # Where it says nothing, the probabilities do.
+    # Without predicted arousal, it is derived from the probabilities.
     assert arousal["b.wav"] == pytest.approx(CIRCUMPLEX["happy"][1])
     (note,) = [note for note in notes if "out of domain" in note]
     assert note.startswith("67% of the scored time is out of domain")

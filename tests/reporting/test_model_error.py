@@ -1,4 +1,4 @@
-"""What a share may truly be, once the model's errors on unheard corpora are allowed for."""
+"""True shares, given the errors of the model on unseen corpora."""
 
 import json
 
@@ -16,7 +16,7 @@ DEAF = {"angry": [0.7, 0.1, 0.1, 0.1], "neutral": [0.7, 0.1, 0.1, 0.1]}
 
 
 def shares(tmp_path, answers) -> tuple[dict, list[str]]:
-    """The true shares, and the notes, of one call of which 30 % sounds angry."""
+    """Return the true shares and notes of a call with an angry share of 30 %."""
     scored = [(0.0, 10.0, {"angry": 0.3})]
     out = write_results(
         tmp_path / "out", call("a.wav", customer=[(0, 10)], scored=scored)
@@ -28,14 +28,14 @@ def shares(tmp_path, answers) -> tuple[dict, list[str]]:
 
 
 @given(st.floats(0, 1), st.floats(0.5, 1), st.floats(0, 0.4))
-def test_the_true_share_of_a_known_mixture_is_found(truly, where, elsewhere):
+def test_the_true_share_of_a_known_mixture_is_recovered(truly, where, elsewhere):
     answers = {"x": {"angry": [1 - where, where], "calm": [1 - elsewhere, elsewhere]}}
     stated = truly * where + (1 - truly) * elsewhere
     found = true_share(stated, {"angry"}, answers, ("calm", "angry"))
     assert found == pytest.approx((truly, truly), abs=1e-6)
 
 
-def test_a_report_gives_the_range_over_corpora_and_says_so(tmp_path):
+def test_a_report_shows_the_range_over_corpora(tmp_path):
     bold = {"angry": [0.1, 0.0, 0.9, 0.0], "neutral": [0.9, 0.0, 0.1, 0.0]}
     found, notes = shares(tmp_path, {"mild": MILD, "bold": bold})
     # m = t a + (1 - t) b: (0.3 - 0.1) / 0.4 and (0.3 - 0.1) / 0.8
@@ -43,7 +43,7 @@ def test_a_report_gives_the_range_over_corpora_and_says_so(tmp_path):
     assert any("angry 25% to 50%" in note for note in notes)
 
 
-def test_where_a_corpus_cannot_tell_anything_may_be_true_and_the_report_says_so(
+def test_an_uninformative_corpus_gives_the_full_range(
     tmp_path,
 ):
     found, notes = shares(tmp_path, {"mild": MILD, "deaf": DEAF})
@@ -54,7 +54,7 @@ def test_where_a_corpus_cannot_tell_anything_may_be_true_and_the_report_says_so(
     )
 
 
-def test_a_corpus_without_the_label_says_nothing_of_it(tmp_path):
+def test_a_corpus_without_the_label_is_ignored(tmp_path):
     found, _ = shares(tmp_path, {"mild": MILD, "calm": {"neutral": MILD["neutral"]}})
     assert found["angry_share"] == pytest.approx((0.5, 0.5))
     assert "happy_share" not in found
@@ -63,13 +63,13 @@ def test_a_corpus_without_the_label_says_nothing_of_it(tmp_path):
 @pytest.mark.parametrize(
     "answers", [{}, None, [1], {"x": 1}, {"x": {"angry": "no"}}, {"x": {"angry": [1]}}]
 )
-def test_a_record_that_tells_nothing_costs_the_report_nothing(tmp_path, answers):
+def test_missing_or_invalid_answers_give_no_true_shares(tmp_path, answers):
     found, notes = shares(tmp_path, answers)
     assert found == {}
     assert not any("true share" in note for note in notes)
 
 
-def test_a_share_that_no_corpus_can_account_for_has_no_range():
+def test_a_share_that_no_corpus_can_explain_has_no_range():
     answers = {"x": {"angry": [0.5, 0.5], "calm": [0.7, 0.3]}}
     assert true_share(0.1, {"angry"}, answers, ("calm", "angry")) is None
     assert true_share(0.6, {"angry"}, answers, ("calm", "angry")) is None

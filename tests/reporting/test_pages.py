@@ -25,7 +25,7 @@ from tests.support.reports import report_of, text_of
 from tests.support.results import LABELS, call, write_results
 
 
-def test_the_page_tells_calls_moments_groups_and_failures_within_100_columns(results):
+def test_the_terminal_report_shows_all_sections_within_100_columns(results):
     text = text_of(page(report_of(results, by="folder")))
     assert max(map(len, text.splitlines())) <= WIDTH
     for part in (
@@ -39,7 +39,7 @@ def test_the_page_tells_calls_moments_groups_and_failures_within_100_columns(res
         assert part in text
 
 
-def test_the_page_of_a_call_draws_both_channels(results):
+def test_the_report_of_a_call_shows_both_channels(results):
     storm = report_of(results).top[0]
     text = text_of(call_page(storm, LABELS))
     assert max(map(len, text.splitlines())) <= WIDTH
@@ -54,7 +54,7 @@ def test_the_page_of_a_call_draws_both_channels(results):
         assert part in text
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
+def test_names_that_look_like_markup_are_shown_literally(tmp_path):
     name = "[red]<script>alert(1)</script>|`x`.wav"
     directory = write_results(
         tmp_path / "out",
@@ -67,7 +67,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
     assert "\\[red\\]\\<script\\>" in markdown
 
 
-def test_json_has_everything_that_the_page_has_and_no_nan(results):
+def test_json_contains_the_whole_report_and_no_nan(results):
     report = report_of(results, by="folder", compare=str(results))
     arguments = (
         "--format",
@@ -86,7 +86,7 @@ def test_json_has_everything_that_the_page_has_and_no_nan(results):
     assert values["comparison"]["recordings"] == 4
 
 
-def test_csv_has_a_row_for_each_recording_and_no_formula(tmp_path):
+def test_csv_has_a_row_for_each_recording_and_no_formulas(tmp_path):
     directory = write_results(
         tmp_path / "out",
         call("=1+1.wav", scored=[(0, 9, {"angry": 0.9})]),
@@ -101,7 +101,7 @@ def test_csv_has_a_row_for_each_recording_and_no_formula(tmp_path):
     assert rows[1]["angry_share"] == ""
 
 
-def test_plots_are_drawn_for_what_there_is(results, tmp_path):
+def test_plots_are_drawn_only_for_available_data(results, tmp_path):
     names = {
         path.name
         for path in draw_plots(report_of(results, by="folder"), tmp_path / "plots")
@@ -118,7 +118,7 @@ def test_plots_are_drawn_for_what_there_is(results, tmp_path):
     )
 
 
-def test_an_unfinished_or_interrupted_run_is_told(results):
+def test_an_unfinished_or_interrupted_run_is_noted(results):
     (results / "run.json").write_text(json.dumps({"finished_at": None}))
     assert any("has not finished" in note for note in report_of(results).notes)
     (results / "run.json").write_text(
@@ -130,13 +130,13 @@ def test_an_unfinished_or_interrupted_run_is_told(results):
     )
 
 
-def test_a_reader_that_leaves_early_is_no_error(results):
+def test_a_closed_pipe_is_not_an_error(results):
     command = f"{sys.executable} -m ser_batch report {results} --format json | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{\n", "")
 
 
-def test_asking_for_a_call_by_name(results):
+def test_a_call_can_be_selected_by_name(results):
     assert "billing/storm.wav" in ser("report", results, "--call", "storm.wav").stdout
     done = ser("report", results, "--call", "nobody.wav")
     assert done.returncode == 2
@@ -167,27 +167,52 @@ HOT, COOL = [(0, 20, {"angry": 0.9})], [(0, 20, {"angry": 0.02})]
 
 
 SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
-    # What there is, what the report must say of it, and what it must not.
-    "nothing at all": ([], ["no recordings"], ["Emotions", "stands out", "Conversation"]),
-    "all failed": ([call("a.wav", error="broken")], ["0 done, 1 failed", "nothing was scored"], ["Emotions", "stands out"]),
-    "nobody speaks": (
-        [call("a.wav")], ["not scored: 1 analysed recording (no speech: 1)"], ["Emotions", "stands out"],
+    # The calls, texts that the report must contain, and texts that it must not.
+    "nothing at all": (
+        [],
+        ["no recordings"],
+        ["Emotions", "stands out", "Conversation"],
     ),
-    "one calm call": ([call("a.wav", scored=COOL)], ["Nothing stands out"], ["worth listening", " to 0.", "calm", "middle 50 % of calls"]),
-    "one angry call": ([call("a.wav", scored=HOT)], ["worth listening", "anger for 20 s"], ["Nothing stands out"]),
-    "the model is sure of nothing": (
+    "all failed": (
+        [call("a.wav", error="broken")],
+        ["0 done, 1 failed", "nothing was scored"],
+        ["Emotions", "stands out"],
+    ),
+    "no speech": (
+        [call("a.wav")],
+        ["not scored: 1 analysed recording (no speech: 1)"],
+        ["Emotions", "stands out"],
+    ),
+    "one calm call": (
+        [call("a.wav", scored=COOL)],
+        ["Nothing stands out"],
+        ["worth listening", " to 0.", "calm", "middle 50 % of calls"],
+    ),
+    "one angry call": (
+        [call("a.wav", scored=HOT)],
+        ["worth listening", "anger for 20 s"],
+        ["Nothing stands out"],
+    ),
+    "no confident label": (
         [call("a.wav", scored=[(0, 20, {"angry": 0.35, "happy": 0.3})])],
-        ["no label for 100% of the time", "too unsure for any label: 1 recording"], ["worth listening"],
+        ["no label for 100% of the time", "too unsure for any label: 1 recording"],
+        ["worth listening"],
     ),
     "no roles": (
-        [call("a.wav", scored=HOT, roles=(None, None), scored_role="agent")], ["everyone's emotions"], ["customers'", "agent talk"],
+        [call("a.wav", scored=HOT, roles=(None, None), scored_role="agent")],
+        ["everyone's emotions"],
+        ["customers'", "agent talk"],
     ),
-    "no known start": ([call("a.wav", scored=COOL)], ["started_at is unknown for 1 recording: not counted"], ["Trend"]),
-}  # fmt: skip
+    "no known start": (
+        [call("a.wav", scored=COOL)],
+        ["started_at is unknown for 1 recording: not counted"],
+        ["Trend"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", SAYINGS)
-def test_a_report_says_no_more_than_it_knows(tmp_path, case):
+def test_a_report_shows_only_what_the_results_support(tmp_path, case):
     calls, said, unsaid = SAYINGS[case]
     for made in calls:
         if made.segments and not any(made.segments["label"]):
@@ -211,10 +236,8 @@ def test_a_report_says_no_more_than_it_knows(tmp_path, case):
         assert "Nothing stands out" in markdown
 
 
-def test_a_model_of_one_label_has_a_report_that_claims_no_distress(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr("tests.results_fixture.LABELS", ("neutral",))
+def test_a_model_with_one_label_has_a_report_without_distress(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.support.results.LABELS", ("neutral",))
     made = call("a.wav", scored=[(0, 20, {"neutral": 1.0})])
     directory = write_results(
         tmp_path / "out", made, identity=Identity("one@1", "c", ("neutral",))

@@ -1,11 +1,12 @@
-"""Colours of emotions, as people with every kind of colour vision see them."""
+"""Emotion colours, as seen with every kind of colour vision."""
 
 import numpy as np
 import pytest
 
 from ser_batch.reporting.pages.palette import COLOURS
 
-# Machado, Oliveira & Fernandes (2009), severity 1: what a colour blind person sees, in linear RGB.
+# Simulated colour blindness in linear RGB: Machado, Oliveira & Fernandes (2009),
+# severity 1.
 _SEEN = {
     "normal": np.eye(3),
     "protanopia": np.array(
@@ -33,7 +34,7 @@ _SEEN = {
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* (D65) of linear RGB."""
+    """Convert linear RGB to CIE L*a*b* (D65)."""
     xyz = np.clip(rgb, 0, 1) @ np.array(
         [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
     )
@@ -43,7 +44,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", _SEEN)
-def test_colours_of_emotions_are_told_apart_with_every_kind_of_sight(sight):
+def test_emotion_colours_are_distinct_for_every_kind_of_colour_vision(sight):
     seen = {}
     for label, colour in COLOURS.items():
         srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255

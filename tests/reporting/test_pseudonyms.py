@@ -1,4 +1,4 @@
-"""Results that leave the building: no file's name is in them, and all else is."""
+"""Exports with hashed paths contain no names, and everything else."""
 
 import json
 import stat
@@ -33,7 +33,8 @@ def results(tmp_path) -> Path:
     root = "/srv/archive-of-acme"
     damaged = call("complaints/agent-smith.wav", [(0, 5)], [(6, 9)], input_root=root)
     damaged.recording["notes"] = (
-        f"agent-smith.wav ends in the middle of a frame, as {root}/complaints/agent-smith.wav says"
+        "agent-smith.wav ends in the middle of a frame, "
+        f"as {root}/complaints/agent-smith.wav says"
     )
     damaged.recording["error_detail"] = f"{root}/complaints: secret-log"
     out = write_results(
@@ -78,7 +79,7 @@ def results(tmp_path) -> Path:
 
 
 def everything(path: Path) -> str:
-    """All that a file or a folder says, out of its compression."""
+    """Return the whole text of a file or folder, decompressed."""
     if path.is_dir():
         return "".join(
             str(child.relative_to(path)) + everything(child)
@@ -96,10 +97,10 @@ def everything(path: Path) -> str:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_no_export_with_hashed_paths_holds_a_name(results, tmp_path, format_):
+def test_exports_with_hashed_paths_contain_no_names(results, tmp_path, format_):
     plain, hashed = tmp_path / f"plain.{format_}", tmp_path / f"hashed.{format_}"
     export_results(open_results(results), format_, plain)
-    assert "jane-doe" in everything(plain)  # where it would be seen
+    assert "jane-doe" in everything(plain)  # so the check works
     export_results(open_results(results), format_, hashed, hash_paths=tmp_path / "key")
     said = everything(hashed)
     assert [secret for secret in SECRETS if secret in said] == []
@@ -111,7 +112,7 @@ def test_no_export_with_hashed_paths_holds_a_name(results, tmp_path, format_):
     )
 
 
-def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
+def test_hashed_exports_keep_all_other_data_and_the_folder_structure(results, tmp_path):
     export_results(
         open_results(results), "results", tmp_path / "copy", hash_paths=tmp_path / "key"
     )
@@ -149,7 +150,8 @@ def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
     ]
     assert len({path.split("/")[0] for path in paths if "/" in path}) == 1
     assert {p.name for p in (tmp_path / "copy").iterdir()} == {
-        ".gen", "current", "manifest.json", "run.json", "recordings", "speech", "segments",
+        ".gen", "current", "manifest.json", "run.json",
+        "recordings", "speech", "segments",
     }  # fmt: skip
     assert (
         ser("report", tmp_path / "copy", "--html", tmp_path / "page.html").returncode
@@ -160,14 +162,12 @@ def test_all_else_is_as_it_was_and_one_folder_stays_one(results, tmp_path):
     ]
 
 
-def test_a_copy_with_names_holds_the_same_rows(results, tmp_path):
+def test_a_copy_with_names_contains_the_same_rows(results, tmp_path):
     export_results(open_results(results), "results", tmp_path / "copy")
     assert list(differences(results, tmp_path / "copy")) == []
 
 
-def test_one_key_gives_the_same_names_every_night_and_another_key_others(
-    results, tmp_path
-):
+def test_hashed_names_depend_only_on_the_key(results, tmp_path):
     ids = {}
     for night, key in (("monday", "key"), ("tuesday", "key"), ("elsewhere", "other")):
         export_results(
@@ -183,12 +183,14 @@ def test_one_key_gives_the_same_names_every_night_and_another_key_others(
     assert not ids["monday"] & ids["elsewhere"]
 
 
-def test_metadata_select_and_are_not_written(results, tmp_path):
+def test_metadata_can_filter_a_hashed_export_without_being_written(results, tmp_path):
     (tmp_path / "calls.csv").write_text(
-        "path,started_at,agent\ncomplaints/jane-doe.wav,2020-05-01,agent-smith\njane-doe.mp3,2021-05-01,agent-smith\n"
+        "path,started_at,agent\ncomplaints/jane-doe.wav,2020-05-01,agent-smith\n"
+        "jane-doe.mp3,2021-05-01,agent-smith\n"
     )
     done = ser(
-        "export", results, "--to", "csv", "--out", tmp_path / "csv", "--hash-paths", tmp_path / "key",
+        "export", results, "--to", "csv", "--out", tmp_path / "csv",
+        "--hash-paths", tmp_path / "key",
         "--metadata", tmp_path / "calls.csv", "--until", "2020-12-31",
     )  # fmt: skip
     assert done.returncode == 0
@@ -197,7 +199,7 @@ def test_metadata_select_and_are_not_written(results, tmp_path):
     assert not [secret for secret in SECRETS if secret in said]
 
 
-def test_a_damaged_record_of_a_run_is_left_out(results, tmp_path):
+def test_a_damaged_run_json_is_left_out(results, tmp_path):
     (results / "run.json").write_text('{"ser_version": ')
     export_results(
         open_results(results), "results", tmp_path / "copy", hash_paths=tmp_path / "key"
@@ -205,7 +207,7 @@ def test_a_damaged_record_of_a_run_is_left_out(results, tmp_path):
     assert not (tmp_path / "copy" / "run.json").exists()
 
 
-def test_a_key_is_for_its_owner_alone_and_anything_else_is_no_key(tmp_path):
+def test_a_key_is_readable_only_by_its_owner_and_invalid_keys_are_refused(tmp_path):
     key = load_key(tmp_path / "key")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert load_key(tmp_path / "key") == key

@@ -1,4 +1,4 @@
-"""Reports: known calls, known figures, honest intervals, on every page that shows them."""
+"""Reports: known calls give known figures and correct intervals."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from tests.support.results import LABELS, call, write_results
 from tests.support.tables import live_file
 
 
-def test_totals_add_up_and_shares_are_weighed_by_scored_time(results):
+def test_totals_add_up_and_shares_are_weighted_by_scored_time(results):
     total = report_of(results).total
     assert [total[name].value for name in ("recordings", "done", "failed")] == [4, 3, 1]
     assert total["audio_h"].value == pytest.approx(300 / 3600)
@@ -37,7 +37,7 @@ def test_totals_add_up_and_shares_are_weighed_by_scored_time(results):
     assert total["failed_share"].value == pytest.approx(0.25)
 
 
-def test_a_measure_of_what_nobody_measured_has_no_value_and_is_not_zero(tmp_path):
+def test_a_measure_without_data_has_no_value_instead_of_zero(tmp_path):
     total = report_of(
         write_results(tmp_path / "out", call("a.wav", error="broken"))
     ).total
@@ -47,25 +47,25 @@ def test_a_measure_of_what_nobody_measured_has_no_value_and_is_not_zero(tmp_path
     assert (total["audio_h"].value, total["scored_h"].value) == (0, 0)
 
 
-def test_quarters_are_of_the_call_and_sum_to_one(results):
+def test_shares_of_each_quarter_of_a_call_sum_to_one(results):
     first, second, third, last = report_of(results).quarters
-    # The calm call has ten seconds of scored speech: too little for an arc.
+    # Ten seconds of scored speech in the calm call are too little for quarters.
     assert (second, third) == (None, None)
     assert first.shares["angry"] == pytest.approx(0.1)
     assert last.shares["angry"] == pytest.approx((0.9 + 0.8 + 0.35) / 3)
     assert sum(last.shares[label] for label in LABELS) == pytest.approx(1)
 
 
-def test_distributions_are_quantiles_over_single_calls(tmp_path):
+def test_distributions_are_quantiles_over_calls(tmp_path):
     calls = [call(f"{i}.wav", scored=[(0, 10, {"angry": i / 100})]) for i in range(101)]
     spread = report_of(write_results(tmp_path / "out", *calls)).distributions
     assert spread["angry_share"] == pytest.approx(
         [0.05, 0.25, 0.5, 0.75, 0.95], abs=1e-6
     )
-    assert "customer_latency_s" not in spread  # nobody answers
+    assert "customer_latency_s" not in spread  # there are no responses
 
 
-def test_calls_that_stand_out_are_listed_with_a_reason_in_words(results):
+def test_calls_that_stand_out_are_listed_with_reasons(results):
     (storm,) = report_of(results).top
     assert storm.call["path"] == "billing/storm.wav"
     reasons = [m.reason for m in storm.moments()]
@@ -74,7 +74,7 @@ def test_calls_that_stand_out_are_listed_with_a_reason_in_words(results):
     assert storm.moments()[0].start_s == storm.call["peak_at_s"] == 80
 
 
-def test_more_calls_than_asked_for_are_not_listed(tmp_path):
+def test_no_more_calls_than_requested_are_listed(tmp_path):
     hot = [(0, 20, {"angry": 0.9})]
     directory = write_results(
         tmp_path / "out", *(call(f"{i}.wav", scored=hot) for i in range(5))
@@ -82,7 +82,7 @@ def test_more_calls_than_asked_for_are_not_listed(tmp_path):
     assert len(report_of(directory, top=2).top) == 2
 
 
-def test_few_recordings_have_no_interval_and_more_have_one_that_holds_the_truth(
+def test_only_enough_recordings_give_an_interval(
     tmp_path,
 ):
     rng = np.random.default_rng(0)
@@ -100,7 +100,7 @@ def test_few_recordings_have_no_interval_and_more_have_one_that_holds_the_truth(
     assert many.high - many.low == pytest.approx(2 * 2.0 * error, rel=0.2)
 
 
-def test_buckets_give_the_interval_that_single_recordings_give(tmp_path, monkeypatch):
+def test_buckets_give_about_the_interval_of_single_recordings(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     calls = [
         call(f"{i}.wav", scored=[(0, 10, {"angry": p})])
@@ -115,7 +115,7 @@ def test_buckets_give_the_interval_that_single_recordings_give(tmp_path, monkeyp
     assert widths[1] == pytest.approx(widths[0], rel=0.35)
 
 
-def test_groups_are_compared_by_the_same_measures(results):
+def test_groups_have_the_same_measures_as_the_total(results):
     groups = report_of(results, by="folder").groups
     assert {key: group.recordings for key, group in groups.items()} == {
         "billing": 2,
@@ -126,9 +126,7 @@ def test_groups_are_compared_by_the_same_measures(results):
     assert groups["delivery"]["failed_share"].value == pytest.approx(0.5)
 
 
-def test_metadata_join_and_group_and_what_is_unknown_has_a_group_of_its_own(
-    results, tmp_path
-):
+def test_metadata_defines_groups_with_one_for_unknown_values(results, tmp_path):
     (tmp_path / "m.csv").write_text("path,queue\nbilling/storm.wav,vip\n")
     groups = report_of(
         results, by="queue", inputs=MetadataInputs(tmp_path / "m.csv")
@@ -146,9 +144,7 @@ def test_an_unknown_column_is_refused_and_the_known_ones_are_listed(results):
         report_of(results, by="team")
 
 
-def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(
-    results, tmp_path
-):
+def test_missing_results_and_damaged_parts_give_clear_errors(results, tmp_path):
     done = ser("report", tmp_path)
     assert done.returncode == 2
     assert "contains no results" in done.stderr
@@ -159,7 +155,7 @@ def test_a_directory_that_is_not_ours_and_a_damaged_part_are_clear_errors(
     assert "Traceback" not in done.stderr
 
 
-def test_an_interval_rests_on_those_that_have_the_measure(tmp_path):
+def test_an_interval_uses_only_recordings_with_the_measure(tmp_path):
     quiet = [call(f"{i}.wav", [(0, 5)]) for i in range(30)]
     report = report_of(
         write_results(tmp_path / "out", call("a.wav", [(0, 5)], [(8, 9)]), *quiet)
@@ -172,18 +168,16 @@ def test_an_interval_rests_on_those_that_have_the_measure(tmp_path):
         1,
     )
     failed = report.total["failed_share"]
-    assert (failed.low, failed.high) == (
-        0,
-        pytest.approx(0.11, abs=0.005),
-    )  # Wilson: none of 31
+    # The Wilson interval for 0 of 31.
+    assert (failed.low, failed.high) == (0, pytest.approx(0.11, abs=0.005))
 
 
-def test_more_weeks_than_groups_are_a_trend_all_the_same(tmp_path):
+def test_a_trend_may_have_more_periods_than_the_limit_of_groups(tmp_path):
     calls = [call(f"{i}.wav", [(0, 5)], day=7 * i) for i in range(210)]
     assert len(report_of(write_results(tmp_path / "out", *calls)).days) == 210
 
 
-def test_columns_of_metadata_may_be_called_anything(results, tmp_path):
+def test_metadata_columns_may_have_any_name(results, tmp_path):
     names = [
         "done",
         "x",
@@ -211,7 +205,7 @@ def test_columns_of_metadata_may_be_called_anything(results, tmp_path):
         assert "[red]v[/b]" in text_of(page(report))
 
 
-def test_recordings_that_had_vanished_have_no_time_and_break_nothing(tmp_path):
+def test_recordings_without_a_file_time_can_be_reported(tmp_path):
     gone = call("gone.wav", error="there is no such file")
     gone.recording["modified_at"] = None
     for name, calls in (
@@ -236,7 +230,8 @@ def test_recordings_that_had_vanished_have_no_time_and_break_nothing(tmp_path):
 def test_reporting_loads_neither_torch_nor_librosa(results):
     code = (
         "import sys; from ser_batch.cli.app import app\n"
-        f"try: app(['report', {str(results)!r}, '--html', {str(results / 'r.html')!r}])\n"
+        f"try: app(['report', {str(results)!r}, "
+        f"'--html', {str(results / 'r.html')!r}])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'librosa', 'torchaudio'} & set(sys.modules)"
     )

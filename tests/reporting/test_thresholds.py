@@ -12,11 +12,17 @@ from tests.support.results import call, write_results
 @pytest.mark.parametrize(
     ("condition", "crossed"),
     [
-        ("angry_share > 0.3", True), ("angry_share>40 %", False), ("failed >= 1", True), ("valence < 0", True),
-        ("fearful_share > 0", False), ("failed_share.low > 0", False), ("failed.low > 0", False), ("agent_slow_response_share < 1", False),
+        ("angry_share > 0.3", True),
+        ("angry_share>40 %", False),
+        ("failed >= 1", True),
+        ("valence < 0", True),
+        ("fearful_share > 0", False),
+        ("failed_share.low > 0", False),
+        ("failed.low > 0", False),
+        ("agent_slow_response_share < 1", False),
     ],
-)  # fmt: skip
-def test_thresholds_hold_or_do_not(results, condition, crossed):
+)
+def test_thresholds_are_evaluated_on_the_report(results, condition, crossed):
     assert bool(crossed_thresholds(report_of(results), [condition])) is crossed
 
 
@@ -24,13 +30,13 @@ def test_thresholds_hold_or_do_not(results, condition, crossed):
     "condition",
     ["angry > 0.2", "angry_share = 0.2", "angry_share > much", "__import__('os') > 1"],
 )
-def test_a_threshold_that_cannot_be_meant_is_refused(results, condition):
+def test_an_invalid_threshold_is_refused(results, condition):
     with pytest.raises(UsageError, match="--fail-if"):
         crossed_thresholds(report_of(results), [condition])
 
 
-def test_a_threshold_on_the_end_of_an_interval_waits_for_enough_calls(tmp_path):
-    """Three angry calls of six are over 20 %, and may be luck; thirty of sixty are not."""
+def test_a_threshold_on_an_interval_limit_needs_enough_calls(tmp_path):
+    """Check that 3 of 6 angry calls may be chance, but 30 of 60 are not."""
     for n, crossed in ((6, False), (60, True)):
         calls = [
             call(f"{i}.wav", scored=[(0, 20, {"angry": 0.9 * (i % 2)})])
@@ -44,7 +50,7 @@ def test_a_threshold_on_the_end_of_an_interval_waits_for_enough_calls(tmp_path):
         )
 
 
-def test_the_exit_code_tells_a_scheduler_that_a_threshold_is_crossed(results):
+def test_the_exit_code_reports_a_crossed_threshold(results):
     done = ser(
         "report", results, "--fail-if", "angry_share > 0.3", "--format", "markdown"
     )

@@ -1,4 +1,4 @@
-"""Turns, interruptions, latencies, pauses: sequences with known answers, and a naive reading of the rules as the oracle."""
+"""Turns, interruptions, latencies and pauses, with known answers and a naive oracle."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -24,65 +24,175 @@ from tests.support.results import call, write_results
 
 Spans = list[tuple[float, float]]
 
-# When the agent speaks, when the customer, and what it amounts to.
+# When the agent and the customer speak, and the expected measures.
 SEQUENCES = {
     "a listener's mhm in a pause is a backchannel": (
-        [(0, 5), (6, 10)], [(5.3, 5.6)], {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0}),
-    "a short breath of the speaker ends no turn": (
-        [(0, 5), (5.15, 10)], [(4.4, 5.1)], {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0}),
-    "a yes at the end of a sentence leaves the floor where it is": (
-        [(0, 10), (10.3, 20)], [(9.4, 10.01)], {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0}),
-    "who goes on over a yes cuts in on nobody": (
-        [(0, 10), (10.3, 20)], [(10.1, 10.9)], {"turns": 1, "backchannels": 1, "interruptions": 0}),
-    "who talks on after cutting in interrupts, with a breath in between or not": (
-        [(0, 10)], [(8, 9.5), (9.7, 14)],
-        {"turns": 2, "interruptions": 1, "customer_interruptions": 1, "interruption_s": 2, "attempts": 0}),
-    "who gives up while the other goes on has only tried": (
-        [(0, 10)], [(5, 9)],
-        {"turns": 1, "backchannels": 0, "interruptions": 0, "attempts": 1, "customer_attempts": 1, "attempt_s": 4}),
-    "two who start together after a pause interrupt nobody": (
-        [(0, 5), (6, 6.8)], [(6.1, 9)], {"turns": 2, "interruptions": 0, "attempts": 0}),
-    "two who start together at once interrupt nobody": (
-        [(0, 10)], [(0.1, 10.5)], {"turns": 2, "interruptions": 0, "attempts": 0}),
-    "after a hold nobody responds": (
-        [(0, 10), (16, 20)], [(10.5, 15), (140, 145)],
-        {"turns": 4, "responses": 2, "response_latency_s": 0.75, "holds": 1, "non_talks": 1}),
-    "nobody speaks": ([], [], {"turns": 0, "responses": 0, "response_latency_s": None, "conversation_s": 0}),
-    "one speaks alone": ([(2, 5), (8.5, 9)], [], {"turns": 1, "responses": 0, "conversation_s": 7, "non_talks": 1}),
+        [(0, 5), (6, 10)],
+        [(5.3, 5.6)],
+        {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0},
+    ),
+    "a short breath does not end a turn": (
+        [(0, 5), (5.15, 10)],
+        [(4.4, 5.1)],
+        {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0},
+    ),
+    "a yes at the end of a sentence does not take the floor": (
+        [(0, 10), (10.3, 20)],
+        [(9.4, 10.01)],
+        {"turns": 1, "backchannels": 1, "responses": 0, "interruptions": 0},
+    ),
+    "continuing over a yes is not an interruption": (
+        [(0, 10), (10.3, 20)],
+        [(10.1, 10.9)],
+        {"turns": 1, "backchannels": 1, "interruptions": 0},
+    ),
+    "cutting in and continuing is an interruption, even with a breath": (
+        [(0, 10)],
+        [(8, 9.5), (9.7, 14)],
+        {
+            "turns": 2,
+            "interruptions": 1,
+            "customer_interruptions": 1,
+            "interruption_s": 2,
+            "attempts": 0,
+        },
+    ),
+    "giving up while the other continues is only an attempt": (
+        [(0, 10)],
+        [(5, 9)],
+        {
+            "turns": 1,
+            "backchannels": 0,
+            "interruptions": 0,
+            "attempts": 1,
+            "customer_attempts": 1,
+            "attempt_s": 4,
+        },
+    ),
+    "starting together after a pause is not an interruption": (
+        [(0, 5), (6, 6.8)],
+        [(6.1, 9)],
+        {"turns": 2, "interruptions": 0, "attempts": 0},
+    ),
+    "starting together at the beginning is not an interruption": (
+        [(0, 10)],
+        [(0.1, 10.5)],
+        {"turns": 2, "interruptions": 0, "attempts": 0},
+    ),
+    "speech after a hold is not a response": (
+        [(0, 10), (16, 20)],
+        [(10.5, 15), (140, 145)],
+        {
+            "turns": 4,
+            "responses": 2,
+            "response_latency_s": 0.75,
+            "holds": 1,
+            "non_talks": 1,
+        },
+    ),
+    "no speech": (
+        [],
+        [],
+        {"turns": 0, "responses": 0, "response_latency_s": None, "conversation_s": 0},
+    ),
+    "only one channel speaks": (
+        [(2, 5), (8.5, 9)],
+        [],
+        {"turns": 1, "responses": 0, "conversation_s": 7, "non_talks": 1},
+    ),
     "question and answer take turns": (
-        [(0, 3), (7, 9)], [(3.5, 6)],
-        {"turns": 3, "responses": 2, "agent_latency_s": 1, "customer_latency_s": 0.5, "response_latency_s": 0.75}),
-    "two short words of greeting are turns: nobody had the floor": (
-        [(0, 0.8), (2.2, 6)], [(1.2, 1.8)], {"turns": 3, "backchannels": 0}),
-    "a short answer that is followed by a long pause is a turn": (
-        [(0, 5), (8, 12)], [(5.5, 6.2)], {"turns": 3, "backchannels": 0, "slow_responses": 0}),
-    "a short answer in the middle of the other's speech is a backchannel, however late": (
-        [(0, 20)], [(15, 16)], {"turns": 1, "backchannels": 1, "customer_backchannels": 1}),
-    "a second of speech is still short, and more is not": (
-        [(0, 20)], [(5, 6), (10, 11.2)], {"turns": 1, "backchannels": 1, "attempts": 1}),
-    "a speaker's own short word is no backchannel to oneself": (
-        [(0, 5), (6, 6.5), (7, 10)], [(12, 15)], {"turns": 2, "backchannels": 0}),
-    "a turn that comes in on the last word overlaps and does not interrupt": (
-        [(0, 10)], [(9.8, 15)], {"turns": 2, "interruptions": 0, "responses": 1, "response_latency_s": -0.2}),
-    "an interruption has a latency too, and it is negative": (
-        [(0, 10)], [(8, 14)], {"interruptions": 1, "responses": 1, "customer_latency_s": -2}),
-    "of two who end together the first keeps the floor": (
-        [(0, 10), (12, 13)], [(5, 10)], {"turns": 1, "responses": 0, "interruptions": 0, "attempts": 1}),
-    "both cut in, one after the other": (
-        [(0, 10), (13, 20)], [(9, 14)],
-        {"turns": 3, "interruptions": 2, "agent_interruptions": 1, "customer_interruptions": 1, "interruption_s": 2}),
+        [(0, 3), (7, 9)],
+        [(3.5, 6)],
+        {
+            "turns": 3,
+            "responses": 2,
+            "agent_latency_s": 1,
+            "customer_latency_s": 0.5,
+            "response_latency_s": 0.75,
+        },
+    ),
+    "short greetings are turns if no one has the floor": (
+        [(0, 0.8), (2.2, 6)],
+        [(1.2, 1.8)],
+        {"turns": 3, "backchannels": 0},
+    ),
+    "a short answer before a long pause is a turn": (
+        [(0, 5), (8, 12)],
+        [(5.5, 6.2)],
+        {"turns": 3, "backchannels": 0, "slow_responses": 0},
+    ),
+    "a short answer within the other's speech is a backchannel": (
+        [(0, 20)],
+        [(15, 16)],
+        {"turns": 1, "backchannels": 1, "customer_backchannels": 1},
+    ),
+    "speech of up to a second is short": (
+        [(0, 20)],
+        [(5, 6), (10, 11.2)],
+        {"turns": 1, "backchannels": 1, "attempts": 1},
+    ),
+    "a short word after one's own turn is not a backchannel": (
+        [(0, 5), (6, 6.5), (7, 10)],
+        [(12, 15)],
+        {"turns": 2, "backchannels": 0},
+    ),
+    "a turn that overlaps the last word is not an interruption": (
+        [(0, 10)],
+        [(9.8, 15)],
+        {"turns": 2, "interruptions": 0, "responses": 1, "response_latency_s": -0.2},
+    ),
+    "an interruption has a negative latency": (
+        [(0, 10)],
+        [(8, 14)],
+        {"interruptions": 1, "responses": 1, "customer_latency_s": -2},
+    ),
+    "the first of two who end together keeps the floor": (
+        [(0, 10), (12, 13)],
+        [(5, 10)],
+        {"turns": 1, "responses": 0, "interruptions": 0, "attempts": 1},
+    ),
+    "both interrupt, one after the other": (
+        [(0, 10), (13, 20)],
+        [(9, 14)],
+        {
+            "turns": 3,
+            "interruptions": 2,
+            "agent_interruptions": 1,
+            "customer_interruptions": 1,
+            "interruption_s": 2,
+        },
+    ),
     "a response after more than three seconds is slow": (
-        [(0, 5), (20, 25)], [(9, 12)],
-        {"responses": 2, "slow_responses": 2, "agent_slow_responses": 1, "response_latency_s": 6}),
-    "a pause of three seconds is none yet": (
-        [(0, 5), (8, 10)], [(13.5, 15)], {"non_talks": 1, "non_talk_s": 3.5, "longest_non_talk_s": 3.5}),
-    "silence before the first word and after the last counts from a hold on": (
-        [(20, 50)], [(55, 140)], {"duration_s": 200, "non_talks": 2, "non_talk_s": 65, "longest_non_talk_s": 60, "holds": 1}),
-}  # fmt: skip
+        [(0, 5), (20, 25)],
+        [(9, 12)],
+        {
+            "responses": 2,
+            "slow_responses": 2,
+            "agent_slow_responses": 1,
+            "response_latency_s": 6,
+        },
+    ),
+    "a pause of three seconds is not counted yet": (
+        [(0, 5), (8, 10)],
+        [(13.5, 15)],
+        {"non_talks": 1, "non_talk_s": 3.5, "longest_non_talk_s": 3.5},
+    ),
+    "silence at either end counts only as long as a hold": (
+        [(20, 50)],
+        [(55, 140)],
+        {
+            "duration_s": 200,
+            "non_talks": 2,
+            "non_talk_s": 65,
+            "longest_non_talk_s": 60,
+            "holds": 1,
+        },
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_a_sequence_means(tmp_path, name):
+def test_a_sequence_of_speech_has_the_expected_measures(tmp_path, name):
     agent, customer, expected = SEQUENCES[name]
     length_s = expected.get(
         "duration_s", max([end for _, end in agent + customer], default=0) + 5
@@ -118,7 +228,7 @@ def _stretches(tracks: list[Spans]) -> list[Stretch]:
 
 
 def _is_backchannel(i: int, stretches: list[Stretch]) -> bool:
-    """Read off rule 2."""
+    """Apply rule 2 literally."""
     own = stretches[i]
     if own.end - own.start > BACKCHANNEL_S:
         return False
@@ -137,7 +247,7 @@ def _is_backchannel(i: int, stretches: list[Stretch]) -> bool:
 
 
 def naive_timing(tracks: list[Spans], duration_s: float) -> dict:
-    """The rules of turns.py, read off step by step."""
+    """Apply the rules of turns.py step by step."""
     stretches = _stretches(tracks)
     names = (
         "turns",
@@ -197,7 +307,8 @@ def naive_timing(tracks: list[Spans], duration_s: float) -> dict:
     return out
 
 
-# Eighths of a second have no rounding; gaps, overlaps and lengths lie on both sides of each constant.
+# Eighths of a second are exact. Gaps, overlaps and lengths are on both sides of each
+# constant.
 SPANS = st.lists(
     st.tuples(
         st.one_of(st.integers(1, 12), st.integers(1, 60), st.integers(230, 300)),
@@ -221,7 +332,7 @@ def _track(draws: list[tuple[int, int]]) -> Spans:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=12))
-def test_two_channels_are_timed_as_a_naive_reading_does(tmp_path_factory, drawn):
+def test_timing_of_two_channels_matches_a_naive_implementation(tmp_path_factory, drawn):
     made = [[_track(a), _track(b)] for a, b in drawn]
     calls = [
         call(f"{i}.wav", *tracks, duration_s=1000) for i, tracks in enumerate(made)
@@ -236,18 +347,23 @@ def test_two_channels_are_timed_as_a_naive_reading_does(tmp_path_factory, drawn)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SPANS, min_size=3, max_size=4))
-def test_more_channels_than_two_are_timed_as_a_naive_reading_does(drawn):
+def test_timing_of_more_channels_matches_a_naive_implementation(drawn):
     tracks = [_track(draws) for draws in drawn]
     rows = [("r", c, None, *span) for c, track in enumerate(tracks) for span in track]
     with connect() as connection:
         connection.execute(
-            "CREATE TABLE speech (recording_id VARCHAR, channel SMALLINT, role VARCHAR, start_s DOUBLE, end_s DOUBLE)"
+            "CREATE TABLE speech (recording_id VARCHAR, channel SMALLINT, "
+            "role VARCHAR, start_s DOUBLE, end_s DOUBLE)"
         )
         if rows:
             connection.executemany("INSERT INTO speech VALUES (?, ?, ?, ?, ?)", rows)
-        query = """SELECT count(*) FILTER (is_turn) AS turns, count(*) FILTER (is_backchannel) AS backchannels,
-            count(*) FILTER (is_interruption) AS interruptions, count(*) FILTER (is_attempt) AS attempts,
-            count(*) FILTER (is_response) AS responses FROM turns"""
+        query = """SELECT
+            count(*) FILTER (is_turn) AS turns,
+            count(*) FILTER (is_backchannel) AS backchannels,
+            count(*) FILTER (is_interruption) AS interruptions,
+            count(*) FILTER (is_attempt) AS attempts,
+            count(*) FILTER (is_response) AS responses
+            FROM turns"""
         (found,) = rows_of(connection, f"WITH {turns_sql('speech')} {query}")
     expected = naive_timing(tracks, 1000.0)
     assert found == {key: expected[key] for key in found}

@@ -1,4 +1,4 @@
-"""One call is one counted row, whatever becomes of its files."""
+"""Each call is counted once, even if its files are moved, copied or changed."""
 
 import json
 import os
@@ -29,7 +29,7 @@ RATE = 8000
 
 
 def tone(path: Path, number: int, n: int = 800) -> Path:
-    """A short file whose content its number tells; all of a length are of one size."""
+    """Write a short file with content given by its number, of constant size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.full(n, number / 100), RATE)
     then = path.stat().st_mtime - 60
@@ -66,14 +66,14 @@ def analysed(tmp_path, tiny_bundle):
 
 
 def rows(out: Path) -> dict[str, dict]:
-    """The rows of recordings by location, below the folder of the results."""
+    """Return recording rows by location relative to the parent of the results."""
     table = open_results(out).read("recordings").to_pylist()
     found = {os.path.relpath(row["location"], out.parent): row for row in table}
     assert len(found) == len(table)
     return found
 
 
-def test_a_folder_and_the_folder_above_it_hold_the_same_recordings(tmp_path, analysed):
+def test_analysing_a_parent_folder_finds_the_same_recordings(tmp_path, analysed):
     for number, name in enumerate(("a/1.wav", "a/2.wav", "b/3.wav")):
         tone(tmp_path / "in" / name, number)
     analysed(tmp_path / "in" / "a")
@@ -88,7 +88,7 @@ def test_a_folder_and_the_folder_above_it_hold_the_same_recordings(tmp_path, ana
     assert after["in/a/1.wav"]["path"] == "1.wav"
 
 
-def test_another_call_of_the_same_name_takes_nobodys_rows(tmp_path, analysed):
+def test_another_call_with_the_same_name_gets_its_own_rows(tmp_path, analysed):
     tone(tmp_path / "d1" / "0001.wav", 1)
     analysed(tmp_path / "d1")
     shutil.rmtree(tmp_path / "d1")
@@ -97,7 +97,7 @@ def test_another_call_of_the_same_name_takes_nobodys_rows(tmp_path, analysed):
     found = rows(tmp_path / "out")
     assert set(found) == {"d1/0001.wav", "d2/0001.wav"}
     assert len({row["recording_id"] for row in found.values()}) == 2
-    # A link that leads to another folder every day changes nothing about that.
+    # This also holds for a link that points to another folder every day.
     (tmp_path / "today").symlink_to(tmp_path / "d2")
     analysed(tmp_path / "today")
     tone(tmp_path / "d3" / "0001.wav", 3)
@@ -107,7 +107,7 @@ def test_another_call_of_the_same_name_takes_nobodys_rows(tmp_path, analysed):
     assert set(rows(tmp_path / "out")) == {"d1/0001.wav", "d2/0001.wav", "d3/0001.wav"}
 
 
-def test_a_file_that_moves_keeps_its_id_and_its_rows(tmp_path, call, analysed):
+def test_a_moved_file_keeps_its_id_and_rows(tmp_path, call, analysed):
     write_call(tmp_path / "in" / "x.wav", call)
     settle(tmp_path / "in")
     analysed(tmp_path / "in")
@@ -126,7 +126,7 @@ def test_a_file_that_moves_keeps_its_id_and_its_rows(tmp_path, call, analysed):
     assert verify(tmp_path / "out").sound
 
 
-def test_a_tree_on_another_mount_is_the_same_tree(tmp_path, analysed):
+def test_a_tree_on_another_mount_keeps_its_ids(tmp_path, analysed):
     for number in range(4):
         tone(tmp_path / "old" / f"{number}.wav", number)
     analysed(tmp_path / "old")
@@ -139,7 +139,7 @@ def test_a_tree_on_another_mount_is_the_same_tree(tmp_path, analysed):
     assert all(name.startswith("new/") for name in after)
 
 
-def test_a_copy_of_what_cannot_be_seen_is_a_copy(tmp_path, analysed):
+def test_a_copy_of_an_unreachable_original_is_a_duplicate(tmp_path, analysed):
     tone(tmp_path / "disk" / "calls" / "1.wav", 1)
     analysed(tmp_path / "disk" / "calls")
     (tmp_path / "disk").rename(tmp_path / "unplugged")
@@ -153,7 +153,7 @@ def test_a_copy_of_what_cannot_be_seen_is_a_copy(tmp_path, analysed):
     )
 
 
-def test_the_log_has_a_line_for_each_move_and_each_copy(tmp_path, analysed):
+def test_the_log_has_a_line_for_every_move_and_copy(tmp_path, analysed):
     tone(tmp_path / "old" / "1.wav", 1)
     tone(tmp_path / "old" / "2.wav", 1)
     analysed(tmp_path / "old")
@@ -172,9 +172,7 @@ def test_the_log_has_a_line_for_each_move_and_each_copy(tmp_path, analysed):
     assert second[0]["location"].endswith("new/1.wav")
 
 
-def test_of_equal_files_the_first_location_is_analysed_and_the_others_are_copies(
-    tmp_path, analysed
-):
+def test_only_the_first_of_identical_files_is_analysed(tmp_path, analysed):
     for name in ("c/1.wav", "a/2.wav", "b/3.wav"):
         tone(tmp_path / "in" / name, 1)
     progress = analysed(tmp_path / "in")
@@ -187,14 +185,14 @@ def test_of_equal_files_the_first_location_is_analysed_and_the_others_are_copies
         assert found[name]["duplicate_of"] == original["recording_id"]
     again = analysed(tmp_path / "in")
     assert (again.done, again.skipped, again.copies) == (0, 1, 2)
-    # An original stays one, whatever comes before it.
+    # An original remains the original, even if a copy sorts before it.
     tone(tmp_path / "in" / "a" / "1.wav", 1)
     assert analysed(tmp_path / "in").copies == 3
     assert rows(tmp_path / "out")["in/a/2.wav"]["status"] == "done"
     assert verify(tmp_path / "out").sound
 
 
-def test_a_copy_takes_the_place_of_an_original_that_is_gone(tmp_path, analysed):
+def test_a_copy_replaces_a_deleted_original(tmp_path, analysed):
     for name in ("1.wav", "2.wav", "3.wav"):
         tone(tmp_path / "in" / name, 1)
     analysed(tmp_path / "in")
@@ -214,9 +212,7 @@ def test_a_copy_takes_the_place_of_an_original_that_is_gone(tmp_path, analysed):
     assert after["in/3.wav"]["duplicate_of"] == before["recording_id"]
 
 
-def test_copies_of_a_recording_whose_content_changes_are_analysed_once(
-    tmp_path, analysed
-):
+def test_copies_of_a_changed_original_are_analysed_once(tmp_path, analysed):
     for name in ("1.wav", "2.wav", "3.wav"):
         tone(tmp_path / "in" / name, 1)
     analysed(tmp_path / "in")
@@ -234,7 +230,7 @@ def test_copies_of_a_recording_whose_content_changes_are_analysed_once(
     assert found["in/1.wav"]["content_hash"] != found["in/2.wav"]["content_hash"]
 
 
-def test_a_copy_that_changes_is_a_recording_of_its_own(tmp_path, analysed):
+def test_a_changed_copy_becomes_a_separate_recording(tmp_path, analysed):
     for name in ("1.wav", "2.wav"):
         tone(tmp_path / "in" / name, 1)
     analysed(tmp_path / "in")
@@ -247,7 +243,7 @@ def test_a_copy_that_changes_is_a_recording_of_its_own(tmp_path, analysed):
     assert after["recording_id"] == before["recording_id"]
 
 
-def test_one_content_that_is_decoded_in_two_ways_is_two_recordings(tmp_path, analysed):
+def test_the_same_content_in_two_raw_formats_is_two_recordings(tmp_path, analysed):
     folder = tmp_path / "in"
     folder.mkdir()
     samples = np.random.default_rng(0).bytes(16000)
@@ -260,7 +256,7 @@ def test_one_content_that_is_decoded_in_two_ways_is_two_recordings(tmp_path, ana
     assert found["in/3.ul"]["duplicate_of"] == found["in/1.ul"]["recording_id"]
 
 
-def test_empty_files_are_never_copies_of_each_other(tmp_path, analysed):
+def test_empty_files_are_never_duplicates_of_each_other(tmp_path, analysed):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("1.wav", "2.wav"):
@@ -270,9 +266,7 @@ def test_empty_files_are_never_copies_of_each_other(tmp_path, analysed):
     assert (progress.failed, progress.copies) == (2, 0)
 
 
-def test_a_file_whose_time_alone_changed_is_hashed_once(
-    tmp_path, analysed, monkeypatch
-):
+def test_a_file_with_only_a_new_time_is_hashed_once(tmp_path, analysed, monkeypatch):
     tone(tmp_path / "in" / "1.wav", 1)
     analysed(tmp_path / "in")
     os.utime(tmp_path / "in" / "1.wav", (1, 1))
@@ -283,7 +277,7 @@ def test_a_file_whose_time_alone_changed_is_hashed_once(
     assert analysed(tmp_path / "in").skipped == 1
 
 
-def test_reports_count_a_call_once_and_say_how_many_copies_there_are(
+def test_reports_count_a_call_once_and_give_the_number_of_copies(
     tmp_path, call, analysed
 ):
     for name in ("1.wav", "2.wav"):
@@ -295,7 +289,7 @@ def test_reports_count_a_call_once_and_say_how_many_copies_there_are(
     assert "1 file not counted: same content as another recording" in report["notes"]
 
 
-def test_ids_without_results_are_all_different():
+def test_ids_without_results_are_unique():
     found = with_ids(
         [Recording("/a", "1.wav"), Recording("/b", "1.wav"), Recording("/c", "2.wav")]
     )
@@ -311,14 +305,12 @@ CHANGES = st.tuples(
     st.sampled_from([None, "", "", "a", "b"]),
     st.booleans(),
 )
-"""What happens, to which name, from which of the files there; what is analysed then, and whether that is interrupted."""
+"""A change, a name, an existing file, the inputs, and if the run is interrupted."""
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CHANGES, min_size=3, max_size=10))
-def test_whatever_becomes_of_files_each_call_is_counted_once(
-    tmp_path, analysed, changes
-):
+def test_each_call_is_counted_once_after_any_changes(tmp_path, analysed, changes):
     shutil.rmtree(tmp_path, ignore_errors=True)
     folder, content, seen = tmp_path / "in", dict[str, int](), dict[str, int]()
     folder.mkdir(parents=True)
@@ -369,7 +361,7 @@ def check_each_is_counted_once(out: Path, contents: set[int]) -> None:
             assert by_id[row["duplicate_of"]]["content_hash"] == row["content_hash"]
 
 
-def test_forgetting_a_recording_leaves_nothing_of_it(tmp_path, call, analysed):
+def test_forgetting_a_recording_removes_every_trace_of_it(tmp_path, call, analysed):
     for name in ("jane.wav", "john.wav"):
         write_call(tmp_path / "in" / name, call if name == "jane.wav" else call[::-1])
     shutil.copy(tmp_path / "in" / "jane.wav", tmp_path / "in" / "copy.wav")
@@ -425,11 +417,11 @@ def test_recordings_are_forgotten_by_date_and_by_id(tmp_path, analysed):
         "1 recording forgotten" in ser("forget", tmp_path / "out", "--id", one).stdout
     )
     assert set(rows(tmp_path / "out")) == {"in/2.wav"}
-    # The file is still there: it is a new recording for the next run.
+    # The files still exist, so that the next run analyses them as new recordings.
     assert analysed(tmp_path / "in").done == 2
 
 
-def test_a_mount_of_another_name_is_told_without_reading_audio(
+def test_recordings_on_a_renamed_mount_are_relocated_without_reading_audio(
     tmp_path, analysed, monkeypatch
 ):
     for number in range(3):

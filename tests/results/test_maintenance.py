@@ -1,4 +1,4 @@
-"""Between runs: what is broken is found and named, put aside and made again; fewer files hold the same rows."""
+"""Maintenance: damage is found and repaired, and compacting keeps all rows."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def parts(directory: Path) -> list[str]:
 
 
 def rewrite(directory: Path, table: str, change) -> str:
-    """Replaces the first part of a table by what `change` makes of it, with the size that the manifest expects."""
+    """Apply `change` to the first part of a table, and update the manifest."""
     part = parts(directory)[0]
     path = live_file(directory, table, part)
     pq.write_table(change(pq.read_table(path)), path, compression="zstd")
@@ -57,14 +57,14 @@ def with_column(name: str, values: list):
     return change
 
 
-def test_sound_results_are_sound(results):
+def test_undamaged_results_have_no_problems(results):
     findings = verify(results)
     assert findings.sound
     assert (findings.parts, findings.recordings, findings.segments) == (3, 6, 10)
 
 
 @pytest.mark.parametrize("table", ["recordings", "speech", "segments"])
-def test_one_flipped_byte_anywhere_in_the_data_is_found(results, table):
+def test_a_flipped_byte_anywhere_in_the_data_is_found(results, table):
     part = parts(results)[1]
     path = live_file(results, table, part)
     whole = path.read_bytes()
@@ -76,7 +76,7 @@ def test_one_flipped_byte_anywhere_in_the_data_is_found(results, table):
     assert list(verify(results).problems) == [part]
 
 
-def test_missing_and_cut_files_are_named(results):
+def test_missing_and_truncated_files_are_named(results):
     first, second, _ = parts(results)
     live_file(results, "speech", first).unlink()
     path = live_file(results, "segments", second)
@@ -150,7 +150,7 @@ def test_missing_and_cut_files_are_named(results):
         ("segments", lambda t: t.drop_columns(["level_dbfs"]), "a different schema"),
     ],
 )
-def test_rows_that_cannot_be_are_found(results, table, change, said):
+def test_invalid_rows_are_found(results, table, change, said):
     part = rewrite(results, table, change)
     assert any(said in problem for problem in verify(results).problems[part])
 
@@ -169,7 +169,7 @@ def test_a_recording_in_two_parts_is_found(results):
     )
 
 
-def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_recordings(
+def test_repair_moves_damaged_parts_aside_and_forgets_their_recordings(
     results,
 ):
     part = parts(results)[1]
@@ -187,7 +187,7 @@ def test_repair_puts_broken_parts_aside_and_the_next_run_knows_nothing_of_their_
     assert len(list((results / "recordings").iterdir())) == 2
 
 
-def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
+def test_damaged_parts_are_never_rewritten_as_if_they_were_valid(results, monkeypatch):
     part = parts(results)[-1]
     path = live_file(results, "segments", part)
     of_part = pq.read_table(live_file(results, "recordings", part))["path"][0].as_py()
@@ -196,7 +196,7 @@ def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
     for at in range(4, len(whole) - 8, max(1, len(whole) // 40)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         if verify(results).sound:
-            continue  # a byte of the footer that says nothing of the rows
+            continue  # a byte of the footer that does not affect rows
         found += 1
         problems = verify(results).problems[part]
         if not any("cannot be read" in problem for problem in problems):
@@ -211,13 +211,13 @@ def test_damage_is_never_written_anew_as_if_it_were_whole(results, monkeypatch):
     assert found > 10
 
 
-def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
+def test_a_run_that_replaces_parts_is_not_reported_as_damage(results, monkeypatch):
     real, calls = module.Manifest.read, []
 
     def read(directory: Path):
         manifest = real(directory)
         calls.append(manifest)
-        if len(calls) == 1:  # a run commits right after the manifest was read
+        if len(calls) == 1:  # a run commits right after the manifest is read
             monkeypatch.setattr(module, "PART_RECORDINGS", 100)
             compact(directory)
         return manifest
@@ -226,7 +226,7 @@ def test_a_run_that_replaces_parts_is_no_damage(results, monkeypatch):
     assert verify(results).sound
 
 
-def test_parts_that_an_old_manifest_does_not_know_are_kept_where_there_are_no_links(
+def test_repair_keeps_parts_missing_from_an_old_manifest_without_links(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "supports_links", lambda directory: False)
@@ -238,19 +238,19 @@ def test_parts_that_an_old_manifest_does_not_know_are_kept_where_there_are_no_li
     compact(results)
     [part] = parts(results)
     newest = live_file(results, "segments", part).read_bytes()
-    (results / "manifest.json").write_bytes(old)  # somebody has put back a copy
+    (results / "manifest.json").write_bytes(old)  # restored from a backup
     repair(results)
     assert (results / "broken" / "segments" / f"{part}.parquet").read_bytes() == newest
 
 
-def test_repair_leaves_sound_results_alone(results):
+def test_repair_does_not_change_undamaged_results(results):
     before = tables(results)
     assert repair(results).sound
     assert tables(results) == before
     assert not (results / "broken").exists()
 
 
-def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
+def test_compact_keeps_the_same_rows_in_fewer_files(results, monkeypatch):
     before = tables(results)
     monkeypatch.setattr(module, "PART_RECORDINGS", 4)
     assert compact(results) == (3, 2)
@@ -261,7 +261,7 @@ def test_compact_holds_the_same_rows_in_fewer_files(results, monkeypatch):
     assert compact(results) == (2, 2)
 
 
-def test_nothing_is_maintained_while_a_run_writes(results):
+def test_maintenance_is_refused_while_a_run_is_writing(results):
     with open_writer(results, IDENTITY):
         for command in (("compact", results), ("verify", results, "--repair")):
             done = ser(*command)
@@ -270,7 +270,7 @@ def test_nothing_is_maintained_while_a_run_writes(results):
         assert ser("verify", results).returncode == 0  # reading is allowed
 
 
-def test_results_are_read_as_before_after_repair_and_compact(results, monkeypatch):
+def test_results_can_be_read_and_extended_after_compact(results, monkeypatch):
     monkeypatch.setattr(module, "PART_RECORDINGS", 100)
     compact(results)
     with open_writer(results, IDENTITY) as writer:

@@ -1,4 +1,4 @@
-"""The tables: exactly once, whatever happens on the way to the disk."""
+"""The tables: every recording has its rows exactly once."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.support.rows import IDENTITY, LABELS, globbed, ids, rows
 from tests.support.tables import read_table
 
 
-def test_what_was_added_is_read_back_and_a_plain_glob_sees_the_same(tmp_path):
+def test_rows_are_read_back_by_ser_and_by_a_plain_glob(tmp_path):
     with open_writer(tmp_path, IDENTITY) as writer:
         for name in "abc":
             writer.add(rows(name))
@@ -70,7 +70,7 @@ def test_changed_recordings_replace_their_rows_in_every_part(tmp_path, monkeypat
     }
 
 
-def test_all_parts_have_one_schema_with_units_and_meaning(tmp_path):
+def test_all_parts_have_the_same_schema_with_units_and_descriptions(tmp_path):
     with open_writer(tmp_path, IDENTITY) as writer:
         writer.add(rows("silent", 0))
         writer.commit()
@@ -96,7 +96,8 @@ def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
             "from ser_batch.results.manifest import Identity\n"
             "from ser_batch.results.writing import open_writer\n"
             "from ser_batch.errors import ResultsError\n"
-            "try:\n    open_writer(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))).__enter__()\n"
+            "identity = Identity('tiny@1', 'abc', ('calm', 'angry'))\n"
+            "try:\n    open_writer(Path(sys.argv[1]), identity).__enter__()\n"
             "except ResultsError as error:\n    print(error)"
         )
         second = subprocess.run(
@@ -107,12 +108,13 @@ def test_a_second_run_on_the_same_directory_is_refused(tmp_path):
         pass
 
 
-def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from ser_batch.results.manifest import Identity\n"
         "from ser_batch.results.writing import open_writer\n"
-        "with open_writer(Path(sys.argv[1]), Identity('tiny@1', 'abc', ('calm', 'angry'))):\n"
+        "identity = Identity('tiny@1', 'abc', ('calm', 'angry'))\n"
+        "with open_writer(Path(sys.argv[1]), identity):\n"
         "    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
@@ -174,19 +176,19 @@ def test_a_damaged_manifest_is_named(tmp_path, text, message):
         read_table(tmp_path, "recordings")
 
 
-def test_a_missing_part_is_named_and_not_read_as_less(tmp_path):
+def test_a_missing_part_is_an_error_and_not_silently_skipped(tmp_path):
     first_night(tmp_path)
     next((tmp_path / "speech").iterdir()).unlink()
     with pytest.raises(ResultsError, match="missing"):
         read_table(tmp_path, "speech")
 
 
-def test_a_directory_without_results_says_how_to_make_some(tmp_path):
+def test_a_directory_without_results_gives_a_hint(tmp_path):
     with pytest.raises(ResultsError, match="ser analyze"):
         read_table(tmp_path, "recordings")
 
 
-def test_the_record_of_a_run_is_json(tmp_path):
+def test_the_run_record_is_json(tmp_path):
     with open_writer(tmp_path, IDENTITY) as writer:
         writer.write_record({"name": "café"})
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {
@@ -197,7 +199,7 @@ def test_the_record_of_a_run_is_json(tmp_path):
 @pytest.mark.parametrize(
     "parts", [[], None, {"../x": {"recordings": 1, "bytes": 1}}, {"part-000001": {}}]
 )
-def test_a_manifest_with_impossible_parts_is_damaged(tmp_path, parts):
+def test_a_manifest_with_invalid_parts_is_reported_as_damaged(tmp_path, parts):
     first_night(tmp_path)
     values = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps({**values, "parts": parts}))

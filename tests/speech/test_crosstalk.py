@@ -1,7 +1,7 @@
-"""Crosstalk: what leaks in is no speech of the channel, and no own speech is lost.
+"""Crosstalk is removed from a channel, and the channel's own speech is kept.
 
-Voices are made: harmonics of a pitch that wanders, in syllables, with consonants of
-noise. So it is known who speaks when, and what leaks where.
+Voices are synthetic: harmonics of a varying pitch, in syllables, with consonants of
+noise. Speech and crosstalk are therefore known exactly.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SECONDS = 40
 
 
 def voice(seed: int, seconds: float = SECONDS) -> np.ndarray:
-    """Somebody who talks all the time, with pauses of a syllable, at about -20 dB."""
+    """Synthesise continuous speech at about -20 dB, with pauses of a syllable."""
     rng = np.random.default_rng(seed)
     n = int(seconds * RATE)
     t = np.arange(n) / RATE
@@ -57,14 +57,14 @@ def voice(seed: int, seconds: float = SECONDS) -> np.ndarray:
 
 
 def channels(*signals: np.ndarray) -> np.ndarray:
-    """The signals beside a little noise of each line."""
+    """Stack the signals as channels, and add a little line noise to each."""
     rng = np.random.default_rng(99)
     stacked = np.stack(signals)
     return (stacked + 2e-4 * rng.standard_normal(stacked.shape)).astype(np.float32)
 
 
 def talk(samples: np.ndarray) -> np.ndarray:
-    """What a VAD that hears everything says: 0.9 where there is sound."""
+    """Return the probabilities of an ideal VAD: 0.9 for every frame with sound."""
     frames = samples[:, : samples.shape[1] // FRAME * FRAME].reshape(
         len(samples), -1, FRAME
     )
@@ -74,7 +74,7 @@ def talk(samples: np.ndarray) -> np.ndarray:
 def cleaned(
     samples: np.ndarray, probabilities: np.ndarray, cuts: Sequence[int] = ()
 ) -> np.ndarray:
-    """What is left, if the frames come in blocks that end at `cuts`."""
+    """Return the cleaned probabilities, for blocks that end at `cuts`."""
     stage = Crosstalk(len(samples), OFFSET)
     edges = [0, *sorted(cuts), probabilities.shape[1]]
     parts = [
@@ -90,7 +90,7 @@ def leak(source: np.ndarray, delay_ms: float, level_db: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("level_db", [0, -10, -20, -30, -40])
-def test_a_speaker_as_quiet_as_can_be_keeps_every_frame_to_the_bit(level_db):
+def test_a_quiet_speaker_keeps_every_frame_exactly(level_db):
     samples = channels(voice(1), voice(2) * 10 ** (level_db / 20))
     probabilities = talk(samples)
     np.testing.assert_array_equal(cleaned(samples, probabilities), probabilities)
@@ -98,7 +98,7 @@ def test_a_speaker_as_quiet_as_can_be_keeps_every_frame_to_the_bit(level_db):
 
 @pytest.mark.parametrize("delay_ms", [0, 3.5, 20, 200])
 @pytest.mark.parametrize("level_db", [-10, -15, -30])
-def test_an_echo_is_no_speech_and_its_source_keeps_all_of_it(delay_ms, level_db):
+def test_an_echo_is_removed_and_its_source_is_unchanged(delay_ms, level_db):
     source = voice(3)
     samples = channels(source, leak(source, delay_ms, level_db))
     probabilities = talk(samples)
@@ -107,7 +107,7 @@ def test_an_echo_is_no_speech_and_its_source_keeps_all_of_it(delay_ms, level_db)
     assert (left[1] > OFFSET).sum() <= 0.02 * (probabilities[1] > OFFSET).sum()
 
 
-def test_an_echo_through_a_room_is_no_speech():
+def test_an_echo_through_a_room_is_removed():
     source, rng = voice(4), np.random.default_rng(4)
     room = rng.standard_normal(1600) * np.exp(-7 * np.arange(1600) / 1600) * 0.15
     room[0] = 1
@@ -118,7 +118,7 @@ def test_an_echo_through_a_room_is_no_speech():
 
 
 @pytest.mark.parametrize("own_db", [0, -6, -15])
-def test_own_speech_on_top_of_an_echo_stays(own_db):
+def test_own_speech_on_top_of_an_echo_is_kept(own_db):
     source, own = voice(5), voice(6) * 10 ** (own_db / 20)
     own[: len(own) // 2] = 0
     samples = channels(source, own + leak(source, 30, -15))
@@ -128,14 +128,14 @@ def test_own_speech_on_top_of_an_echo_stays(own_db):
     assert left[: len(left) // 2 - 16].mean() <= 0.05
 
 
-def test_one_sound_on_both_channels_is_nobodys_leak():
+def test_identical_channels_are_not_treated_as_crosstalk():
     source = voice(7)
     samples = np.stack([source, source]).astype(np.float32)
     probabilities = talk(samples)
     np.testing.assert_array_equal(cleaned(samples, probabilities), probabilities)
 
 
-def test_of_three_channels_only_the_one_with_the_echo_loses_it():
+def test_an_echo_is_removed_only_from_its_own_channel_of_three():
     source, other = voice(8), voice(9)
     samples = channels(source, leak(source, 60, -12), other)
     probabilities = talk(samples)
@@ -144,7 +144,7 @@ def test_of_three_channels_only_the_one_with_the_echo_loses_it():
     assert (left[1] > OFFSET).mean() <= 0.02
 
 
-def test_echoes_in_both_directions_cost_nobody_own_speech():
+def test_echoes_in_both_directions_are_removed_without_losing_own_speech():
     turns = np.repeat(np.arange(8) % 2, SECONDS * RATE // 8)
     one, two = voice(10) * (turns == 0), voice(11) * (turns == 1)
     samples = channels(one + leak(two, 25, -20), two + leak(one, 45, -20))
@@ -157,7 +157,7 @@ def test_echoes_in_both_directions_cost_nobody_own_speech():
 
 @given(st.lists(st.integers(0, 1250), max_size=12), st.integers(0, 400))
 @settings(max_examples=15, deadline=None)
-def test_blocks_change_nothing(cuts, short):
+def test_block_boundaries_do_not_change_the_result(cuts, short):
     source = voice(12)
     samples = channels(source, leak(source, 15, -15))
     n = samples.shape[1] // FRAME - short
@@ -168,7 +168,7 @@ def test_blocks_change_nothing(cuts, short):
     )
 
 
-def test_nothing_that_comes_more_than_eight_seconds_later_changes_a_frame():
+def test_a_frame_does_not_depend_on_audio_over_eight_seconds_later():
     source = voice(13)
     samples = channels(source, leak(source, 15, -15))
     probabilities = talk(samples)
@@ -182,7 +182,7 @@ def test_nothing_that_comes_more_than_eight_seconds_later_changes_a_frame():
     assert AHEAD * STEP * FRAME_S <= 8.2
 
 
-def test_the_response_of_a_path_is_found():
+def test_the_response_of_a_crosstalk_path_is_estimated():
     rng = np.random.default_rng(0)
     source = rng.standard_normal(CONTEXT + 6 * STEP * FRAME)
     taps = np.zeros(MAX_DELAY)
@@ -205,7 +205,7 @@ def test_the_response_of_a_path_is_found():
     assert gain == pytest.approx(np.square(taps).sum(), rel=0.05)
 
 
-def test_no_delay_is_found_where_there_are_too_few_windows_or_none_agree():
+def test_no_delay_is_found_with_too_few_or_inconsistent_windows():
     path, rng = CrosstalkPath(), np.random.default_rng(1)
     assert path.delay() is None
     for seed in range(30):
@@ -215,7 +215,7 @@ def test_no_delay_is_found_where_there_are_too_few_windows_or_none_agree():
 
 
 @given(st.lists(st.booleans(), max_size=80))
-def test_bridging_fills_short_pauses_between_stretches_of_own_speech_alone(own):
+def test_bridging_fills_only_short_pauses_between_own_speech(own):
     values = np.array(own, bool)
     result = bridged(values)
     assert len(result) == len(values)

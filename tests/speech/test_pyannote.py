@@ -1,4 +1,4 @@
-"""pyannote.audio as the VAD: a tiny network of its own kind, made here, and what is refused."""
+"""pyannote.audio as the VAD, with a tiny network made here, and refused checkpoints."""
 
 import os
 import subprocess
@@ -21,9 +21,10 @@ from tests.support.tables import tables
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
-    """A PyanNet with a few weights, saved as pyannote.audio saves its models."""
+    """Save a tiny PyanNet in the format of pyannote.audio."""
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-    import ser_batch.speech.pyannote  # noqa: F401, I001  (telemetry is off before the library is imported)
+    # The package turns telemetry off before it imports the library.
+    import ser_batch.speech.pyannote  # noqa: F401, I001
     from pyannote.audio import __version__
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
@@ -41,7 +42,8 @@ def checkpoint(tmp_path_factory) -> Path:
     )
     network.build()
     with torch.no_grad():
-        # Speech where it is loud: the first layers see energy, and the last is scaled to tell it apart.
+        # Loud frames count as speech: the first layers respond to energy, and the last
+        # one is scaled to separate its levels.
         network.classifier.weight.mul_(40)
     saved = {
         "state_dict": network.state_dict(),
@@ -62,7 +64,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 def bursts(minutes: float) -> np.ndarray:
-    """Noise that comes and goes, at 16 kHz."""
+    """Return bursts of noise at 16 kHz."""
     rng = np.random.default_rng(0)
     n = int(minutes * 60 * SAMPLE_RATE)
     loud = np.repeat(rng.random(n // 8000 + 1) < 0.5, 8000)[:n]
@@ -78,7 +80,7 @@ def load(checkpoint: Path) -> Vad:
 
 
 def one_pass(vad: Vad, samples: np.ndarray) -> np.ndarray:
-    """What the pipeline says of a whole recording, by frame."""
+    """Return the pipeline's speech decision for each frame of a whole recording."""
     speech = vad._pipeline(
         {
             "waveform": torch.from_numpy(samples)[None],
@@ -93,7 +95,7 @@ def one_pass(vad: Vad, samples: np.ndarray) -> np.ndarray:
     return frames
 
 
-def test_a_short_recording_gives_what_the_pipeline_gives(checkpoint):
+def test_a_short_recording_matches_the_pipeline(checkpoint):
     vad, samples = load(checkpoint), bursts(0.5)
     stream = vad.stream()
     frames = np.concatenate(
@@ -107,12 +109,11 @@ def test_a_short_recording_gives_what_the_pipeline_gives(checkpoint):
     assert 0 < frames.mean() < 1
 
 
-def test_windows_give_what_one_pass_gives_and_bound_the_memory(checkpoint, monkeypatch):
+def test_windows_match_a_single_pass_with_bounded_memory(checkpoint, monkeypatch):
     import ser_batch.speech.pyannote as module
 
-    monkeypatch.setattr(
-        module, "WINDOW_FRAMES", module.CONTEXT_FRAMES
-    )  # short ones, to have some
+    # Short windows, so that the recording has several.
+    monkeypatch.setattr(module, "WINDOW_FRAMES", module.CONTEXT_FRAMES)
     vad, samples = load(checkpoint), bursts(3.7)
     stream, frames, held = vad.stream(), [], []
     for start in range(0, len(samples), 15 * SAMPLE_RATE):
@@ -124,20 +125,21 @@ def test_windows_give_what_one_pass_gives_and_bound_the_memory(checkpoint, monke
         one_pass(vad, samples),
     )
     assert len(windowed) == len(expected)
-    # The sums that overlap are rounded in another order: a frame at the very threshold may flip.
+    # Overlapping sums are rounded in a different order, so that a frame at the
+    # threshold may change.
     assert np.mean(windowed != expected) < 0.0005
     assert max(held) <= (3 * 108 + 15) * SAMPLE_RATE
 
 
 @pytest.mark.parametrize("n", [0, 1, FRAME_SAMPLES, 5 * SAMPLE_RATE + 1])
-def test_there_is_a_value_for_every_frame_begun(checkpoint, n):
+def test_every_full_or_partial_frame_has_a_value(checkpoint, n):
     stream = load(checkpoint).stream()
     assert len(stream.push(bursts(0.1)[:n])) + len(stream.finish()) == -(
         -n // FRAME_SAMPLES
     )
 
 
-def test_an_analysis_runs_with_it_from_a_local_folder(
+def test_an_analysis_runs_with_pyannote_from_a_local_folder(
     checkpoint, calls, tmp_path, tiny_bundle
 ):
     values = {
@@ -159,7 +161,7 @@ def test_an_analysis_runs_with_it_from_a_local_folder(
 
 
 class Evil:
-    """What a malicious checkpoint would hold: code that runs when it is unpickled."""
+    """An object as in a malicious checkpoint, which runs code when it is unpickled."""
 
     def __reduce__(self):
         return os.system, ("touch pwned",)
@@ -175,7 +177,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_network_of_another_library_is_refused(tmp_path):
+def test_a_network_from_another_library_is_refused(tmp_path):
     from ser_batch.speech.pyannote import load_model
 
     torch.save(
@@ -186,9 +188,7 @@ def test_a_network_of_another_library_is_refused(tmp_path):
         load_model(str(tmp_path / "x.bin"))
 
 
-def test_a_model_that_is_nowhere_ends_the_run_with_2_and_says_what_to_do(
-    calls, tmp_path, tiny_bundle
-):
+def test_a_missing_model_exits_with_2_and_a_hint(calls, tmp_path, tiny_bundle):
     arguments = [
         "--vad",
         "pyannote",
@@ -204,11 +204,14 @@ def test_a_model_that_is_nowhere_ends_the_run_with_2_and_says_what_to_do(
     assert "give the path of a copy" in said.stderr
 
 
-def test_pyannote_is_imported_only_where_it_is_asked_for_and_with_telemetry_off():
+def test_pyannote_is_imported_only_on_demand_and_without_telemetry():
     code = (
-        "import sys, os; import ser_batch.pipeline; assert 'pyannote.audio' not in sys.modules\n"
-        "import ser_batch.speech.pyannote; assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'\n"
-        "from pyannote.audio.telemetry.metrics import is_metrics_enabled; assert not is_metrics_enabled()"
+        "import sys, os; import ser_batch.pipeline\n"
+        "assert 'pyannote.audio' not in sys.modules\n"
+        "import ser_batch.speech.pyannote\n"
+        "assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'\n"
+        "from pyannote.audio.telemetry.metrics import is_metrics_enabled\n"
+        "assert not is_metrics_enabled()"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr

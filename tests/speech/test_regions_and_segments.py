@@ -1,4 +1,4 @@
-"""Speech probabilities to regions and segments: nothing lost, nothing twice, and the naive way agrees."""
+"""From speech probabilities to regions and segments: nothing is lost or duplicated."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def is_ordered_and_disjoint(regions: np.ndarray) -> bool:
 
 
 @given(PROBABILITIES)
-def test_hysteresis_equals_a_loop_over_the_frames(probabilities):
+def test_hysteresis_matches_a_loop_over_the_frames(probabilities):
     on, expected = False, []
     for p in probabilities:
         on = True if p >= 0.5 else False if p < 0.35 else on
@@ -46,7 +46,7 @@ def test_hysteresis_equals_a_loop_over_the_frames(probabilities):
 
 
 @given(PROBABILITIES)
-def test_regions_are_ordered_disjoint_bounded_and_hold_all_long_speech(probabilities):
+def test_regions_are_ordered_disjoint_and_contain_all_long_speech(probabilities):
     config = VadConfig()
     regions = speech_regions(probabilities, config)
     assert is_ordered_and_disjoint(regions)
@@ -67,7 +67,7 @@ def test_regions_are_ordered_disjoint_bounded_and_hold_all_long_speech(probabili
     st.floats(2, 5),
 )
 @settings(max_examples=200)
-def test_segments_lose_no_speech_and_count_none_twice(
+def test_segments_neither_lose_nor_duplicate_speech(
     gaps_and_lengths, seed, pause_s, min_s, times
 ):
     edges = np.cumsum(np.array(gaps_and_lengths, int).reshape(-1))
@@ -83,17 +83,18 @@ def test_segments_lose_no_speech_and_count_none_twice(
     groups = close_gaps(regions, round(pause_s / FRAME_S) + 1)
     longest_group = max((end - start for start, end in groups), default=0)
     if longest_group < shortest:
-        # Nothing is long enough: the longest alone, if it is half as long.
+        # Nothing is long enough: only the longest is kept, if it is at least half as
+        # long.
         shortest = max(shortest / 2, longest_group)
     assert all(shortest <= end - start <= longest for start, end in segments)
-    # Every region lies in segments as a whole, or stands alone and is too short.
+    # Every region is fully covered by segments, or isolated and too short.
     alone = [group for group in groups if group[1] - group[0] < shortest]
     unscored = frames(np.array(alone, int).reshape(-1, 2)) & frames(regions)
     assert frames(segments) & frames(regions) == frames(regions) - unscored
     assert not frames(segments) & unscored
 
 
-def test_the_only_word_of_a_channel_is_scored_though_it_is_short():
+def test_a_single_short_word_on_a_channel_is_scored():
     config = SegmentConfig()
     short, half = round(0.5 / FRAME_S), round(0.3 / FRAME_S)
 
@@ -106,7 +107,7 @@ def test_the_only_word_of_a_channel_is_scored_though_it_is_short():
     assert segments((10, 10 + short), (500, 600)) == [[500, 600]]
 
 
-def test_a_long_region_gives_its_whole_length_back():
+def test_a_long_region_is_split_without_losing_any_of_it():
     n = round(25 / FRAME_S)
     segments = segment_regions(
         np.array([[0, n]]), np.ones(n), np.zeros(n), SegmentConfig(max_s=10.0)
@@ -116,7 +117,7 @@ def test_a_long_region_gives_its_whole_length_back():
     assert (segments[1:, 0] == segments[:-1, 1]).all()
 
 
-def test_a_cut_falls_on_the_weakest_frame_and_on_the_quietest_of_equals():
+def test_regions_are_cut_at_the_weakest_and_then_the_quietest_frame():
     n = round(8 / FRAME_S)
     probabilities, levels = np.ones(n), np.zeros(n)
     probabilities[[150, 160]] = 0.4
@@ -127,7 +128,7 @@ def test_a_cut_falls_on_the_weakest_frame_and_on_the_quietest_of_equals():
     assert segments.tolist() == [[0, 160], [160, n]]
 
 
-def test_the_sequence_vad_gives_in_blocks_what_it_gives_in_one_pass(call):
+def test_the_sequence_vad_gives_the_same_in_blocks_as_in_one_pass(call):
     from silero_vad.sequence_vad import SileroVADSequence
 
     wide = np.repeat(call[0], 2).astype(np.float32)
@@ -177,13 +178,13 @@ def test_unknown_weights_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "n", [0, 1, FRAME_SAMPLES - 1, FRAME_SAMPLES, FRAME_SAMPLES + 1, 10 * FRAME_SAMPLES]
 )
-def test_there_is_a_probability_for_every_frame_begun(n):
+def test_every_full_or_partial_frame_has_a_probability(n):
     stream = SileroVad().stream()
     got = len(stream.push(np.zeros(n, np.float32))) + len(stream.finish())
     assert got == -(-n // FRAME_SAMPLES)
 
 
-def test_levels_are_those_of_a_sine_and_of_silence():
+def test_levels_of_a_sine_and_of_silence_are_exact():
     sine = np.sin(np.arange(FRAME_SAMPLES) * 2 * np.pi / 64).astype(np.float32)
     levels = frame_levels_db(np.stack([sine, 0.1 * sine, np.zeros_like(sine)]))
     np.testing.assert_allclose(levels, [-3.01, -23.01, -120], atol=0.01)

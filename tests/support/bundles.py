@@ -16,7 +16,7 @@ from ser_batch.training.corpora.labels import LABELS, aroused_shares
 
 
 def write_tiny_bundle(folder: Path) -> Path:
-    """Writes the bundle: quick, and as good as any where only the way counts."""
+    """Write a small random bundle, for tests that do not need accuracy."""
     torch.manual_seed(0)
     features = FeatureConfig(normalisation="mean_std", context_s=5)
     config = NetworkConfig(
@@ -39,7 +39,7 @@ def write_tiny_bundle(folder: Path) -> Path:
 
 
 def write_profiled_bundle(folder: Path, seed: int = 0) -> Path:
-    """Writes a bundle that takes profiles, of two members."""
+    """Write a random bundle with profiles and two ensemble members."""
     torch.manual_seed(seed)
     config = ProfiledNetworkConfig((4, 4, 6, 6), 4, 8, 4, 0.0, members=2)
     weights = {

@@ -1,4 +1,4 @@
-"""Run `ser` as a user does: in this process, or in one of its own."""
+"""Run `ser` as a user does: in this process, or in a new one."""
 
 import io
 import subprocess
@@ -14,8 +14,8 @@ from ser_batch.cli.app import main
 def ser(*args: object) -> CompletedProcess[str]:
     """Run a command in this process, and return its exit code and what it printed.
 
-    Starting an interpreter with torch takes longer than most commands do. What depends
-    on signals, real streams or the environment needs `ser_process`.
+    Starting an interpreter with torch takes longer than most commands do. Tests that
+    depend on signals, real streams or the environment need `ser_process`.
     """
     command = ["ser", *map(str, args)]
     out, errors = _stream(), _stream()
@@ -37,7 +37,7 @@ def ser(*args: object) -> CompletedProcess[str]:
 
 
 def ser_process(*args: object, **kwargs: object) -> CompletedProcess[str]:
-    """Run a command in a process of its own; keywords are those of `subprocess.run`."""
+    """Run a command in a new process; keywords are those of `subprocess.run`."""
     command = [sys.executable, "-m", "ser_batch", *map(str, args)]
     return subprocess.run(  # type: ignore[call-overload]
         command,

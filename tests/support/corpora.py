@@ -12,7 +12,7 @@ RAVDESS_ACTORS = (2, 3, 5, 6, 8, 17, 10)
 def write_clip(
     path: Path, seed: int, extension: str = ".wav", seconds: float = 0.4
 ) -> Path:
-    """A short noise, written under the path's name."""
+    """Write a short clip of noise to the path plus extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).normal(0, 0.1, int(seconds * RATE))
     file = path.with_name(path.name + extension)
@@ -21,7 +21,7 @@ def write_clip(
 
 
 def write_corpora(root: Path) -> Path:
-    """A few clips of each published corpus, in a folder of its own."""
+    """Write a few clips of each published corpus, each in its own folder."""
     seed = 0
 
     def clip(*parts: str, extension: str = ".wav") -> None:
@@ -58,9 +58,8 @@ def write_corpora(root: Path) -> Path:
         for emotion in ("a", "d", "f", "h", "n", "sa", "su"):
             clip("savee", f"{speaker}_{emotion}01")
     for emotion in ("a", "sa"):
-        clip(
-            "savee", "KL", f"{emotion}01"
-        )  # some copies keep a folder for each speaker
+        # Some copies have a folder for each speaker.
+        clip("savee", "KL", f"{emotion}01")
     for speaker in ("03", "08", "09", "10", "11"):
         for letter in "WLEAFTN":
             clip("emodb", "wav", f"{speaker}a01{letter}a")
@@ -75,7 +74,8 @@ def write_corpora(root: Path) -> Path:
             "surprised",
         ):
             rows.append(
-                f"{speaker}_{emotion}_1.wav\t{emotion}\tx\tx\t{speaker}\t{'fe' * (number % 2)}male\t30"
+                f"{speaker}_{emotion}_1.wav\t{emotion}\tx\tx\t{speaker}"
+                f"\t{'fe' * (number % 2)}male\t30"
             )
             clip("nemo", "samples", f"{speaker}_{emotion}_1", extension=".flac")
     (root / "nemo" / "data.tsv").write_text("\n".join(rows) + "\n")

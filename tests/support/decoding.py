@@ -1,4 +1,4 @@
-"""Decoding as the tests ask for it."""
+"""Tasks and jobs for decoding in tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,5 +17,5 @@ def tasks_of(inputs: Sequence[str]) -> list[Task]:
 
 
 def job_in(work: Path, config: Config | None = None) -> Job:
-    """Return a job at 8 kHz whose waveforms wait in `work`."""
+    """Return a job at 8 kHz that writes its waveforms to `work`."""
     return Job(config or Config(), 8000, LocalSource(), LocalWaveforms(work))

@@ -1,4 +1,4 @@
-"""What it means that two results directories hold the same rows."""
+"""Compare the rows of two results directories."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ KEYS = {
 }
 TOLERANCE = 1e-4
 CLEAR = 2e-4
-"""Labels may differ where the two best probabilities, or the best one and the threshold, are closer than this."""
+"""Margin between the two best probabilities, below which labels may differ."""
 
 
 def differences(
@@ -23,12 +23,18 @@ def differences(
     only: Collection[str] | None = None,
     abstain_below: float = 0,
 ) -> Iterator[str]:
-    """What differs between the rows of two directories: all columns but `analyzed_at`, floats beyond 1e-4, labels where
-    they are clear. `only` names the recordings that count."""
+    """Yield the differences between the rows of two directories.
+
+    Compares all columns except `analyzed_at`, floats up to 1e-4, and labels where they
+    are clear. `only` restricts the comparison to some recordings.
+    """
     for table in TABLES:
         a, b = (_ordered(directory, table, only) for directory in (one, other))
         if list(a) != list(b):
-            yield f"{table}: {sorted(a.keys() - b.keys())} are missing, {sorted(b.keys() - a.keys())} are new"
+            yield (
+                f"{table}: {sorted(a.keys() - b.keys())} are missing, "
+                f"{sorted(b.keys() - a.keys())} are new"
+            )
             continue
         for key, row in a.items():
             for column, value in row.items():
@@ -49,7 +55,7 @@ def _ordered(
     )
     rows = [row for row in rows if only is None or row["recording_id"] in only]
     keyed = {tuple(row[name] for name in KEYS[table]): row for row in rows}
-    assert len(keyed) == len(rows), f"{table}: a row is there twice"
+    assert len(keyed) == len(rows), f"{table}: a row is duplicated"
     return dict(sorted(keyed.items()))
 
 

@@ -1,4 +1,4 @@
-"""Disks and processes that fail at an instant of one's choice: what tests of atomic commit are made of."""
+"""Disks and processes that fail at a chosen instant, for tests of atomic commits."""
 
 import errno
 import os
@@ -13,23 +13,24 @@ import pytest
 
 
 class Crash(BaseException):
-    """The process is gone: nothing that it would still do is done."""
+    """The process has died: none of its later operations happen."""
 
 
 class Fault(StrEnum):
-    """What goes wrong at an operation of the file system."""
+    """A fault at a file system operation."""
 
-    kill = "the process is killed before it"
-    torn_write = "the process is killed half way through a write"
+    kill = "the process is killed before the operation"
+    torn_write = "the process is killed halfway through a write"
     full = "the disk is full from here on"
-    short_write = "half of a write, and then the disk is full"
+    short_write = "the disk is full after half of a write"
     io_error = "an I/O error, once"
 
 
 class FileSystem:
-    """Counts the writing operations that Python asks for, and makes the one with number `at` go wrong.
+    """Counts the writing operations of Python, and makes number `at` fail.
 
-    Operations are each open for writing, write, flush, fsync, rename, unlink, link, and each folder made or removed.
+    Every open for writing, write, flush, fsync, rename, unlink and link is an
+    operation, and so is every folder that is made or removed.
     """
 
     def __init__(
@@ -43,15 +44,15 @@ class FileSystem:
         """The name of each operation so far."""
         real_open, real_os_open = Path.open, os.open
         for owner, name in (
-            (os, "fsync"), (os, "replace"), (os, "link"), (os, "symlink"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree"),
-            (shutil, "copy2"),
+            (os, "fsync"), (os, "replace"), (os, "link"), (os, "symlink"),
+            (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree"), (shutil, "copy2"),
         ):  # fmt: skip
             patch.setattr(owner, name, self._watched(name, getattr(owner, name)))
 
         def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             if mode.startswith("r"):
                 return real_open(path, mode, *args, **kwargs)
-            assert "b" in mode, "a text file would be written past the watch"
+            assert "b" in mode, "writes to a text file would go unnoticed"
             # Unbuffered, so that each write reaches the disk on its own.
             return _WatchedFile(
                 self, self.operation("open", lambda: real_open(path, mode, 0))
@@ -72,7 +73,7 @@ class FileSystem:
     def operation(
         self, name: str, do: Callable[[], Any], half: Callable[[], Any] | None = None
     ) -> Any:
-        """Does it, or lets it go wrong; a write comes with what half of it would do."""
+        """Do the operation, or let it fail; `half` does half of a write."""
         if self.dead:
             raise Crash
         self.log.append(name)
@@ -91,8 +92,11 @@ class FileSystem:
 
 
 def instants(log: Sequence[str], fault: Fault) -> list[int]:
-    """The operations worth failing at: of many writes in a row the first, the last and one between; where a fault is
-    one of writing, only those."""
+    """Return the numbers of the operations to fail at.
+
+    Of several writes in a row, these are the first, one in the middle and the last.
+    Faults of writing apply to writes only.
+    """
     chosen = []
     for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1]):
         numbers = [number for number, _ in group]
@@ -131,16 +135,17 @@ class _WatchedFile:
 
 
 class Disk:
-    """What of a folder has surely reached the disk: contents when a file was synced, names when its folder was.
+    """Tracks which parts of a folder have reached the disk.
 
-    `after_a_power_cut` writes just that elsewhere: whatever was not synced is gone.
+    The contents of a file are on disk when it was synced, and its name when its folder
+    was synced. `after_a_power_cut` writes only this state to another folder.
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.contents: dict[int, bytes] = {}
         self.names: dict[int, dict[str, int | str]] = {}
-        """By folder, the inodes of its entries; of a link, where it leads."""
+        """By folder, the inodes of its entries, or the targets of links."""
         self.folders: set[int] = set()
         for path in [root, *root.rglob("*")]:
             if not path.is_symlink():
@@ -154,9 +159,8 @@ class Disk:
         def opened(path: Path, *args: Any, **kwargs: Any) -> Any:
             file = real_open(path, *args, **kwargs)
             if file.writable():
-                self.contents.pop(
-                    os.fstat(file.fileno()).st_ino, None
-                )  # the number of a file that is gone
+                # The inode may have been that of a deleted file.
+                self.contents.pop(os.fstat(file.fileno()).st_ino, None)
             return file
 
         patch.setattr(os, "fsync", fsync)

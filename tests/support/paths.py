@@ -1,4 +1,4 @@
-"""Where the project, its examples and the corpora are."""
+"""Paths of the project, its examples and the corpora."""
 
 import os
 from pathlib import Path
@@ -8,4 +8,4 @@ EXAMPLES = ROOT / "examples" / "calls"
 DATA = ROOT.parent / "shared" / "data"
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-"""For a process that imports the package and the tests' support from this checkout."""
+"""Environment of a process that imports package and tests from this checkout."""

@@ -1,4 +1,4 @@
-"""Recordings for tests: synthetic calls in every format, with headers and clocks of choice."""
+"""Recordings for tests: synthetic calls in every format, with chosen headers."""
 
 import os
 import struct
@@ -14,13 +14,17 @@ from ser_batch.audio.decoders import RawOptions
 from ser_batch.audio.opening import open_audio
 
 SOUNDFILE = {
-    "pcm8.wav": ("WAV", "PCM_U8"), "pcm16.wav": ("WAV", "PCM_16"), "pcm24.wav": ("WAV", "PCM_24"),
-    "pcm32.wav": ("WAV", "PCM_32"), "float.wav": ("WAV", "FLOAT"), "double.wav": ("WAV", "DOUBLE"),
-    "ulaw.wav": ("WAV", "ULAW"), "alaw.wav": ("WAV", "ALAW"), "gsm.wav": ("WAV", "GSM610"),
-    "ima.wav": ("WAV", "IMA_ADPCM"), "ms.wav": ("WAV", "MS_ADPCM"), "x.flac": ("FLAC", "PCM_16"),
-    "x.mp3": ("MP3", "MPEG_LAYER_III"), "opus.ogg": ("OGG", "OPUS"), "vorbis.ogg": ("OGG", "VORBIS"),
-    "x.w64": ("W64", "PCM_16"), "x.rf64": ("RF64", "PCM_16"), "x.aiff": ("AIFF", "PCM_16"), "x.au": ("AU", "ULAW"),
-    "x.ul": ("RAW", "ULAW"), "x.al": ("RAW", "ALAW"), "x.gsm": ("RAW", "GSM610"), "x.vox": ("RAW", "VOX_ADPCM"),
+    "pcm8.wav": ("WAV", "PCM_U8"), "pcm16.wav": ("WAV", "PCM_16"),
+    "pcm24.wav": ("WAV", "PCM_24"), "pcm32.wav": ("WAV", "PCM_32"),
+    "float.wav": ("WAV", "FLOAT"), "double.wav": ("WAV", "DOUBLE"),
+    "ulaw.wav": ("WAV", "ULAW"), "alaw.wav": ("WAV", "ALAW"),
+    "gsm.wav": ("WAV", "GSM610"), "ima.wav": ("WAV", "IMA_ADPCM"),
+    "ms.wav": ("WAV", "MS_ADPCM"), "x.flac": ("FLAC", "PCM_16"),
+    "x.mp3": ("MP3", "MPEG_LAYER_III"), "opus.ogg": ("OGG", "OPUS"),
+    "vorbis.ogg": ("OGG", "VORBIS"), "x.w64": ("W64", "PCM_16"),
+    "x.rf64": ("RF64", "PCM_16"), "x.aiff": ("AIFF", "PCM_16"),
+    "x.au": ("AU", "ULAW"), "x.ul": ("RAW", "ULAW"), "x.al": ("RAW", "ALAW"),
+    "x.gsm": ("RAW", "GSM610"), "x.vox": ("RAW", "VOX_ADPCM"),
     "x.sln": ("RAW", "PCM_16"),
 }  # fmt: skip
 
@@ -61,13 +65,14 @@ RAW_NAMES = ("x.ul", "x.al", "x.gsm", "x.vox", "x.sln")
 
 
 def encode(path: Path, waveform: np.ndarray) -> Path:
-    """Writes (channels, samples) at 8 kHz in the format that the file's name stands for."""
+    """Write (channels, samples) at 8 kHz in the format given by the file's name."""
     if path.name in SOUNDFILE:
         container, subtype = SOUNDFILE[path.name]
         with soundfile.SoundFile(
             path, "w", 8000, len(waveform), subtype, format=container
         ) as file:
-            # libsndfile's Vorbis crashes on minutes at once, and its VOX takes no odd number of samples.
+            # libsndfile's Vorbis crashes on minutes at once, and its VOX needs an even
+            # number of samples.
             for block in np.array_split(waveform.T, 1 + waveform.shape[1] // 400_000):
                 file.write(
                     block[: len(block) // 2 * 2] if subtype == "VOX_ADPCM" else block
@@ -101,7 +106,7 @@ def decode(
 
 
 def lag_s(heard: np.ndarray, sent: np.ndarray, rate: int) -> float:
-    """By how much one waveform is behind another, by cross-correlation."""
+    """Return the delay of one waveform after another, by cross-correlation."""
     n = 1 << (len(heard) + len(sent) - 1).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(sent, n)), n)
     peak = int(np.argmax(correlation))
@@ -130,7 +135,7 @@ def wav_header(
 
 
 def settle(folder: Path) -> Path:
-    """Dates everything under a folder a minute back."""
+    """Date everything in a folder one minute back."""
     then = time.time() - 60
     for path in [folder, *folder.rglob("*")]:
         if path.exists() and not path.is_symlink():
@@ -139,7 +144,7 @@ def settle(folder: Path) -> Path:
 
 
 def write_call(path: Path, waveform: np.ndarray, subtype: str = "PCM_16") -> Path:
-    """Writes (channels, samples) at 8 kHz, dated a minute back."""
+    """Write (channels, samples) at 8 kHz, dated one minute back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(os.fsencode(path), waveform.T, 8000, format="WAV", subtype=subtype)
     os.utime(path, (time.time() - 60,) * 2)

@@ -1,4 +1,4 @@
-"""Reading reports back."""
+"""Reports as values and as text."""
 
 import io
 from pathlib import Path
@@ -22,14 +22,14 @@ def text_of(renderable, width: int = WIDTH) -> str:
 
 
 def measured(directory: Path, **options) -> list[dict]:
-    """The rows of `calls` by path."""
+    """Return the rows of `calls`, ordered by path."""
     with connect() as connection:
         measure(connection, open_results(directory), Options(**options))
         return rows_of(connection, "FROM calls ORDER BY path")
 
 
 def report_of(directory: Path, **options):
-    """A report of calls of which only the time of the file is known, and counts."""
+    """Make a report that includes calls with only a file time."""
     options = {"undated": True, **options}
     with make_report(open_results(directory), Options(**options)) as opened:
         return opened.report

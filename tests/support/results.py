@@ -1,4 +1,4 @@
-"""Results made by hand: timelines whose measures are known."""
+"""Handmade results: timelines with known measures."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,9 +31,11 @@ def call(
     input_root: str = "/in",
     scored_role: str = "customer",
 ) -> Rows:
-    """The rows of a call: who speaks when, and the probabilities (what is left is neutral) of scored segments.
+    """Return the rows of a call.
 
-    Where nobody is said to speak, whose segments are scored speaks then. A label is given where a probability is above 0.4.
+    If neither agent nor customer is given, the scored segments are also the speech. A
+    label is set where a probability is above 0.4. Probability that `scored` does not
+    assign is neutral.
     """
     recording_id = hashlib.sha256(path.encode()).hexdigest()[:16]
     channel = 1 if scored_role == "customer" and len(roles) > 1 else 0
@@ -47,16 +49,19 @@ def call(
     talk = [total_s(track) for track in tracks]
     named = roles[0] is not None
     row: dict[str, Any] = {
-        "recording_id": recording_id, "path": path, "input_root": input_root, "size_bytes": 1,
-        "location": f"{input_root}/{path}", "content_hash": "x",
-        "modified_at": FIRST + timedelta(days=day), "status": "failed" if error else "done", "error": error,
-        "error_detail": error_detail,
-        "out_of_domain": None, "not_scored": None if error or scored else "no_speech",
+        "recording_id": recording_id, "path": path, "input_root": input_root,
+        "size_bytes": 1, "location": f"{input_root}/{path}", "content_hash": "x",
+        "modified_at": FIRST + timedelta(days=day),
+        "status": "failed" if error else "done", "error": error,
+        "error_detail": error_detail, "out_of_domain": None,
+        "not_scored": None if error or scored else "no_speech",
     }  # fmt: skip
     if not error:
         row |= {
-            "duration_s": duration_s, "channels": len(roles), "channel_talk_s": talk, "segments": len(scored),
-            "silence_s": duration_s - total_s([s for track in tracks for s in track]), "overtalk_s": overlap_s(tracks),
+            "duration_s": duration_s, "channels": len(roles),
+            "channel_talk_s": talk, "segments": len(scored),
+            "silence_s": duration_s - total_s([s for track in tracks for s in track]),
+            "overtalk_s": overlap_s(tracks),
             **({"agent_talk_s": talk[0], "customer_talk_s": talk[1]} if named else {}),
         }  # fmt: skip
     regions = sorted(
@@ -76,12 +81,17 @@ def call(
     best = [max(p, key=lambda label: p[label]) for p in every]
     n = len(scored)
     segments = {
-        "recording_id": [recording_id] * n, "path": [path] * n, "channel": [channel] * n,
-        "role": [roles[channel]] * n, "segment": list(range(n)),
+        "recording_id": [recording_id] * n, "path": [path] * n,
+        "channel": [channel] * n, "role": [roles[channel]] * n,
+        "segment": list(range(n)),
         "start_s": [s[0] for s in scored], "end_s": [s[1] for s in scored],
-        "label": [label if p[label] > 0.4 else None for p, label in zip(every, best, strict=True)],
+        "label": [
+            label if p[label] > 0.4 else None
+            for p, label in zip(every, best, strict=True)
+        ],
         "confidence": [p[label] for p, label in zip(every, best, strict=True)],
-        **{f"p_{label}": [p[label] for p in every] for label in LABELS}, "level_dbfs": [-20.0] * n, "arousal": [None] * n,
+        **{f"p_{label}": [p[label] for p in every] for label in LABELS},
+        "level_dbfs": [-20.0] * n, "arousal": [None] * n,
     }  # fmt: skip
     return Rows(
         row,
@@ -93,7 +103,7 @@ def call(
 def write_results(
     directory: Path, *calls: Rows, identity: Identity = IDENTITY, parts: int = 1
 ) -> Path:
-    """A results directory with these calls, in so many commits."""
+    """Write a results directory with these calls, in `parts` commits."""
     with open_writer(directory, identity) as writer:
         for i in range(parts):
             for rows in calls[i::parts]:

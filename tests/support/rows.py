@@ -1,4 +1,4 @@
-"""Rows of results without a recording behind them."""
+"""Result rows without actual recordings."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,12 @@ IDENTITY = Identity("tiny@1", "abc", LABELS)
 
 
 def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Rows:
-    """The rows of one recording with `n` segments."""
+    """Return the rows of one recording with `n` segments."""
     recording = {
-        "recording_id": name, "path": f"{name}.wav", "input_root": "/in", "size_bytes": 1, "location": f"/in/{name}.wav",
-        "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "content_hash": content, "status": status, "segments": n,
+        "recording_id": name, "path": f"{name}.wav", "input_root": "/in",
+        "size_bytes": 1, "location": f"/in/{name}.wav",
+        "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "content_hash": content,
+        "status": status, "segments": n,
     }  # fmt: skip
     span = {
         "start_s": [float(i) for i in range(n)],
@@ -53,7 +55,7 @@ def ids(directory: Path, table: str = "recordings") -> list[str]:
 
 
 def globbed(directory: Path, table: str = "recordings") -> list[str]:
-    """What a plain glob over the parts sees."""
+    """Return the ids that a plain glob over the parts finds."""
     parts = sorted((directory / table).glob("*.parquet"))
     return sorted(
         i for part in parts for i in pq.read_table(part)["recording_id"].to_pylist()

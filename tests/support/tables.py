@@ -1,4 +1,4 @@
-"""The live rows of results, as the tests read them."""
+"""Read the live rows of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ser_batch.results.results import read_stably
 def read_table(
     directory: Path, table: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return the rows of a table, also while a run is writing."""
+    """Return the rows of a table, even while a run is writing."""
     return read_stably(directory, lambda results: results.read(table, columns))
 
 
@@ -22,7 +22,7 @@ def live_file(directory: Path, table: str, part: str) -> Path:
 
 
 def tables(directory: Path) -> dict[str, list[dict]]:
-    """All rows, but for the time of analysis, in an order of their own; floats to three digits."""
+    """Return all rows in a fixed order, rounded to 3 digits, without `analyzed_at`."""
     result = {}
     for name in ("recordings", "speech", "segments"):
         rows = read_table(directory, name).to_pylist()

@@ -1,4 +1,4 @@
-"""Small trainings."""
+"""Recipes and clips for short training runs."""
 
 import dataclasses
 from pathlib import Path

@@ -1,18 +1,18 @@
-"""Wait for an event rather than for a time."""
+"""Wait for an event instead of a fixed time."""
 
 import time
 from collections.abc import Callable
 
 POLL_S = 0.005
 GIVE_UP_S = 120.0
-"""Far beyond what a busy machine needs: reaching it is a failure."""
+"""Much longer than a busy machine needs, so reaching it is a failure."""
 
 
 def wait_until(holds: Callable[[], object], what: str = "it happened") -> None:
     """Return as soon as a condition holds.
 
     Raises:
-        AssertionError: it does not hold after two minutes.
+        AssertionError: If it does not hold after two minutes.
     """
     deadline = time.monotonic() + GIVE_UP_S
     while not holds():
@@ -21,7 +21,7 @@ def wait_until(holds: Callable[[], object], what: str = "it happened") -> None:
 
 
 def wait_until_still(count: Callable[[], int]) -> int:
-    """Return a count once it has not changed for a fifth of a second."""
+    """Return a count as soon as it has not changed for a fifth of a second."""
     seen, since = count(), time.monotonic()
     while time.monotonic() - since < 0.2:
         time.sleep(POLL_S)

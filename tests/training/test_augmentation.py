@@ -1,4 +1,4 @@
-"""Augmentation and test conditions: each change does what its name says, and the same for the same seed."""
+"""Augmentation and test conditions have the stated effect and are reproducible."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def level_db(wave: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(wave**2)))
 
 
-def test_speed_changes_length_and_pitch_together_and_pitch_alone_keeps_the_length():
+def test_speed_changes_length_and_pitch_but_a_pitch_shift_keeps_the_length():
     fast = aug.change_speed(tone(400), 1.1)
     assert len(fast) == pytest.approx(RATE / 1.1, abs=2)
     assert pitch_hz(fast) == pytest.approx(440, abs=3)
@@ -47,7 +47,7 @@ def test_speed_changes_length_and_pitch_together_and_pitch_alone_keeps_the_lengt
 
 @given(st.floats(-5, 40), st.floats(0, 2))
 @settings(max_examples=20, deadline=None)
-def test_noise_lies_as_far_below_the_voice_as_was_asked(snr_db, colour):
+def test_noise_has_the_requested_signal_to_noise_ratio(snr_db, colour):
     wave = tone(300)
     noise = aug.coloured_noise(len(wave), colour, np.random.default_rng(0))
     assert level_db(wave) - level_db(
@@ -55,16 +55,15 @@ def test_noise_lies_as_far_below_the_voice_as_was_asked(snr_db, colour):
     ) == pytest.approx(snr_db, abs=0.1)
 
 
-def test_noise_is_coloured_as_its_exponent_says():
+def test_noise_has_the_colour_of_its_exponent():
     noise = aug.coloured_noise(2**16, 1.0, np.random.default_rng(0))
     power = np.abs(np.fft.rfft(noise)) ** 2
     low, high = power[100:200].mean(), power[10_000:20_000].mean()
-    assert 10 * np.log10(low / high) == pytest.approx(
-        20, abs=1.5
-    )  # a hundred times the frequency: 20 dB
+    # A hundred times the frequency makes 20 dB.
+    assert 10 * np.log10(low / high) == pytest.approx(20, abs=1.5)
 
 
-def test_a_band_keeps_its_middle_and_loses_its_outside():
+def test_a_band_limit_attenuates_only_frequencies_outside():
     for hz, loss_db in ((1000, 0), (60, 40), (3950, 40)):
         lost = level_db(tone(hz)) - level_db(
             aug.band_limit(tone(hz), RATE, 300, 3400)[2000:]
@@ -75,16 +74,16 @@ def test_a_band_keeps_its_middle_and_loses_its_outside():
 @pytest.mark.parametrize(
     ("codec", "snr_db"), [("ULAW", 30), ("ALAW", 30), ("GSM610", 5)]
 )
-def test_codecs_leave_a_voice_that_is_coded_and_recognisable(codec, snr_db):
+def test_codecs_change_a_voice_but_keep_it_recognisable(codec, snr_db):
     wave = tone(500) + 0.3 * tone(1100)
     coded = aug.through_codec(wave, RATE, codec)
     assert len(coded) == len(wave)
     error = level_db(coded - wave)
     assert level_db(wave) - error > snr_db
-    assert error > -90  # it did pass through a codec
+    assert error > -90  # the codec did have an effect
 
 
-def test_a_room_decays_by_60_db_in_its_time():
+def test_reverberation_decays_by_60_db_in_the_given_time():
     click = np.zeros(RATE, np.float32)
     click[0] = 1
     tail = aug.reverberate(click, RATE, 0.4, np.random.default_rng(0))
@@ -98,7 +97,7 @@ def test_a_room_decays_by_60_db_in_its_time():
     st.sampled_from([8000, 16000, 22050]),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_line_gives_finite_float32_and_the_same_for_the_same_seed(seed, n, rate):
+def test_a_line_gives_finite_float32_and_is_reproducible_by_seed(seed, n, rate):
     wave = np.random.default_rng(1).normal(0, 0.1, n).astype(np.float32)
 
     def carried() -> np.ndarray:
@@ -114,7 +113,7 @@ def test_a_line_gives_finite_float32_and_the_same_for_the_same_seed(seed, n, rat
     assert 0.85 * n < len(one) < 1.15 * n + 2
 
 
-def test_the_clips_of_a_call_keep_their_distance_and_share_one_noise():
+def test_clips_of_a_call_keep_their_level_difference_and_share_noise():
     config = aug.AugmentationConfig(gain_p=1.0, peak_dbfs=(-20.0, -20.0))
     loud, quiet = tone(300), 0.1 * tone(300)
     line = aug.Line.draw(config, 0, np.random.default_rng(0))
@@ -135,7 +134,7 @@ def test_the_clips_of_a_call_keep_their_distance_and_share_one_noise():
     assert level_db(hiss[0]) == pytest.approx(level_db(hiss[1]), abs=0.01)
 
 
-def test_nothing_is_changed_by_default_and_gain_clips_at_full_scale():
+def test_the_default_changes_nothing_and_gain_clips_at_full_scale():
     rng = np.random.default_rng(0)
     wave = tone(300)
     assert np.array_equal(
@@ -157,7 +156,7 @@ def test_nothing_is_changed_by_default_and_gain_clips_at_full_scale():
     "condition", ["clean", "g711", "gsm", "telephone", "reverb", "noise=5dB"]
 )
 @pytest.mark.parametrize("rate", [8000, 22050])
-def test_a_condition_sounds_the_same_every_time_and_keeps_the_length(condition, rate):
+def test_a_condition_is_reproducible_and_keeps_the_length(condition, rate):
     waves = [tone(300)[:5000], tone(500)]
     one, two = (in_condition(waves, rate, condition) for _ in range(2))
     for before, a, b in zip(waves, one, two, strict=True):
@@ -167,6 +166,6 @@ def test_a_condition_sounds_the_same_every_time_and_keeps_the_length(condition, 
     assert changed == (condition != "clean")
 
 
-def test_an_unknown_condition_is_refused_with_those_there_are():
+def test_an_unknown_condition_is_refused_and_the_known_ones_are_listed():
     with pytest.raises(UsageError, match="choose one of clean, g711"):
         in_condition([tone(300)], RATE, "underwater")

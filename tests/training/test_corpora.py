@@ -1,4 +1,4 @@
-"""Corpora: every layout is read, nothing is skipped in silence, and archives harm nobody."""
+"""Corpora: all layouts are read, nothing is skipped silently, and archives are safe."""
 
 import zipfile
 from itertools import product
@@ -41,7 +41,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_layout_gives_its_clips_speakers_and_labels(corpora, name):
+def test_every_published_layout_is_read_with_speakers_and_labels(corpora, name):
     corpus = read_corpus(f"{name}={corpora / name}")
     assert (len(corpus.clips), len(corpus.speakers), corpus.labels) == EXPECTED[name]
     assert len(corpus.foreign) == (4 if name == "iemocap" else 0)  # without a label
@@ -50,7 +50,7 @@ def test_every_published_layout_gives_its_clips_speakers_and_labels(corpora, nam
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_an_archive_gives_what_its_folder_gives(corpora, name, tmp_path):
+def test_an_archive_gives_the_same_clips_as_its_folder(corpora, name, tmp_path):
     with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
         for file in sorted((corpora / name).rglob("*")):
             if file.is_file():
@@ -73,7 +73,7 @@ def test_an_archive_gives_what_its_folder_gives(corpora, name, tmp_path):
         assert (one.waveform == two.waveform).all()
 
 
-def test_a_known_corpus_is_recognised_by_its_path_alone(corpora, tmp_path):
+def test_a_published_corpus_is_recognised_by_its_path_alone(corpora, tmp_path):
     for name in PUBLISHED:
         assert read_corpus(str(corpora / name)).name == name
     write_clip(tmp_path / "happy" / "x", 0)
@@ -81,7 +81,7 @@ def test_a_known_corpus_is_recognised_by_its_path_alone(corpora, tmp_path):
         read_corpus(str(tmp_path))
 
 
-def test_what_the_names_of_clips_say_is_known(corpora):
+def test_speaker_and_sex_are_parsed_from_clip_names(corpora):
     sexes = {
         c.speaker: c.sex
         for name in PUBLISHED
@@ -94,7 +94,7 @@ def test_what_the_names_of_clips_say_is_known(corpora):
     assert (sexes["ased/04"], sexes["ased/39"]) == ("f", "m")
     assert (sexes["casia/liuchanhg"], sexes["casia/wangzhe"]) == ("f", "m")
     assert (sexes["iemocap/1F"], sexes["iemocap/1M"]) == ("f", "m")
-    # Who sings and who speaks is the same person.
+    # The speakers and singers are the same people.
     speech, song = (
         read_corpus(f"{name}={corpora / name}").speakers
         for name in ("ravdess", "ravdess-song")
@@ -102,13 +102,13 @@ def test_what_the_names_of_clips_say_is_known(corpora):
     assert speech == song
 
 
-def test_names_that_can_be_foretold_are_as_many_as_were_published():
+def test_predictable_clip_names_match_the_published_number():
     for name, layout in LAYOUTS.items():
         assert len(layout.names) in (0, layout.n_published), name
         assert all(layout.parse(PurePosixPath(stem)) for stem in layout.names)
 
 
-def test_what_is_missing_there_twice_or_no_clip_is_told(corpora, tmp_path):
+def test_missing_repeated_and_foreign_files_are_listed(corpora, tmp_path):
     write_clip(tmp_path / "Actor_02" / "03-01-01-01-01-01-02", 1)
     write_clip(
         tmp_path / "audio_speech_actors_01-24" / "Actor_02" / "03-01-01-01-01-01-02", 1
@@ -121,7 +121,7 @@ def test_what_is_missing_there_twice_or_no_clip_is_told(corpora, tmp_path):
     assert corpus.foreign[0].endswith("interview.wav")
 
 
-def test_a_folder_for_each_label_may_hold_a_folder_for_each_speaker(tmp_path):
+def test_label_folders_may_contain_speaker_folders(tmp_path):
     for seed, (label, speaker) in enumerate(
         product(("Anger", "happiness"), ("ann", "bob"))
     ):
@@ -134,7 +134,7 @@ def test_a_folder_for_each_label_may_hold_a_folder_for_each_speaker(tmp_path):
     assert len(corpus.foreign) == 1
 
 
-def test_a_database_of_audformat_gives_its_clips_speakers_and_labels(tmp_path):
+def test_an_audformat_database_is_read_with_speakers_and_labels(tmp_path):
     import audformat
 
     write_clip(tmp_path / "a", 0, seconds=2)
@@ -164,7 +164,7 @@ def test_a_database_of_audformat_gives_its_clips_speakers_and_labels(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_names_clips_speakers_and_parts_of_recordings(tmp_path, delimiter):
+def test_a_csv_table_may_name_clips_speakers_and_intervals(tmp_path, delimiter):
     write_clip(tmp_path / "calls" / "a", 0, seconds=3)
     rows = [
         ("Path", "label", "speaker", "start_s", "end_s"),
@@ -187,7 +187,7 @@ def test_a_table_names_clips_speakers_and_parts_of_recordings(tmp_path, delimite
     assert not broken
 
 
-def test_a_table_that_cannot_be_meant_is_refused_with_its_line(tmp_path):
+def test_an_invalid_table_is_refused_with_the_line(tmp_path):
     write_clip(tmp_path / "a", 0)
     for text, message in (
         ("file,label\na.wav,sad\n", "column 'path' is missing; found: file, label"),
@@ -211,7 +211,7 @@ def test_a_table_that_cannot_be_meant_is_refused_with_its_line(tmp_path):
         read_corpus(f"csv={tmp_path / 't.csv'}")
 
 
-def test_what_is_no_such_corpus_is_refused_with_the_reason(corpora, tmp_path):
+def test_an_invalid_corpus_is_refused_with_a_reason(corpora, tmp_path):
     (tmp_path / "empty").mkdir()
     write_clip(tmp_path / "bad" / "OAF_back_bored", 0)
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and then nothing")
@@ -236,7 +236,7 @@ def test_what_is_no_such_corpus_is_refused_with_the_reason(corpora, tmp_path):
         read_corpora([f"ravdess={corpora / 'ravdess'}"] * 2)
 
 
-def test_a_member_that_points_out_of_its_archive_is_written_nowhere(tmp_path):
+def test_archive_members_with_paths_outside_are_never_written(tmp_path):
     clip = write_clip(tmp_path / "x", 0).read_bytes()
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../../outside/03-01-01-01-01-01-02.wav", clip)
@@ -246,7 +246,7 @@ def test_a_member_that_points_out_of_its_archive_is_written_nowhere(tmp_path):
     assert not list(tmp_path.parent.rglob("outside"))
 
 
-def test_labels_of_ones_own_are_mapped_left_out_or_made_the_models(tmp_path):
+def test_custom_labels_can_be_mapped_excluded_or_kept(tmp_path):
     for i, label in enumerate(("frustrated", "happy", "neutral")):
         write_clip(tmp_path / label / "ann" / "x", i)
     mine = read_corpus(f"folder={tmp_path}")
@@ -280,7 +280,9 @@ def test_labels_of_ones_own_are_mapped_left_out_or_made_the_models(tmp_path):
     assert labels == ("neutral", "happy", "angry")
 
 
-def test_a_corpus_that_labels_leave_empty_goes_with_a_note(corpora, tmp_path):
+def test_a_corpus_without_any_label_of_the_model_is_dropped_with_a_note(
+    corpora, tmp_path
+):
     write_clip(tmp_path / "mine" / "angry" / "ann" / "x", 0)
     both = read_corpora([f"tess={corpora / 'tess'}", f"folder={tmp_path / 'mine'}"])
     kept, _, notes = with_labels(both, ["sad", "happy"], {}, PUBLISHED)
@@ -288,8 +290,9 @@ def test_a_corpus_that_labels_leave_empty_goes_with_a_note(corpora, tmp_path):
     assert "mine: 1 clips excluded, 'angry' is not a label of the model" in notes
 
 
-def test_a_corpus_keeps_its_own_words_when_some_are_left_out(corpora):
-    # RAVDESS has a word for calm: its neutral is no calm, also where calm clips are left out.
+def test_a_corpus_keeps_its_vocabulary_when_labels_are_excluded(corpora):
+    # RAVDESS has a label for calm, so its neutral excludes calm even without calm
+    # clips.
     [kept], _, _ = with_labels(
         [read_corpus(f"ravdess={corpora / 'ravdess'}")], None, {"calm": ""}, PUBLISHED
     )
@@ -297,7 +300,7 @@ def test_a_corpus_keeps_its_own_words_when_some_are_left_out(corpora):
     assert "calm" not in kept.labels
 
 
-def test_short_rows_and_broken_quotes_are_told_with_their_line(tmp_path):
+def test_short_rows_and_unclosed_quotes_are_refused_with_the_line(tmp_path):
     write_clip(tmp_path / "a", 0)
     for text, message in (
         ("path,label\na.wav\n", "line 2: path and label must not be empty"),
@@ -311,7 +314,7 @@ def test_short_rows_and_broken_quotes_are_told_with_their_line(tmp_path):
             read_corpus(f"csv={tmp_path / 't.csv'}")
 
 
-def test_a_member_that_does_not_unpack_or_claims_too_much_is_left_out_by_name(
+def test_damaged_and_oversized_archive_members_are_excluded_with_a_reason(
     tmp_path, monkeypatch
 ):
     clip = write_clip(tmp_path / "x", 0, seconds=2).read_bytes()
@@ -334,7 +337,7 @@ def test_a_member_that_does_not_unpack_or_claims_too_much_is_left_out_by_name(
     assert all("its stated size exceeds" in reason for reason in broken.values())
 
 
-def test_folders_are_labels_wherever_one_stands_and_in_archives_too(
+def test_label_folders_are_read_from_any_directory_and_from_archives(
     tmp_path, monkeypatch
 ):
     folder = tmp_path / "mine"
@@ -354,7 +357,7 @@ def test_folders_are_labels_wherever_one_stands_and_in_archives_too(
     assert (corpus.labels, corpus.speakers) == (("happy", "sad"), ("mine/ann",))
 
 
-def test_boredom_of_emodb_is_left_out_with_a_note(corpora):
+def test_bored_clips_of_emodb_are_excluded_with_a_note(corpora):
     [kept], labels, notes = with_labels(
         [read_corpus(f"emodb={corpora / 'emodb'}")], None, {}, PUBLISHED
     )
@@ -363,9 +366,7 @@ def test_boredom_of_emodb_is_left_out_with_a_note(corpora):
     assert notes == ["EmoDB: 5 clips excluded, 'bored' is not a label of the model"]
 
 
-def test_broken_clips_and_those_of_another_speaker_are_left_out_by_name(
-    corpora, tmp_path
-):
+def test_damaged_clips_and_duplicates_of_other_speakers_are_excluded(corpora, tmp_path):
     folder = tmp_path / "mine"
     for i, (speaker, label) in enumerate(
         (("ann", "sad"), ("ann", "happy"), ("bob", "sad"), ("cy", "happy"))
@@ -376,7 +377,7 @@ def test_broken_clips_and_those_of_another_speaker_are_left_out_by_name(
     (folder / "sad" / "cy" / "torn.wav").write_bytes(b"RIFF and no more")
     material = prepare([f"folder={folder}"], 8000, False)
     names = {clip.name for clip in material.utterances}
-    # Bob's clip is Ann's; her own second copy stays, and is told.
+    # Bob's clip is a copy of Ann's. Ann's own copy is kept, with a note.
     assert len(names) == 4
     assert "torn" not in names
     assert any("torn.wav: excluded" in note for note in material.notes)
@@ -390,10 +391,10 @@ def test_duplicates_are_found_across_corpora(corpora):
     )[0]
     assert duplicates(one) == []
     pairs = duplicates(one + one[:1])
-    assert pairs == []  # the very same clip is no second one
+    assert pairs == []  # a clip is not a duplicate of itself
 
 
-def test_corpus_check_says_what_a_reader_sees(corpora, tmp_path):
+def test_corpus_check_prints_a_summary_and_problems(corpora, tmp_path):
     said = ser("corpus", "check", corpora / "crema-d")
     assert said.returncode == 0, said.stderr
     assert "36 of 7442" in said.stdout

@@ -1,4 +1,4 @@
-"""Fitting a network: loss, batches of calls, context, schedules, exact resume, and the recipes."""
+"""Fitting a network: loss, batches, context, schedules, resuming, and recipes."""
 
 import dataclasses
 from pathlib import Path
@@ -35,7 +35,7 @@ RATE = 8000
 # Loss, batches, context
 
 
-def test_with_one_right_answer_the_loss_is_the_usual_cross_entropy():
+def test_the_loss_with_one_right_answer_is_cross_entropy():
     torch.manual_seed(0)
     logits, labels = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 5])
     right = torch.nn.functional.one_hot(labels, 8).bool()
@@ -48,14 +48,14 @@ def test_with_one_right_answer_the_loss_is_the_usual_cross_entropy():
         )
 
 
-def test_where_two_answers_are_right_neither_is_taught_over_the_other():
+def test_the_loss_does_not_prefer_one_of_two_right_answers():
     logits = torch.tensor([[0.3, -0.2, 1.0, 0.0]], requires_grad=True)
     right = torch.tensor([[True, True, False, False]])
     loss = cross_entropy(logits.log_softmax(-1), right, 0.0).mean()
     p = logits.softmax(-1)[0]
     assert loss.item() == pytest.approx(-float((p[0] + p[1]).log()))
     [gradient] = torch.autograd.grad(loss, logits)
-    # Both rise in proportion to what they have: their odds are left as they are.
+    # Both rise in proportion to their probability, so that their odds stay the same.
     assert float(gradient[0, 0] / gradient[0, 1]) == pytest.approx(
         float(p[0] / p[1]), rel=1e-4
     )
@@ -63,7 +63,7 @@ def test_where_two_answers_are_right_neither_is_taught_over_the_other():
 
 @pytest.fixture(scope="session")
 def utterances() -> list[Utterance]:
-    """Noises whose colour tells their label, of two corpora."""
+    """Return noise clips of two corpora, with a colour for each label."""
     rng = np.random.default_rng(0)
     result = []
     for i in range(60):
@@ -82,7 +82,7 @@ def utterances() -> list[Utterance]:
 KNOWN = {"one": LABELS, "two": ("neutral", "happy", "sad")}
 
 
-def test_only_a_corpus_without_calm_leaves_open_what_its_neutral_is(utterances):
+def test_neutral_is_ambiguous_only_in_corpora_without_calm(utterances):
     clips = [utterance.clip for utterance in utterances]
     truth, right = right_labels(clips, LABELS, KNOWN)
     for clip, label, row in zip(clips, truth, right, strict=True):
@@ -101,7 +101,7 @@ def calls_of(
 
 
 @pytest.mark.parametrize("clips_per_call", [1, 4])
-def test_an_epoch_draws_every_clip_at_most_once_and_of_a_corpus_its_share(
+def test_an_epoch_draws_clips_once_and_respects_corpus_shares(
     utterances, clips_per_call
 ):
     config = DataConfig(corpus_shares={"two": 0.5}, clips_per_call=clips_per_call)
@@ -123,7 +123,7 @@ def test_an_epoch_draws_every_clip_at_most_once_and_of_a_corpus_its_share(
     assert epoch_calls(utterances, config, 16, seed=0, epoch=1) != chunks
 
 
-def test_a_batch_holds_every_waveform_its_length_and_its_call(utterances):
+def test_a_batch_contains_waveforms_lengths_and_calls(utterances):
     data = calls_of(utterances, aug.AugmentationConfig())
     chunk = epoch_calls(utterances, DataConfig(clips_per_call=4), 16, 0, 0)[0]
     items = [data[call] for call in chunk]
@@ -142,7 +142,7 @@ def test_a_batch_holds_every_waveform_its_length_and_its_call(utterances):
     assert len(flat) == len(batch.lengths)
 
 
-def test_a_clips_context_is_its_speakers_other_clips_until_there_is_enough():
+def test_context_consists_of_enough_other_clips_of_the_speaker():
     known = torch.tensor([[10.0, 1], [20, 2], [30, 4], [40, 8]])
     speakers = ["a", "b", "a", "a"]
     everything = other_clips(known, speakers, n_frames=1e9)
@@ -152,7 +152,7 @@ def test_a_clips_context_is_its_speakers_other_clips_until_there_is_enough():
     assert little[1].tolist() == [0, 0]
 
 
-def test_clips_of_nobody_knows_whom_are_no_context_and_validate_nothing():
+def test_clips_of_unknown_speakers_are_not_used_for_context_or_validation():
     known = torch.tensor([[10.0, 1], [20, 2], [30, 4]])
     assert (
         other_clips(known, ["x/unknown", "x/unknown", "x/a"], n_frames=1e9).abs().sum()
@@ -184,7 +184,7 @@ def test_clips_of_nobody_knows_whom_are_no_context_and_validate_nothing():
     assert [len(call.utterances) for call in nobodys] == [1] * 6
 
 
-def test_shares_count_each_corpus_also_where_speakers_are_the_same_people():
+def test_corpus_shares_apply_even_if_speakers_are_shared():
     clips = [
         dataclasses.replace(a_clip(f"{c}{i}", c), speaker="ravdess/02")
         for c in ("say", "sing")
@@ -204,7 +204,7 @@ def test_shares_count_each_corpus_also_where_speakers_are_the_same_people():
 
 
 @pytest.mark.parametrize("n", [2, 17, 33])
-def test_no_chunk_holds_a_single_clip(n, utterances, tmp_path):
+def test_no_chunk_consists_of_a_single_clip(n, utterances, tmp_path):
     chunks = epoch_calls(utterances[:n], DataConfig(), 16, 0, 0)
     assert min(len(chunk) for chunk in chunks) > 1
     assert sum(len(chunk) for chunk in chunks) == n
@@ -261,9 +261,7 @@ def fitted(
 
 
 @pytest.mark.parametrize("recipe", [SMALL, IN_CALLS], ids=["clips", "calls"])
-def test_a_training_that_was_killed_ends_as_one_that_was_not(
-    recipe, utterances, tmp_path
-):
+def test_a_resumed_training_gives_the_same_network(recipe, utterances, tmp_path):
     undisturbed = fitted(recipe, utterances, tmp_path / "a.pt")
     for epoch in (1, 3):
         with pytest.raises(Killed):
@@ -277,7 +275,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
 
 
-def test_a_training_learns_what_can_be_learnt(utterances, tmp_path):
+def test_training_learns_a_learnable_task(utterances, tmp_path):
     recipe = dataclasses.replace(SMALL, fit=dataclasses.replace(SMALL.fit, epochs=15))
     history = fitted(recipe, utterances, tmp_path / "x.pt").history
     assert history[-1]["loss"] < history[0]["loss"]
@@ -293,7 +291,7 @@ def test_a_checkpoint_of_another_training_is_refused(utterances, tmp_path):
         fitted(IN_CALLS, utterances, tmp_path / "x.pt")
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_advice(utterances, tmp_path):
+def test_a_non_finite_loss_ends_the_training_with_advice(utterances, tmp_path):
     wild = dataclasses.replace(
         SMALL, fit=dataclasses.replace(SMALL.fit, learning_rate=1e30, optimizer="adam")
     )
@@ -304,7 +302,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_advice(utterances, tmp_
 # Recipes
 
 
-def test_every_shipped_recipe_says_what_it_is_and_survives_a_round_trip():
+def test_shipped_recipes_are_documented_and_survive_a_round_trip():
     recipes = dict(shipped_recipes())
     published = {
         "mfcc-bilstm128",
@@ -323,7 +321,7 @@ def test_every_shipped_recipe_says_what_it_is_and_survives_a_round_trip():
     assert all(name in said.stdout for name in recipes)
 
 
-def test_the_recipes_have_the_shapes_that_were_published():
+def test_published_recipes_have_their_published_settings():
     recipes = dict(shipped_recipes())
     r = recipes["mfcc174-bilstm64"]
     assert (
@@ -372,7 +370,7 @@ def test_the_recipes_have_the_shapes_that_were_published():
     assert not recipes["mel-lstm"].network.convolutions
 
 
-def test_a_recipe_that_cannot_be_meant_is_refused_with_the_option(tmp_path):
+def test_an_invalid_recipe_is_refused_with_the_option(tmp_path):
     text = 'about = "x"\n[features]\n[network]\nlstm_width = 8\n'
     for line, message in (
         ("[fit]\nepochs = 0", "must be above 0"),

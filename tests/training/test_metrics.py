@@ -1,4 +1,4 @@
-"""Figures equal their definitions."""
+"""Metrics match their definitions."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from ser_batch.training.evaluation.metrics import (
 )
 
 
-def test_an_answer_that_is_right_too_counts_as_the_true_one():
+def test_any_right_answer_is_replaced_by_the_true_label():
     right = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
     assert answered(np.array([0, 0, 2]), right, np.array([1, 2, 1])).tolist() == [
         0,
@@ -29,7 +29,7 @@ def test_an_answer_that_is_right_too_counts_as_the_true_one():
     ]
 
 
-def test_figures_equal_their_definitions_on_a_hand_made_table():
+def test_metrics_match_their_definitions_on_a_handmade_table():
     truth, predicted = np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 2, 0])
     matrix = confusion(truth, predicted, 4)
     assert matrix.tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
@@ -39,7 +39,7 @@ def test_figures_equal_their_definitions_on_a_hand_made_table():
     assert macro_f1(matrix) == pytest.approx((6 / 8 + 2 / 4 + 0) / 3)
 
 
-def test_a_perfect_forecaster_has_no_calibration_error_and_a_boaster_has():
+def test_only_overconfident_answers_have_a_calibration_error():
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1, 1, 1], 50_000)
     truth = np.array([rng.choice(3, p=row) for row in p])
@@ -52,7 +52,7 @@ def test_a_perfect_forecaster_has_no_calibration_error_and_a_boaster_has():
     ) == pytest.approx(0.45, abs=0.01)
 
 
-def test_the_surest_answers_come_first_when_abstaining():
+def test_accuracy_by_coverage_keeps_the_most_confident_answers():
     hit = np.array([True, False, True, False])
     assert accuracy_by_coverage(
         hit, np.array([0.9, 0.2, 0.8, 0.1]), (0.25, 0.5, 1.0)
@@ -63,7 +63,7 @@ def test_the_surest_answers_come_first_when_abstaining():
     }
 
 
-def test_intervals_hold_the_mean_and_widen_with_the_difference_between_speakers():
+def test_intervals_contain_the_mean_and_widen_with_speaker_differences():
     def speakers(*hits: int) -> np.ndarray:
         return np.array([[[n, 20 - n], [20 - n, n]] for n in hits])
 
@@ -74,7 +74,7 @@ def test_intervals_hold_the_mean_and_widen_with_the_difference_between_speakers(
     assert alike["uar"] == pytest.approx([0.7, 0.7])
     low, high = unlike["uar"]
     assert low < 0.7 < high
-    # Twelve speakers with a deviation of 0.3: 95 % lie within 1.96 * 0.3 / sqrt(12).
+    # Twelve speakers, deviation 0.3: 95 % are within 1.96 * 0.3 / sqrt(12).
     assert high - low == pytest.approx(2 * 1.96 * 0.3 / 12**0.5, rel=0.15)
     assert speaker_intervals(speakers(14)) == {}
 
@@ -91,7 +91,7 @@ def predictions(run: str, seed: int, n: int = 60) -> Predictions:
 
 @given(st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
-def test_figures_of_several_runs_are_means_with_a_deviation_and_pooled_matrices(seed):
+def test_figures_of_several_runs_are_averaged_and_matrices_are_pooled(seed):
     runs = [predictions("a", seed), predictions("b", seed + 1)]
     both, each = (
         evaluation_figures(runs, "xyz"),

@@ -1,4 +1,4 @@
-"""Training on many places: what steps hear, how corpora are rendered, and that a stop changes nothing."""
+"""Training on many places: draws, renderings, bundles, and resuming."""
 
 import dataclasses
 import json
@@ -70,7 +70,7 @@ def drawable(rng: np.random.Generator, n: int = 400) -> Drawable:
     st.integers(0, 2**32 - 1), st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 )
 @settings(max_examples=25, deadline=None)
-def test_a_group_comes_from_one_corpus_and_a_step_from_different_ones(seed, neutral):
+def test_groups_are_drawn_from_one_corpus_and_steps_from_several(seed, neutral):
     segments = drawable(np.random.default_rng(seed % 7))
     config = DrawsConfig(
         groups=2, clips=4, place_clips=3, sample=(2, 9), neutral_share=tuple(neutral)
@@ -92,7 +92,7 @@ def test_a_group_comes_from_one_corpus_and_a_step_from_different_ones(seed, neut
     assert set(draws.rendering.flat) <= {*CLEAN, *TELEPHONE}
 
 
-def test_labels_are_heard_alike_and_places_are_as_neutral_as_they_are_meant_to_be():
+def test_labels_are_balanced_and_places_have_the_given_neutral_share():
     segments = drawable(np.random.default_rng(0))
     config = DrawsConfig(groups=1, clips=30, place_clips=30, neutral_share=(0.85, 0.85))
     draws = draw(segments, config, 200, 0)
@@ -104,7 +104,7 @@ def test_labels_are_heard_alike_and_places_are_as_neutral_as_they_are_meant_to_b
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS, ids=lambda r: r.name)
-def test_a_rendering_is_one_place_with_noise_of_the_level_it_says(rendering):
+def test_a_rendering_simulates_one_place_with_the_stated_noise_level(rendering):
     t = torch.arange(2 * RATE) / RATE
     speech = 0.3 * torch.sin(2 * torch.pi * 600 * t)[None].repeat(6, 1)
     lengths = torch.tensor([2 * RATE] * 5 + [RATE])
@@ -120,14 +120,14 @@ def test_a_rendering_is_one_place_with_noise_of_the_level_it_says(rendering):
     tone = spectrum[:, 1190:1211].sum(1)
     snr_db = 10 * torch.log10(tone / (spectrum.sum(1) - tone))
     low, high = rendering.snr_db
-    # The rounding of mu-law, and a room, add to the noise.
+    # Mu-law quantisation and reverberation add to the noise.
     assert (snr_db > min(low, 12) - (8 if rendering.in_room else 3)).all()
     assert (snr_db < high + 3).all()
     peaks = heard.abs().amax(1)
     assert len({round(float(p), 3) for p in peaks}) > 3
 
 
-def test_noise_falls_as_its_colour_says_and_mu_law_keeps_eight_bits():
+def test_noise_has_the_given_colour_and_mu_law_keeps_eight_bits():
     torch.manual_seed(0)
     noise = coloured_noise(1 << 15, torch.tensor([[0.0], [1.0], [2.0]]))
     np.testing.assert_allclose(noise.std(1), 1, rtol=1e-3)
@@ -141,7 +141,7 @@ def test_noise_falls_as_its_colour_says_and_mu_law_keeps_eight_bits():
     assert (mu_law(x) - x.clamp(-1, 1)).abs().max() < 0.03
 
 
-def test_a_crop_at_its_own_tempo_stays_within_its_segment():
+def test_a_crop_with_a_random_tempo_stays_within_its_segment():
     bank = torch.arange(300.0)[:, None].expand(300, N_VALUES).contiguous()
     torch.manual_seed(1)
     first, count = torch.tensor([0, 100, 250]), torch.tensor([100, 150, 8])
@@ -156,7 +156,7 @@ def test_a_crop_at_its_own_tempo_stays_within_its_segment():
     assert torch.equal(plain[0], bank[:40])
 
 
-def test_augmentation_without_amounts_changes_nothing_and_masks_hide_stretches():
+def test_zero_augmentation_changes_nothing_and_masks_hide_stretches():
     torch.manual_seed(0)
     frames = torch.randn(3, 50, N_VALUES)
     nothing = SpectralConfig(0, 0, 0, 0, 0, (0, 0))
@@ -170,11 +170,11 @@ def test_augmentation_without_amounts_changes_nothing_and_masks_hide_stretches()
 
 @pytest.fixture(scope="module")
 def two(corpora) -> list[str]:
-    """Two small corpora, and a third that knows levels alone."""
+    """Return two small corpora, and a third with levels instead of emotions."""
     return [f"{name}={corpora / name}" for name in ("emovo", "nemo", "baved")]
 
 
-def test_segments_are_cut_once_until_a_clip_changes(two, tmp_path, monkeypatch):
+def test_segments_are_cached_until_a_clip_changes(two, tmp_path, monkeypatch):
     read = read_corpora(two)
     cut = cut_corpora(read)
     open_segments(tmp_path, read)
@@ -197,7 +197,7 @@ def test_segments_are_cut_once_until_a_clip_changes(two, tmp_path, monkeypatch):
     assert open_segments(tmp_path, [changed, *read[1:]]).clips[0].label == other.label
 
 
-def test_the_bank_holds_what_the_front_end_says_and_is_made_once(
+def test_the_bank_contains_the_frontend_features_and_is_made_once(
     two, tmp_path, monkeypatch
 ):
     segments = cut_corpora(read_corpora(two))
@@ -236,7 +236,7 @@ def options(two, out: Path, recipe: PlacesRecipe = SMALL) -> PlacesOptions:
     return PlacesOptions(tuple(two), out, "small", recipe, device="cpu", quiet=True)
 
 
-def test_a_training_gives_a_bundle_that_says_all_about_itself(two, tmp_path):
+def test_training_writes_a_fully_documented_bundle(two, tmp_path):
     recipe = dataclasses.replace(
         SMALL, network=dataclasses.replace(SMALL.network, members=2)
     )
@@ -254,9 +254,7 @@ def test_a_training_gives_a_bundle_that_says_all_about_itself(two, tmp_path):
     assert not (tmp_path / "x" / ".training").exists()
 
 
-def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    two, tmp_path, monkeypatch
-):
+def test_a_resumed_training_gives_the_same_bundle(two, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "STATE_STEPS", 2)
     whole = train_on_places(options(two, tmp_path / "a" / "x"), lambda text: None)
 
@@ -282,7 +280,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     assert whole["model_id"] == parts["model_id"]
 
 
-def test_corpora_left_out_are_tried_and_their_figures_go_into_the_card(two, tmp_path):
+def test_held_out_corpora_are_evaluated_and_reported_in_the_card(two, tmp_path):
     out = tmp_path / "x"
     figures = leave_corpora_out(options(two, out), [["emovo"]], lambda text: None)
     assert set(figures["corpora"]) == {"emovo"}
@@ -308,9 +306,7 @@ def test_corpora_left_out_are_tried_and_their_figures_go_into_the_card(two, tmp_
         leave_corpora_out(options(two, tmp_path / "y"), [["tess"]], lambda text: None)
 
 
-def test_a_bundle_of_places_is_evaluated_with_and_without_a_profile_and_not_started_from(
-    two, tmp_path
-):
+def test_places_bundles_can_be_evaluated_but_not_fine_tuned(two, tmp_path):
     train_on_places(options(two, tmp_path / "x"), lambda text: None)
     evaluation = evaluate_bundle(str(tmp_path / "x"), two[:1], device="cpu")
     assert set(evaluation["test"]["emovo"]) == {"clean", "clean, profile"}
@@ -322,11 +318,11 @@ def test_a_bundle_of_places_is_evaluated_with_and_without_a_profile_and_not_star
     assert "--recipe small" in ser("models", tmp_path / "x").stdout
 
 
-def test_figures_of_four_labels_are_those_of_a_plain_count():
+def test_figures_of_four_labels_match_a_manual_count():
     labels = ("neutral", "calm", "happy", "sad", "angry", "fearful")
     truth = ["neutral", "calm", "happy", "sad", "angry", "angry", "fearful"]
     said = np.full((7, 6), 0.04)
-    # Calm and neutral count together; the first angry clip is taken for happy.
+    # Calm and neutral are merged, and the first angry clip is labelled happy.
     for row, label in enumerate((1, 0, 2, 3, 2, 4, 5)):
         said[row, label] = 0.8
     figures = four_label_figures(said, np.array([0, 0, 1, 0, 1, 1, 1.0]), truth, labels)
@@ -336,7 +332,7 @@ def test_figures_of_four_labels_are_those_of_a_plain_count():
     assert figures["anger_auc"] == pytest.approx((4 + 2) / 8)
 
 
-def test_a_neutral_place_is_mostly_neutral_and_one_segment_a_clip():
+def test_a_neutral_place_is_mostly_neutral_with_one_segment_per_clip():
     label = ["neutral"] * 40 + ["angry"] * 40
     clip = np.repeat(np.arange(80), 2)
     folder = LeftOut(np.arange(160), clip, np.ones(160), label)
@@ -349,7 +345,7 @@ def test_a_neutral_place_is_mostly_neutral_and_one_segment_a_clip():
     assert values[:, 0].tolist() == [2 * i + 0.5 for i in range(80)]
 
 
-def test_what_a_recipe_of_places_cannot_do_is_refused_with_the_option(two, tmp_path):
+def test_unsupported_options_of_places_recipes_are_refused(two, tmp_path):
     for options_given, message in (
         (("--folds",), "does not support --folds"),
         (("--epochs", 3), "does not support --epochs"),

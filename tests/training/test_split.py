@@ -1,4 +1,4 @@
-"""Splits: speakers apart, published folds, and every clip once."""
+"""Splits: separate speakers, published folds, and every clip exactly once."""
 
 import pytest
 from hypothesis import given, settings
@@ -42,7 +42,7 @@ def test_no_speaker_is_in_two_parts_and_no_clip_is_lost(n_speakers, seed, valida
         assert len(split.train) + len(split.validation) + len(split.test) == len(clips)
 
 
-def test_ravdess_is_tested_on_its_published_folds_and_others_go_along(corpora):
+def test_ravdess_uses_its_published_folds_alongside_other_corpora(corpora):
     read = read_corpora(
         [
             f"{name}={corpora / name}"
@@ -61,7 +61,7 @@ def test_ravdess_is_tested_on_its_published_folds_and_others_go_along(corpora):
     for fold in folds:
         split = split_speakers(read, fold, DataConfig(), True, 0, "f")
         assert {"tess/OAF", "tess/YAF"} <= set(split.speakers()["train"])
-        # Who speaks in one corpus and sings in another stays on one side.
+        # A speaker of several corpora is in only one part of the split.
         sides = [
             {clip.speaker for clip in part}
             for part in (split.train, split.validation, split.test)
@@ -69,7 +69,7 @@ def test_ravdess_is_tested_on_its_published_folds_and_others_go_along(corpora):
         assert sum(len(side) for side in sides) == len(sides[0] | sides[1] | sides[2])
 
 
-def test_two_speakers_leave_one_out_and_one_speaker_is_refused(corpora):
+def test_two_speakers_are_split_by_leave_one_out_and_one_is_refused(corpora):
     tess = read_corpora([f"tess={corpora / 'tess'}"])
     assert speaker_folds(tess, 0) == [{"tess/OAF"}, {"tess/YAF"}]
     alone = Corpus("x", "X", "free", tuple(a_clip(str(i)) for i in range(9)))
@@ -84,7 +84,7 @@ def test_two_speakers_leave_one_out_and_one_speaker_is_refused(corpora):
         speaker_folds([nobody], 0)
 
 
-def test_a_random_split_keeps_every_clip_once_and_the_labels_alike(corpora):
+def test_a_random_split_is_stratified_and_keeps_every_clip_once(corpora):
     [corpus] = read_corpora([f"ravdess={corpora / 'ravdess'}"])
     split = split_randomly(
         [corpus], DataConfig(validation_share=0.2, test_share=0.2), 0
@@ -99,7 +99,7 @@ def test_a_random_split_keeps_every_clip_once_and_the_labels_alike(corpora):
     assert same.test == same.validation
 
 
-def test_a_class_that_nobody_trains_is_refused_and_one_that_nobody_tests_is_told():
+def test_labels_without_training_clips_are_refused_and_untested_ones_noted():
     clips = [
         a_clip(f"{s}-{label}", speaker=s, label=label)
         for s in "abcde"

@@ -1,4 +1,4 @@
-"""Training as a whole: corpora in, a bundle with figures and card out; folds, fine-tuning, search, evaluation."""
+"""Training end to end: bundles, folds, fine-tuning, evaluation and search."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def options(
 def silent(text: str) -> None: ...
 
 
-def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path):
+def test_a_trained_bundle_can_be_used_by_its_path(corpora, tmp_path):
     said: list[str] = []
     given = options(
         corpora,
@@ -89,7 +89,9 @@ def test_a_bundle_that_was_trained_is_used_by_its_path(corpora, tmp_path):
     assert set(json.loads(predicted.stdout)["probabilities"]) == set(LABELS)
 
 
-def test_folds_test_everyone_once_and_train_the_bundle_on_everyone(corpora, tmp_path):
+def test_folds_test_every_speaker_once_and_the_bundle_uses_all_speakers(
+    corpora, tmp_path
+):
     metrics = train_bundle(
         options(corpora, tmp_path / "x", IN_CALLS, folds=True, n_seeds=2), silent
     )
@@ -105,7 +107,7 @@ def test_folds_test_everyone_once_and_train_the_bundle_on_everyone(corpora, tmp_
     assert "trained on all speakers" in metrics["protocol"]
 
 
-def test_folds_that_were_stopped_go_on_and_end_alike(corpora, tmp_path):
+def test_interrupted_folds_resume_and_give_the_same_bundle(corpora, tmp_path):
     undisturbed = train_bundle(
         options(corpora, tmp_path / "a" / "x", folds=True), silent
     )
@@ -128,9 +130,7 @@ def test_folds_that_were_stopped_go_on_and_end_alike(corpora, tmp_path):
     assert a.model_id == b.model_id
 
 
-def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
-    corpora, tmp_path
-):
+def test_the_bundle_depends_only_on_the_seed(corpora, tmp_path):
     ids = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train_bundle(options(corpora, tmp_path / name / "x", seed=seed), silent)
@@ -138,14 +138,16 @@ def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_random_split_is_warned_about_and_says_so_in_its_card(corpora, tmp_path):
+def test_a_random_split_gives_a_warning_and_is_stated_in_the_card(corpora, tmp_path):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
-        'about = "x."\n[features]\nn_mfcc = 13\nn_mels = 32\n[network]\nlstm_width = 8\n[fit]\nepochs = 1\n'
+        'about = "x."\n[features]\nn_mfcc = 13\nn_mels = 32\n'
+        "[network]\nlstm_width = 8\n[fit]\nepochs = 1\n"
         "[data]\ntest_share = 0.0\n"
     )
     said = ser(
-        "train", f"ravdess={corpora / 'ravdess'}", "--recipe", recipe, "--split", "random", "--out", tmp_path / "x",
+        "train", f"ravdess={corpora / 'ravdess'}", "--recipe", recipe,
+        "--split", "random", "--out", tmp_path / "x",
         "--device", "cpu", "--workers", 0,
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
@@ -157,7 +159,7 @@ def test_a_random_split_is_warned_about_and_says_so_in_its_card(corpora, tmp_pat
     assert json.loads(compared.stdout)[0]["split"] == "random"
 
 
-def test_fine_tuning_starts_from_a_bundle_also_for_other_labels(corpora, tmp_path):
+def test_fine_tuning_starts_from_a_bundle_even_for_other_labels(corpora, tmp_path):
     train_bundle(options(corpora, tmp_path / "base"), silent)
     base = load_bundle(str(tmp_path / "base"))
     other = dataclasses.replace(SMALL, network=NetworkConfig((), lstm_width=4))
@@ -166,9 +168,15 @@ def test_fine_tuning_starts_from_a_bundle_also_for_other_labels(corpora, tmp_pat
     ):
         write_clip(tmp_path / "own" / label / speaker / "1", seed)
     given = TrainOptions(
-        (f"folder={tmp_path / 'own'}",), tmp_path / "tuned", "small", other, initial=str(tmp_path / "base"),
-        device="cpu", workers=0, quiet=True,
-    )  # fmt: skip
+        (f"folder={tmp_path / 'own'}",),
+        tmp_path / "tuned",
+        "small",
+        other,
+        initial=str(tmp_path / "base"),
+        device="cpu",
+        workers=0,
+        quiet=True,
+    )
     still = dataclasses.replace(
         other,
         fit=dataclasses.replace(
@@ -188,9 +196,7 @@ def test_fine_tuning_starts_from_a_bundle_also_for_other_labels(corpora, tmp_pat
         train_bundle(dataclasses.replace(given, initial="nothing"), silent)
 
 
-def test_fine_tuning_to_as_many_other_labels_starts_the_last_layer_anew_and_tells_where_it_comes_from(
-    corpora, tmp_path
-):
+def test_fine_tuning_to_other_labels_resets_the_output_layer(corpora, tmp_path):
     base_options = options(corpora, tmp_path / "base", labels=("calm", "angry"))
     train_bundle(base_options, silent)
     still = dataclasses.replace(
@@ -226,7 +232,7 @@ def test_fine_tuning_to_as_many_other_labels_starts_the_last_layer_anew_and_tell
     assert base.licence in load_bundle(str(tmp_path / "y")).licence
 
 
-def test_test_figures_that_were_kept_belong_to_their_weights(corpora, tmp_path):
+def test_stored_test_figures_are_used_only_with_matching_weights(corpora, tmp_path):
     def stop(text: str) -> None:
         if text.startswith("fold 2"):
             raise Killed
@@ -246,13 +252,13 @@ def test_test_figures_that_were_kept_belong_to_their_weights(corpora, tmp_path):
     assert resumed["test"] == undisturbed["test"]
 
 
-def test_a_training_without_anybody_to_validate_says_so(corpora, tmp_path):
+def test_a_training_without_validation_speakers_states_it(corpora, tmp_path):
     metrics = train_bundle(options(corpora, tmp_path / "x", names=("tess",)), silent)
     assert "no validation speakers" in metrics["protocol"]
     assert metrics["calibration"]["temperature"] == 1.0
 
 
-def test_a_training_that_cannot_write_says_so_and_leaves_what_was_there(
+def test_a_failed_write_is_reported_and_keeps_the_existing_bundle(
     corpora, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("x")
@@ -280,20 +286,19 @@ def test_a_training_that_cannot_write_says_so_and_leaves_what_was_there(
     assert after == before
 
 
-def test_ctrl_c_in_an_epoch_leaves_no_bundle_and_the_same_command_goes_on(
-    corpora, tmp_path
-):
+def test_ctrl_c_during_an_epoch_keeps_a_checkpoint_but_no_bundle(corpora, tmp_path):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
         'about = "x."\n[features]\n[network]\nlstm_width = 8\n[fit]\nepochs = 400\n'
     )
     command = [
-        sys.executable, "-m", "ser_batch", "train", f"ravdess={corpora / 'ravdess'}", "--recipe", str(recipe),
+        sys.executable, "-m", "ser_batch",
+        "train", f"ravdess={corpora / 'ravdess'}", "--recipe", str(recipe),
         "--out", str(tmp_path / "x"), "--device", "cpu", "--workers", "0",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs the tests in the background has its children ignore the signal.
+        # Children of a background shell ignore SIGINT by default.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     checkpoint = tmp_path / "x" / ".training" / "fold-1-seed-0.pt"
@@ -308,7 +313,7 @@ def test_ctrl_c_in_an_epoch_leaves_no_bundle_and_the_same_command_goes_on(
     assert len(state["history"]) >= 1
 
 
-def test_tensorboard_gets_every_epochs_figures(corpora, tmp_path):
+def test_tensorboard_receives_the_figures_of_every_epoch(corpora, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train_bundle(
@@ -323,9 +328,7 @@ def test_tensorboard_gets_every_epochs_figures(corpora, tmp_path):
 # Evaluating, comparing, tuning
 
 
-def test_an_evaluation_gives_every_figure_and_warns_of_speakers_that_were_trained_on(
-    corpora, tmp_path
-):
+def test_an_evaluation_gives_all_metrics_and_warns_of_seen_speakers(corpora, tmp_path):
     train_bundle(options(corpora, tmp_path / "x", IN_CALLS), silent)
     spec = f"ravdess={corpora / 'ravdess'}"
     evaluation = evaluate_bundle(
@@ -377,12 +380,13 @@ def test_an_evaluation_gives_every_figure_and_warns_of_speakers_that_were_traine
         evaluate_bundle(str(tmp_path / "x"), [spec], ("dry",))
 
 
-def test_a_label_that_a_bundle_lacks_is_refused_with_what_to_do(corpora, tmp_path):
+def test_a_label_missing_from_a_bundle_is_refused_with_a_hint(corpora, tmp_path):
     train_bundle(options(corpora, tmp_path / "x", names=("tess", "nemo")), silent)
     spec = f"ravdess={corpora / 'ravdess'}"
     with pytest.raises(
         CorpusError,
-        match="unknown label 'calm'.*the labels of the model are neutral.*--map calm=LABEL",
+        match="unknown label 'calm'.*the labels of the model are neutral"
+        ".*--map calm=LABEL",
     ):
         evaluate_bundle(str(tmp_path / "x"), [spec], device="cpu")
     result = evaluate_bundle(
@@ -391,7 +395,7 @@ def test_a_label_that_a_bundle_lacks_is_refused_with_what_to_do(corpora, tmp_pat
     assert result["test"]["ravdess"]["clean"]["clips"] == 56
 
 
-def test_a_bundle_with_labels_of_its_own_is_evaluated_on_them(tmp_path):
+def test_a_bundle_with_custom_labels_is_evaluated_on_them(tmp_path):
     for seed, (label, speaker) in enumerate(
         (label, s) for label in ("cross", "neutral") for s in "abcdef"
     ):
@@ -417,7 +421,7 @@ def test_a_bundle_with_labels_of_its_own_is_evaluated_on_them(tmp_path):
     assert result["test"]["own"]["clean"]["clips"] == 12
 
 
-def test_bundles_are_compared_side_by_side(corpora, tmp_path):
+def test_bundles_are_compared_in_one_table(corpora, tmp_path):
     for name, seed in (("one", 0), ("two", 1)):
         train_bundle(options(corpora, tmp_path / "runs" / name, seed=seed), silent)
     assert list(read_metrics([str(tmp_path / "runs")])) == ["one", "two"]
@@ -435,9 +439,7 @@ def test_bundles_are_compared_side_by_side(corpora, tmp_path):
     )
 
 
-def test_a_search_starts_with_the_recipe_itself_and_goes_on_where_it_was(
-    corpora, tmp_path
-):
+def test_a_search_starts_with_the_recipe_and_can_be_resumed(corpora, tmp_path):
     said: list[str] = []
     given = options(corpora, tmp_path / "x")
     first = tuned(given, 2, said.append)
@@ -459,7 +461,7 @@ def test_a_search_starts_with_the_recipe_itself_and_goes_on_where_it_was(
     assert load_recipe(str(tmp_path / "x")) == again.recipe
 
 
-def test_a_search_that_was_stopped_in_its_first_trial_tries_that_again(
+def test_a_search_interrupted_in_its_first_trial_repeats_it(
     corpora, tmp_path, monkeypatch
 ):
     given = options(corpora, tmp_path / "x")
@@ -476,7 +478,7 @@ def test_a_search_that_was_stopped_in_its_first_trial_tries_that_again(
     assert "rate 1," in said[0]
 
 
-def test_a_trial_that_diverges_costs_itself_alone(corpora, tmp_path, monkeypatch):
+def test_a_diverging_trial_does_not_stop_the_search(corpora, tmp_path, monkeypatch):
     from ser_batch.training.fit import tuning as tune
 
     real, calls = tune.fit_run, []
@@ -494,7 +496,7 @@ def test_a_trial_that_diverges_costs_itself_alone(corpora, tmp_path, monkeypatch
     assert said[-1].startswith("best of 3 trials")
 
 
-def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():
+def test_a_trial_with_neutral_values_is_the_recipe_itself():
     import optuna
 
     for _, recipe in shipped_recipes():
@@ -509,7 +511,7 @@ def test_a_trial_of_ones_and_the_recipes_own_dropout_is_the_recipe():
         assert suggested(recipe, optuna.trial.FixedTrial(same)) == recipe
 
 
-def test_all_conditions_that_are_explained_can_be_heard():
+def test_all_documented_conditions_are_available():
     from ser_batch.training.evaluation.conditions import check_condition
 
     for name in CONDITIONS:
