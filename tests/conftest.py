@@ -15,7 +15,7 @@ from ser_batch.speech.loading import load_vad
 from tests.support.bundles import write_profiled_bundle, write_tiny_bundle
 from tests.support.corpora import write_corpora
 from tests.support.paths import DATA, EXAMPLES
-from tests.support.recordings import settle
+from tests.support.recordings import backdate
 
 torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the hub
@@ -93,4 +93,4 @@ def calls(tmp_path) -> Path:
     """Return a fresh copy of the example calls, dated so that they look complete."""
     folder = tmp_path / "calls"
     shutil.copytree(EXAMPLES, folder)
-    return settle(folder)
+    return backdate(folder)

@@ -29,6 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ser_batch.config.options import Config
+from ser_batch.errors import FailureKind
 from ser_batch.pipeline import run
 from tests.benchmarks.memory import tree_pss
 from tests.support.bundles import write_tiny_bundle
@@ -85,11 +86,20 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return bytes(broken)
 
 
-def suspicious(error: str) -> bool:
-    """Return whether a reason is unexpected or unclear to a user."""
-    return not error.strip() or any(
-        words in error for words in ("nobody foresaw", "its process", "longer than")
-    )
+FORESEEN = {
+    FailureKind.EMPTY,
+    FailureKind.NOT_AUDIO,
+    FailureKind.DAMAGED,
+    FailureKind.UNSUPPORTED,
+}
+"""What may be wrong with a damaged recording; anything else is wrong with the program."""
+
+
+def suspicious(row: dict[str, Any]) -> bool:
+    """Return whether a row is neither done nor failed for a foreseen, stated reason."""
+    if row["status"] != "failed":
+        return False
+    return row["error_kind"] not in FORESEEN or not row["error"].strip()
 
 
 def run_batch(
@@ -163,9 +173,7 @@ def main() -> None:
             make_batch(folder, options.batch, whole, rng)
             rows, gib = run_batch(folder, out, bundle)
             found = {
-                path: row["error"]
-                for path, row in rows.items()
-                if suspicious(row["error"] or "done")
+                path: row["error"] for path, row in rows.items() if suspicious(row)
             }
             if gib > MEMORY_GIB:
                 found = dict.fromkeys(

@@ -132,7 +132,7 @@ def wrong(whole: Path, out: Path, finished: bool) -> Iterator[str]:
             )
 
 
-def torment(
+def kill_repeatedly(
     calls: Path, bundle: str, folder: Path, kills: int, seed: int
 ) -> Iterator[tuple[str, Path, list[str]]]:
     """Kill runs until `kills` is reached.
@@ -223,7 +223,7 @@ def main() -> None:
     finds, jobs, victims = 0, 0, Counter[str]()
     with tempfile.TemporaryDirectory() as temporary:
         calls = make_calls(Path(temporary) / "calls")
-        for story, out, problems in torment(
+        for story, out, problems in kill_repeatedly(
             calls, options.bundle, Path(temporary), options.kills, options.seed
         ):
             jobs += 1

@@ -146,7 +146,7 @@ def sample(process: psutil.Process, out: Path, start: float, shm: set[str]) -> S
     )
 
 
-def shoot(process: psutil.Process) -> int:
+def kill_one_worker(process: psutil.Process) -> int:
     """Kill one decoding process, and return how many were killed."""
     for child in process.children(recursive=True):
         with suppress(psutil.Error):
@@ -195,7 +195,7 @@ def watched(
             children |= set(process.children(recursive=True))
         if time.monotonic() - killed_at >= KILL_EVERY_S:
             killed_at = time.monotonic()
-            kills += shoot(process)
+            kills += kill_one_worker(process)
     return samples, children, kills
 
 

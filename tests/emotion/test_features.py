@@ -37,7 +37,7 @@ def network_for(features: FeatureConfig, config: NetworkConfig) -> CnnBiLstm:
     return CnnBiLstm(config, features.n_static, 1 + features.deltas, 8).eval()
 
 
-def librosas(kind: str, y: np.ndarray, c: FeatureConfig) -> np.ndarray:
+def librosa_features(kind: str, y: np.ndarray, c: FeatureConfig) -> np.ndarray:
     """Return librosa's features of a waveform, shape (features, frames)."""
     spectrum = {"sr": c.sample_rate, "n_fft": c.n_fft, "hop_length": c.hop_length}
     magnitude = np.abs(
@@ -83,7 +83,7 @@ def test_each_feature_matches_librosa(kind, sample_rate, n_fft, hop_length, n):
     voice = (
         0.2 * np.sin(2 * np.pi * 220 * t * (1 + 0.1 * t)) + noise(n).numpy() * 0.1
     ).astype(np.float32)
-    expected = librosas(kind, voice, config).T
+    expected = librosa_features(kind, voice, config).T
     ours = alone(Features(config), torch.from_numpy(voice)).numpy()
     assert (
         ours.shape

@@ -31,7 +31,7 @@ from ser_batch.speech.waveforms import LocalWaveforms
 from tests.support.bundles import write_profiled_bundle
 from tests.support.commands import ser
 from tests.support.equality import differences
-from tests.support.recordings import settle, write_call
+from tests.support.recordings import backdate, write_call
 from tests.support.tables import tables
 
 RATE = 8000
@@ -315,7 +315,7 @@ def test_a_refresh_rescores_all_recordings_in_one_step(
     shutil.copytree(many, tmp_path / "few")
     for number in range(3, 6):
         (tmp_path / "few" / f"{number}.wav").unlink()
-    analyzed(settle(tmp_path / "few"), out, config(profiled_bundle))
+    analyzed(backdate(tmp_path / "few"), out, config(profiled_bundle))
     old = profile_of(out)
     for number in range(3, 6):
         shutil.copy2(many / f"{number}.wav", tmp_path / "few")
@@ -347,7 +347,7 @@ def test_a_refresh_loses_no_rows_when_recordings_are_missing_or_added(
     ):
         refresh(out, threading.Event())
     (many / "0.wav").write_bytes(b"no audio at all")
-    settle(many)
+    backdate(many)
     with pytest.raises(
         ResultsError, match="1 of its 6 recordings could not be rescored"
     ):
@@ -355,7 +355,7 @@ def test_a_refresh_loses_no_rows_when_recordings_are_missing_or_added(
     assert tables(out) == before
     # Recordings that another run adds in the meantime are not lost either.
     (many / "0.wav").write_bytes(whole)
-    settle(many)
+    backdate(many)
 
     def another_run(progress):
         if progress.done == 6 and not (many / "new.wav").exists():

@@ -133,7 +133,7 @@ def test_killing_processes_at_any_time_loses_no_recording(tmp_path, call, seed):
     for i in range(40):
         write_call(tmp_path / "in" / f"{i}.wav", call[:, : 8000 * 6])
 
-    def shoot() -> None:
+    def kill_one_worker() -> None:
         with suppress(psutil.NoSuchProcess, IndexError):
             children = [
                 c
@@ -144,14 +144,14 @@ def test_killing_processes_at_any_time_loses_no_recording(tmp_path, call, seed):
                 chance.choice(children).kill()
 
     # The first kill hits while the processes are starting.
-    outcomes, shots = [], [threading.Timer(0.3, shoot)]
+    outcomes, shots = [], [threading.Timer(0.3, kill_one_worker)]
     shots[0].start()
     for outcome in decoded(
         tasks_of([str(tmp_path / "in")]), limited(tmp_path / "work"), 3
     ):
         outcomes.append(outcome)
         if chance.random() < 0.7:
-            shots.append(threading.Timer(chance.uniform(0, 0.3), shoot))
+            shots.append(threading.Timer(chance.uniform(0, 0.3), kill_one_worker))
             shots[-1].start()
     over.set()
     for shot in shots:

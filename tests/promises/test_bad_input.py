@@ -21,7 +21,7 @@ from ser_batch.text import printable
 from tests.support.commands import ser
 from tests.support.decoding import job_in
 from tests.support.paths import ENVIRONMENT, ROOT
-from tests.support.recordings import settle, wav_header, write_call
+from tests.support.recordings import backdate, wav_header, write_call
 from tests.support.tables import tables
 
 NAMES = [
@@ -82,7 +82,7 @@ def test_every_bad_file_gets_a_row_and_the_good_ones_are_analysed(
     (folder / "circle.wav").symlink_to(folder / "circle.wav")
     os.mkfifo(folder / "pipe.wav")
     (folder / "notes.txt").write_text("not even named as a call")
-    settle(folder)
+    backdate(folder)
     (folder / "good.wav").rename(folder / "far-future.wav")
     os.utime(folder / "far-future.wav", (10**12, 10**12))
     write_call(folder / "good.wav", call[::-1])
@@ -131,7 +131,7 @@ def test_an_hour_of_silence_is_reported_as_silence(tmp_path, settings):
     path = tmp_path / "in" / "silence.wav"
     path.parent.mkdir()
     soundfile.write(path, np.zeros((3600 * 8000, 1), np.int16), 8000, subtype="ULAW")
-    settle(path.parent)
+    backdate(path.parent)
     row = rows_of(path.parent, tmp_path / "out", settings)["silence.wav"]
     assert (row["duration_s"], row["silence_s"], row["segments"]) == (3600, 3600, 0)
 
@@ -144,7 +144,7 @@ def test_unusual_file_names_are_handled_literally(tmp_path, settings, call):
         Path(os.fsdecode(os.fsencode(folder) + b"/not-utf8-\xff.wav")),
         call[:, :24000] / 2,
     )
-    settle(folder)
+    backdate(folder)
     rows = rows_of(folder, tmp_path / "out", settings)
     assert {row["status"] for row in rows.values()} == {"done"}
     assert set(rows) == {printable(name) for name in NAMES} | {"not-utf8-\\xff.wav"}

@@ -24,7 +24,7 @@ from ser_batch.speech.silero import SileroVad
 from tests.support.commands import ser
 from tests.support.equality import differences
 from tests.support.paths import ENVIRONMENT
-from tests.support.recordings import settle, write_call
+from tests.support.recordings import backdate, write_call
 from tests.support.tables import read_table, tables
 
 
@@ -49,7 +49,7 @@ def test_recordings_on_a_share_that_dropped_out_are_analysed_by_the_next_run(
         (calls / f"{i}.wav").write_bytes(
             (calls / "billing" / "1001.wav").read_bytes() + bytes(i + 1)
         )
-    settle(calls)
+    backdate(calls)
 
     def drop_out(progress) -> None:
         if progress.done and calls.exists():

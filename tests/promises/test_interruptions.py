@@ -12,7 +12,7 @@ import pytest
 
 from ser_batch.pipeline import run
 from tests.support.commands import ser
-from tests.support.recordings import settle, write_call
+from tests.support.recordings import backdate, write_call
 from tests.support.runs import analyzed, config
 from tests.support.tables import read_table, tables
 from tests.support.waiting import wait_until
@@ -52,7 +52,7 @@ def test_killing_a_decoding_process_loses_no_recording(tmp_path, tiny_bundle, ca
     for i in range(8):
         write_call(calls / f"{i}.wav", np.roll(call, 8000 * i, axis=1))
 
-    def shoot(progress) -> None:
+    def kill_one_worker(progress) -> None:
         if not shot:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # it may have exited already
@@ -60,7 +60,9 @@ def test_killing_a_decoding_process_loses_no_recording(tmp_path, tiny_bundle, ca
                         child.kill()
                         shot.append(child.pid)
 
-    progress = run([str(calls)], out, config(tiny_bundle), threading.Event(), shoot)
+    progress = run(
+        [str(calls)], out, config(tiny_bundle), threading.Event(), kill_one_worker
+    )
     assert shot
     assert (progress.done, progress.failed) == (8, 0)
     assert len(tables(out)["recordings"]) == 8
@@ -125,5 +127,5 @@ def test_a_file_that_is_still_being_written_gets_no_row_yet(
         thread.join()
     assert progress.growing == 1
     assert len(read_table(tmp_path / "out", "recordings")) == 0
-    settle(tmp_path / "calls")
+    backdate(tmp_path / "calls")
     assert analyzed([path], tmp_path / "out", config(tiny_bundle)).done == 1

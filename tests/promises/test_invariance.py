@@ -23,7 +23,7 @@ from ser_batch.speech.decoding import decode
 from ser_batch.speech.silero import SileroVad
 from tests.support.equality import differences
 from tests.support.paths import EXAMPLES
-from tests.support.recordings import encode, settle
+from tests.support.recordings import backdate, encode
 
 ABSTAIN_BELOW = 0.15
 
@@ -45,7 +45,7 @@ def recordings(tmp_path_factory, call) -> Path:
     whole = (folder / "1-x.flac").read_bytes()
     (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
     shutil.copy(EXAMPLES / "billing" / "1003-broken.wav", folder)
-    return settle(folder)
+    return backdate(folder)
 
 
 def configured(bundle: Path, **run: int) -> Config:

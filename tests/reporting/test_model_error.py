@@ -11,8 +11,8 @@ from ser_batch.reporting.figures.overview import make_report
 from ser_batch.results.results import open_results
 from tests.support.results import call, write_results
 
-MILD = {"angry": [0.2, 0.1, 0.5, 0.2], "neutral": [0.7, 0.1, 0.1, 0.1]}
-DEAF = {"angry": [0.7, 0.1, 0.1, 0.1], "neutral": [0.7, 0.1, 0.1, 0.1]}
+INFORMATIVE = {"angry": [0.2, 0.1, 0.5, 0.2], "neutral": [0.7, 0.1, 0.1, 0.1]}
+UNINFORMATIVE = {"angry": [0.7, 0.1, 0.1, 0.1], "neutral": [0.7, 0.1, 0.1, 0.1]}
 
 
 def shares(tmp_path, answers) -> tuple[dict, list[str]]:
@@ -37,7 +37,7 @@ def test_the_true_share_of_a_known_mixture_is_recovered(truly, where, elsewhere)
 
 def test_a_report_shows_the_range_over_corpora(tmp_path):
     bold = {"angry": [0.1, 0.0, 0.9, 0.0], "neutral": [0.9, 0.0, 0.1, 0.0]}
-    found, notes = shares(tmp_path, {"mild": MILD, "bold": bold})
+    found, notes = shares(tmp_path, {"mild": INFORMATIVE, "bold": bold})
     # m = t a + (1 - t) b: (0.3 - 0.1) / 0.4 and (0.3 - 0.1) / 0.8
     assert found["angry_share"] == pytest.approx((0.25, 0.5))
     assert any("angry 25% to 50%" in note for note in notes)
@@ -46,7 +46,7 @@ def test_a_report_shows_the_range_over_corpora(tmp_path):
 def test_an_uninformative_corpus_gives_the_full_range(
     tmp_path,
 ):
-    found, notes = shares(tmp_path, {"mild": MILD, "deaf": DEAF})
+    found, notes = shares(tmp_path, {"mild": INFORMATIVE, "deaf": UNINFORMATIVE})
     assert found["angry_share"] == (0, 1)
     assert any(
         "true share of" in note and "angry" in note and "0% to 100%" in note
@@ -55,7 +55,9 @@ def test_an_uninformative_corpus_gives_the_full_range(
 
 
 def test_a_corpus_without_the_label_is_ignored(tmp_path):
-    found, _ = shares(tmp_path, {"mild": MILD, "calm": {"neutral": MILD["neutral"]}})
+    found, _ = shares(
+        tmp_path, {"mild": INFORMATIVE, "calm": {"neutral": INFORMATIVE["neutral"]}}
+    )
     assert found["angry_share"] == pytest.approx((0.5, 0.5))
     assert "happy_share" not in found
 

@@ -166,7 +166,7 @@ def test_results_without_segments_are_reported_in_every_format(tmp_path, made):
 HOT, COOL = [(0, 20, {"angry": 0.9})], [(0, 20, {"angry": 0.02})]
 
 
-SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
+REPORT_TEXTS: dict[str, tuple[list, list[str], list[str]]] = {
     # The calls, texts that the report must contain, and texts that it must not.
     "nothing at all": (
         [],
@@ -211,9 +211,9 @@ SAYINGS: dict[str, tuple[list, list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", SAYINGS)
+@pytest.mark.parametrize("case", REPORT_TEXTS)
 def test_a_report_shows_only_what_the_results_support(tmp_path, case):
-    calls, said, unsaid = SAYINGS[case]
+    calls, said, unsaid = REPORT_TEXTS[case]
     for made in calls:
         if made.segments and not any(made.segments["label"]):
             made.recording["not_scored"] = "abstained"

@@ -23,7 +23,7 @@ from ser_batch.results.maintenance import verify
 from ser_batch.results.results import open_results, read_stably
 from ser_batch.sources.source import Recording, with_ids
 from tests.support.commands import ser
-from tests.support.recordings import settle, write_call
+from tests.support.recordings import backdate, write_call
 
 RATE = 8000
 
@@ -109,7 +109,7 @@ def test_another_call_with_the_same_name_gets_its_own_rows(tmp_path, analysed):
 
 def test_a_moved_file_keeps_its_id_and_rows(tmp_path, call, analysed):
     write_call(tmp_path / "in" / "x.wav", call)
-    settle(tmp_path / "in")
+    backdate(tmp_path / "in")
     analysed(tmp_path / "in")
     (before,) = rows(tmp_path / "out").values()
     (tmp_path / "in" / "done").mkdir()
@@ -249,7 +249,7 @@ def test_the_same_content_in_two_raw_formats_is_two_recordings(tmp_path, analyse
     samples = np.random.default_rng(0).bytes(16000)
     for name in ("1.ul", "2.al", "3.ul"):
         (folder / name).write_bytes(samples)
-    settle(folder)
+    backdate(folder)
     progress = analysed(folder)
     assert (progress.done, progress.copies) == (2, 1)
     found = rows(tmp_path / "out")
@@ -261,7 +261,7 @@ def test_empty_files_are_never_duplicates_of_each_other(tmp_path, analysed):
     folder.mkdir()
     for name in ("1.wav", "2.wav"):
         (folder / name).write_bytes(b"")
-    settle(folder)
+    backdate(folder)
     progress = analysed(folder)
     assert (progress.failed, progress.copies) == (2, 0)
 
@@ -282,7 +282,7 @@ def test_reports_count_a_call_once_and_give_the_number_of_copies(
 ):
     for name in ("1.wav", "2.wav"):
         write_call(tmp_path / "in" / name, call)
-    settle(tmp_path / "in")
+    backdate(tmp_path / "in")
     analysed(tmp_path / "in")
     report = json.loads(ser("report", tmp_path / "out", "--format", "json").stdout)
     assert report["total"]["recordings"]["value"] == 1
@@ -365,7 +365,7 @@ def test_forgetting_a_recording_removes_every_trace_of_it(tmp_path, call, analys
     for name in ("jane.wav", "john.wav"):
         write_call(tmp_path / "in" / name, call if name == "jane.wav" else call[::-1])
     shutil.copy(tmp_path / "in" / "jane.wav", tmp_path / "in" / "copy.wav")
-    settle(tmp_path / "in")
+    backdate(tmp_path / "in")
     analysed(tmp_path / "in")
     out = tmp_path / "out"
     (tmp_path / "m.csv").write_text(

@@ -134,7 +134,7 @@ def wav_header(
     return b"RIFF" + struct.pack("<I", len(body) + data_bytes) + body
 
 
-def settle(folder: Path) -> Path:
+def backdate(folder: Path) -> Path:
     """Date everything in a folder one minute back."""
     then = time.time() - 60
     for path in [folder, *folder.rglob("*")]:

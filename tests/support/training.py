@@ -39,7 +39,7 @@ class Killed(Exception):
     """The process dies here."""
 
 
-def a_clip(
+def make_clip(
     name: str, corpus: str = "x", speaker: str = "a", sex: str = "f", label: str = "sad"
 ) -> Clip:
     return Clip(CorpusFile(Path(name)), corpus, f"{corpus}/{speaker}", sex, label)

@@ -27,7 +27,7 @@ from ser_batch.training.fit.fitting import FitJob, Monitor, fit_network
 from ser_batch.training.fit.steps import cross_entropy, rate_factor
 from ser_batch.training.recipe import FitConfig, Recipe, load_recipe, shipped_recipes
 from tests.support.commands import ser
-from tests.support.training import IN_CALLS, SMALL, Killed, a_clip
+from tests.support.training import IN_CALLS, SMALL, Killed, make_clip
 
 RATE = 8000
 
@@ -69,7 +69,7 @@ def utterances() -> list[Utterance]:
     for i in range(60):
         kind = i % 3
         wave = aug.coloured_noise(int(rng.integers(3000, 6000)), float(kind), rng)
-        clip = a_clip(
+        clip = make_clip(
             str(i),
             "one" if i % 2 else "two",
             f"s{i % 7}",
@@ -159,7 +159,7 @@ def test_clips_of_unknown_speakers_are_not_used_for_context_or_validation():
         == 0
     )
     clips = tuple(
-        a_clip(f"{s}{i}", speaker=s, label=("sad", "happy")[i % 2])
+        make_clip(f"{s}{i}", speaker=s, label=("sad", "happy")[i % 2])
         for s in ("unknown", *"abcdef")
         for i in range(6)
     )
@@ -186,7 +186,7 @@ def test_clips_of_unknown_speakers_are_not_used_for_context_or_validation():
 
 def test_corpus_shares_apply_even_if_speakers_are_shared():
     clips = [
-        dataclasses.replace(a_clip(f"{c}{i}", c), speaker="ravdess/02")
+        dataclasses.replace(make_clip(f"{c}{i}", c), speaker="ravdess/02")
         for c in ("say", "sing")
         for i in range(20)
     ]

@@ -16,14 +16,14 @@ from ser_batch.training.data.split import (
     split_randomly,
     split_speakers,
 )
-from tests.support.training import a_clip
+from tests.support.training import make_clip
 
 
 @given(st.integers(5, 30), st.integers(0, 10**6), st.booleans())
 @settings(max_examples=50)
 def test_no_speaker_is_in_two_parts_and_no_clip_is_lost(n_speakers, seed, validate):
     clips = tuple(
-        a_clip(f"{s}-{i}", speaker=f"{s}", sex="fm"[s % 2])
+        make_clip(f"{s}-{i}", speaker=f"{s}", sex="fm"[s % 2])
         for s in range(n_speakers)
         for i in range(3)
     )
@@ -72,13 +72,13 @@ def test_ravdess_uses_its_published_folds_alongside_other_corpora(corpora):
 def test_two_speakers_are_split_by_leave_one_out_and_one_is_refused(corpora):
     tess = read_corpora([f"tess={corpora / 'tess'}"])
     assert speaker_folds(tess, 0) == [{"tess/OAF"}, {"tess/YAF"}]
-    alone = Corpus("x", "X", "free", tuple(a_clip(str(i)) for i in range(9)))
+    alone = Corpus("x", "X", "free", tuple(make_clip(str(i)) for i in range(9)))
     with pytest.raises(
         CorpusError, match="identified speakers: 1; .*needs at least two"
     ):
         speaker_folds([alone], 0)
     nobody = Corpus(
-        "x", "X", "free", tuple(a_clip(str(i), speaker="unknown") for i in range(9))
+        "x", "X", "free", tuple(make_clip(str(i), speaker="unknown") for i in range(9))
     )
     with pytest.raises(CorpusError, match="identified speakers: 0"):
         speaker_folds([nobody], 0)
@@ -101,7 +101,7 @@ def test_a_random_split_is_stratified_and_keeps_every_clip_once(corpora):
 
 def test_labels_without_training_clips_are_refused_and_untested_ones_noted():
     clips = [
-        a_clip(f"{s}-{label}", speaker=s, label=label)
+        make_clip(f"{s}-{label}", speaker=s, label=label)
         for s in "abcde"
         for label in ("sad", "happy")
     ]
