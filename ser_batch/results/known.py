@@ -67,12 +67,23 @@ def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownReco
     """
     known = {}
     for part, table in read_parts(directory, manifest, "recordings", COLUMNS):
-        for row in table.to_pylist():
-            recording_id, status = row.pop("recording_id"), row.pop("status")
-            # Many recordings share their root, so keep one copy of the string.
-            row["input_root"] = sys.intern(row["input_root"])
-            failed = status == "failed"
-            known[recording_id] = KnownRecording(**row, failed=failed, part=part)
+        # Column by column, which is several times as fast as row by row.
+        columns = [table.column(name).to_pylist() for name in COLUMNS]
+        for recording_id, path, root, location, size, at, content, status, of in zip(
+            *columns, strict=True
+        ):
+            known[recording_id] = KnownRecording(
+                path=path,
+                # Many recordings share their root, so keep one copy of the string.
+                input_root=sys.intern(root),
+                location=location,
+                size_bytes=size,
+                modified_at=at,
+                content_hash=content,
+                failed=status == "failed",
+                duplicate_of=of,
+                part=part,
+            )
     return known
 
 

@@ -93,7 +93,7 @@ class _Matching:
     def of(self, found: Sequence[Recording]) -> Matched:
         matched, new, copies = self.matched, list[Recording](), list[Recording]()
         for given in found:
-            stamp = self.source.stamp(given)
+            stamp = given.stamp or self.source.stamp(given)
             recording = self._by_location(given, stamp)
             matched.stamps[recording] = stamp
             own = self.known.get(recording.assigned_id)
@@ -106,7 +106,7 @@ class _Matching:
         for recording in sorted(copies, key=_location):
             self._match_copy(recording)
         self._match_new(sorted(new, key=_location))
-        matched.recordings.sort()
+        matched.recordings.sort(key=_order)
         return matched
 
     def _by_location(self, given: Recording, stamp: Stamp | None) -> Recording:
@@ -124,8 +124,8 @@ class _Matching:
             # The printable form of a name is not always the name.
             if os.path.realpath(first) == given.location:
                 real = "" if first == given.location else given.location
-                given = Recording(own.input_root, own.path, real)
-        return replace(given, assigned_id=found_id)
+                given = Recording(own.input_root, own.path, real, stamp=given.stamp)
+        return Recording(given.root, given.path, given.real, found_id, given.stamp)
 
     def _hash(self, new: Sequence[Recording], copies: Sequence[Recording]) -> None:
         """Hash new files that have the size of another, and copies that changed."""
@@ -241,6 +241,11 @@ class _Matching:
 
 def _location(recording: Recording) -> str:
     return recording.location
+
+
+def _order(recording: Recording) -> tuple[str, str, str]:
+    """Return what recordings are ordered by: quicker than comparing them."""
+    return recording.root, recording.path, recording.assigned_id
 
 
 def _seen(own: KnownRecording) -> _Presence:

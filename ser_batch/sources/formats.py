@@ -4,6 +4,7 @@ Call recorders write containers with a signature (WAV, MP3, M4A ...), and header
 streams that only their extension distinguishes (`.ul`, `.vox`, `.g722` ...).
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -84,5 +85,5 @@ def raw_format(name: str, head: bytes) -> RawFormat | None:
 
 def named_as_audio(name: str) -> bool:
     """Whether the extension is one of an audio file."""
-    suffix = PurePath(name).suffix.lower()
+    suffix = os.path.splitext(name)[1].lower()
     return suffix in CONTAINER_EXTENSIONS or suffix in RAW_EXTENSIONS

@@ -5,15 +5,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from ser_batch.errors import AudioError, FailureKind
 from ser_batch.sources.search import find_recordings
 from ser_batch.sources.source import Found, Recording, Stamp
 
 KEY_BYTES = 16_384
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MICROSECOND = 253_402_300_799_000_000  # the end of the year 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class LocalSource:
     def stamp(self, recording: Recording) -> Stamp | None:
         """Return size and modification time, or None if the file is gone."""
         try:
-            return stamp_file(recording.file)
+            return Stamp.of(os.stat(recording.file))
         except OSError:
             return None
 
@@ -62,15 +59,3 @@ class LocalSource:
     def fetch(self, recording: Recording) -> Iterator[str]:
         """Yield the file's own path."""
         yield recording.file
-
-
-def stamp_file(file: str) -> Stamp:
-    """Return the stamp of a file.
-
-    Raises:
-        OSError: the file does not exist.
-    """
-    status = os.stat(file)
-    # Modification times can be outside the range of datetime.
-    microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
-    return Stamp(status.st_size, _EPOCH + timedelta(microseconds=microseconds))

@@ -3,12 +3,11 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ser_batch.errors import UsageError
 from ser_batch.sources.formats import HEAD_BYTES, has_signature, named_as_audio
-from ser_batch.sources.source import Found, Recording
+from ser_batch.sources.source import Found, Recording, Stamp
 from ser_batch.text import printable
 
 _TEMPORARY_SUFFIXES = (
@@ -30,27 +29,28 @@ def find_recordings(inputs: Iterable[str]) -> Found:
     found = Found()
     chosen: dict[str, Recording] = {}
     for recording in _each(inputs, found):
-        real = os.path.realpath(recording.file)
-        if os.path.exists(real):
+        location = recording.location
+        other = chosen.get(location)
+        if other is not None:
             # Of several names of a file, keep the one without links, in any order.
-            chosen[real] = min(
-                chosen.get(real, recording),
-                recording,
-                key=lambda name: _preference(name, real),
-            )
-        else:
-            chosen[recording.file] = recording
-    found.recordings = [
-        replace(recording, real="" if real == recording.file else real)
-        for real, recording in chosen.items()
-    ]
-    found.recordings.sort()
+            recording = min(other, recording, key=_preference)
+        chosen[location] = recording
+    found.recordings = sorted(chosen.values(), key=lambda own: (own.root, own.path))
     return found
 
 
-def _preference(recording: Recording, real: str) -> tuple[bool, Recording]:
+def _preference(recording: Recording) -> tuple[bool, Recording]:
     below = os.path.join(os.path.realpath(recording.root), recording.path)
-    return below != real, recording
+    return below != recording.location, recording
+
+
+def _located(root: str, path: str) -> Recording:
+    """Return a recording whose path may contain links."""
+    file = os.path.join(root, path)
+    real = os.path.realpath(file)
+    if real == file or not os.path.exists(real):
+        real = ""
+    return Recording(root, path, real)
 
 
 def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
@@ -61,7 +61,7 @@ def _each(inputs: Iterable[str], found: Found) -> Iterator[Recording]:
             yield from _walk(os.path.abspath(given), found)
         elif os.path.lexists(given):
             folder, name = os.path.split(os.path.abspath(given))
-            yield Recording(folder, name)
+            yield _located(folder, name)
         elif glob.has_magic(given):
             yield from _matches(given, found)
         else:
@@ -93,7 +93,7 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
         if os.path.isdir(path):
             yield from _walk(path, found, root)
         else:
-            yield Recording(root, os.path.relpath(path, root))
+            yield _located(root, os.path.relpath(path, root))
 
 
 def _matches(pattern: str, found: Found) -> Iterator[Recording]:
@@ -111,19 +111,24 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
             yield from _walk(path, found, root)
         elif not _skipped(os.path.basename(path)):
             if _is_recording(path):
-                yield Recording(root, os.path.relpath(path, root))
+                yield _located(root, os.path.relpath(path, root))
             else:
                 found.ignored += 1
 
 
 def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Recording]:
     root = root or folder
+    n_root = len(root.rstrip(os.sep)) + 1
     # Links may form cycles, so each folder is visited once. They are followed last, so
     # that a folder is found under its own name rather than that of a link to it.
     visited: set[tuple[int, int] | str] = set()
-    waiting, links = [folder], list[str]()
+    waiting, links = [(folder, os.path.realpath(folder))], list[str]()
     while waiting or links:
-        parent = waiting.pop() if waiting else links.pop()
+        if waiting:
+            parent, real_parent = waiting.pop()
+        else:
+            parent = links.pop()
+            real_parent = os.path.realpath(parent)
         identity = _identity(parent)
         if identity in visited:
             continue
@@ -135,12 +140,31 @@ def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Record
             found.unreadable.append(parent)
             continue
         for entry in entries:
-            if os.path.isdir(entry.path):
-                (links if entry.is_symlink() else waiting).append(entry.path)
-            elif _is_recording(entry.path):
-                yield Recording(root, os.path.relpath(entry.path, root))
+            path = entry.path[n_root:]
+            if entry.is_symlink():
+                if os.path.isdir(entry.path):
+                    links.append(entry.path)
+                    continue
+                recording = _located(root, path)
+            # The listing knows folders from files, and one look at a file gives its
+            # stamp: among millions of files, a system call each is what costs time.
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append((entry.path, os.path.join(real_parent, entry.name)))
+                continue
+            else:
+                real = "" if parent == real_parent else f"{real_parent}/{entry.name}"
+                recording = Recording(root, path, real, stamp=_stamp(entry))
+            if _is_recording(entry.path):
+                yield recording
             else:
                 found.ignored += 1
+
+
+def _stamp(entry: "os.DirEntry[str]") -> Stamp | None:
+    try:
+        return Stamp.of(entry.stat(follow_symlinks=False))
+    except OSError:
+        return None
 
 
 def _skipped(name: str) -> bool:

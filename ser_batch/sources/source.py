@@ -5,8 +5,26 @@ import os
 from collections.abc import Container, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, Self
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROSECOND = 253_402_300_799_000_000  # the end of the year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Size and modification time; if either changes, the content may have changed."""
+
+    size_bytes: int
+    modified_at: datetime
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the stamp of a file with this status."""
+        # Modification times can be outside the range of datetime.
+        microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
+        return cls(status.st_size, _EPOCH + timedelta(microseconds=microseconds))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,6 +39,8 @@ class Recording:
     """The path with links resolved; empty if it is the same as `file`."""
     assigned_id: str = ""
     """Its id in the results; empty until it has been looked up."""
+    stamp: Stamp | None = field(default=None, compare=False)
+    """Its stamp when it was found, if that was seen."""
 
     @property
     def file(self) -> str:
@@ -60,14 +80,6 @@ def with_ids(recordings: Iterable[Recording]) -> list[Recording]:
         found.append(recording.assigned(taken))
         taken.add(found[-1].assigned_id)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """Size and modification time; if either changes, the content may have changed."""
-
-    size_bytes: int
-    modified_at: datetime
 
 
 @dataclass
