@@ -14,6 +14,9 @@ from typing import IO, Any, Self
 
 from ser_batch.errors import UsageError
 
+_STREAMS = ("/dev/fd/", "/dev/std", "/proc/")
+"""Where pipes are the streams of this process, which somebody reads."""
+
 
 class RunLog:
     """Appends events to a file, one per line; without a path, it does nothing.
@@ -93,7 +96,7 @@ def _check_log(path: str) -> None:
             first = file.readline(1 << 20) if file else b""
     except OSError:
         return  # opening it for writing will fail too, and report why
-    if stat.S_ISFIFO(mode) and not path.startswith(("/dev/", "/proc/")):
+    if stat.S_ISFIFO(mode) and not path.startswith(_STREAMS):
         raise UsageError(
             f"--log-file {path}: is a pipe, and the run would wait for its reader; "
             "choose a file"
