@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/ser report results --by queue
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
