@@ -12,8 +12,8 @@ def printable(path: str) -> str:
 
     Characters that UTF-8 or a terminal cannot represent are escaped.
 
-    >>> printable("a\\nb.wav")
-    'a\\\\nb.wav'
+    >>> printable("a\nb.wav")
+    'a\\nb.wav'
     """
     if path.isprintable():
         return path

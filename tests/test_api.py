@@ -150,7 +150,7 @@ def test_an_unreadable_recording_raises_an_error_with_its_path(model, tmp_path):
         str(tmp_path / "empty.wav"),
         FailureKind.EMPTY,
     )
-    with pytest.raises(UsageError, match="holds 5 recordings"):
+    with pytest.raises(UsageError, match="contains 5 recordings"):
         model.analyze(EXAMPLES)
 
 
