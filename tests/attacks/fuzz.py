@@ -92,7 +92,7 @@ FORESEEN = {
     FailureKind.DAMAGED,
     FailureKind.UNSUPPORTED,
 }
-"""What may be wrong with a damaged recording; anything else is wrong with the program."""
+"""Reasons why a damaged recording may fail; any other is a fault of the program."""
 
 
 def suspicious(row: dict[str, Any]) -> bool:
