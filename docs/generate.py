@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 64
 COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
-    "predict", "profile", "train", "evaluate", "compare", "corpus check", "models",
-    "doctor",
+    "predict", "profile", "profile make", "profile show", "profile refresh", "train",
+    "evaluate", "compare", "corpus check", "models", "doctor",
 )  # fmt: skip
 
 
@@ -63,5 +63,6 @@ def _help(command: str) -> str:
     done = subprocess.run(
         arguments, capture_output=True, text=True, check=True, env=environment
     )
-    lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    text = done.stdout.replace("python -m ser_batch", "ser").strip("\n")
+    lines = [line.rstrip() for line in text.splitlines()]
     return "```text\n" + "\n".join(lines) + "\n```"

@@ -44,7 +44,7 @@ def refresh(
     stop: threading.Event,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Draw a new profile from a directory's recordings and score them all again.
+    """Estimate a new profile from a directory's recordings, and rescore them all.
 
     The old rows are kept until the new ones are complete, and are then replaced in one
     step. If interrupted, the next call resumes where this one stopped.

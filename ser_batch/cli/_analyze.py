@@ -64,17 +64,17 @@ def command(
     profile: Annotated[
         str | None,
         typer.Option(
-            help="Normalisation statistics: auto (a profile of the place, drawn by the "
-            "first run), bundle (those of training), or a file written by ser profile. "
-            "Default: auto.",
+            help="Normalisation statistics: auto (a profile of the place, estimated by "
+            "the first run), bundle (those of training), or a file written by ser "
+            "profile. Default: auto.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
     abstain_below: Annotated[
         float | None,
         typer.Option(
-            help="Assign no label below this confidence (neutral and calm are added "
-            "up). Default: the bundle's.",
+            help="Assign no label below this certainty: the confidence, with neutral "
+            "and calm added together. Default: the bundle's.",
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -147,8 +147,8 @@ def command(
         bool | None,
         typer.Option(
             "--strict",
-            help="Stop at the first recording that fails; failures of earlier runs "
-            "count too.",
+            help="Stop at the first recording that fails, and exit with 3 if any has "
+            "failed, even in an earlier run.",
             rich_help_panel=_RUN,
         ),
     ] = None,

@@ -60,7 +60,7 @@ def command(
         Path | None,
         typer.Option(
             metavar="KEY",
-            help="Replace file names by hashes with the key in this file, which is "
+            help="Replace file names with hashes, using the key in this file. It is "
             "created if missing.",
         ),
     ] = None,
@@ -70,9 +70,9 @@ def command(
     timezone: Timezone = None,
     undated: UndatedCalls = Undated.exclude,
 ) -> None:
-    """Export results to Praat, audformat, spreadsheets, players or databases.
+    """Export results for Praat, audformat, spreadsheets, players or databases.
 
-    With --to results, write a results directory without file names.
+    With --to results, write a results directory; --hash-paths leaves out file names.
     """
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.export.exporting import export_results

@@ -19,14 +19,14 @@ def verify_command(
         bool,
         typer.Option(
             "--repair",
-            help="Set broken parts aside, so that the next run rebuilds them.",
+            help="Set damaged parts aside, so that the next run recreates them.",
         ),
     ] = False,
 ) -> None:
     """Check every part of the results.
 
     Covers checksums, counts, one row per recording, and valid segments.
-    Exit codes: 0 everything is intact, or was repaired; 3 something is broken.
+    Exit codes: 0 everything is intact, or was repaired; 3 something is damaged.
     """
     from ser_batch.results import maintenance
     from ser_batch.results.live_parts import BROKEN_FOLDER
@@ -40,16 +40,20 @@ def verify_command(
     typer.echo(
         f"{findings.parts} parts, {findings.recordings} recordings, "
         f"{findings.segments} segments: "
-        + ("all intact" if findings.sound else f"{len(findings.problems)} broken parts")
+        + (
+            "all intact"
+            if findings.sound
+            else f"{len(findings.problems)} damaged parts"
+        )
     )
     if repair and not findings.sound:
         typer.echo(
             f"set aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` "
-            "again to rebuild them"
+            "again to recreate them"
         )
     elif not findings.sound:
         typer.echo(
-            "`ser verify --repair` sets them aside, so that the next run rebuilds them"
+            "`ser verify --repair` sets them aside, so that the next run recreates them"
         )
         raise typer.Exit(ExitCode.SOME_FAILED)
 
@@ -68,7 +72,7 @@ def path_command(
         str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
     ],
 ) -> None:
-    """Print a folder with the current rows of a table, unchanged for at least an hour.
+    """Print the path of a table's current rows, which is valid for at least an hour.
 
     Use it to read many files in one consistent state while runs commit.
     """
@@ -85,7 +89,9 @@ def forget_command(
     directory: Directory,
     path: Annotated[
         list[str] | None,
-        typer.Option(help="A recording, by its path in the results or absolute path."),
+        typer.Option(
+            help="A recording, by its path in the results or its absolute path."
+        ),
     ] = None,
     id_: Annotated[
         list[str] | None, typer.Option("--id", help="A recording, by its id.")

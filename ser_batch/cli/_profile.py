@@ -22,8 +22,8 @@ app = typer.Typer(
     cls=_MakeIsMeant,
     no_args_is_help=True,
     help="Make, show or refresh a profile: the normalisation statistics of a place, "
-    "with its telephone lines, language and voices. Needs no labels. ser analyze "
-    "draws such a profile automatically.",
+    "which reflect its telephone lines, language and voices. Needs no labels. ser "
+    "analyze estimates a profile automatically.",
 )
 
 
@@ -93,7 +93,7 @@ def show_command(
         ),
     ],
 ) -> None:
-    """Show what a profile was made from, and how far it is from training."""
+    """Show what a profile was estimated from, and how far it is from training data."""
     from ser_batch.emotion.profile import read_profile
     from ser_batch.results.profiles import read_results_profile
     from ser_batch.results.results import open_results
@@ -118,7 +118,7 @@ def refresh_command(
         bool, typer.Option("--quiet", "-q", help="Print only errors.")
     ] = False,
 ) -> None:
-    """Draw a new profile of a results directory, and score everything again.
+    """Estimate a new profile for a results directory, and rescore everything.
 
     The old rows are kept until the new ones are complete. After an interruption, the
     same command resumes where it stopped.

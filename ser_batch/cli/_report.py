@@ -64,8 +64,8 @@ def command(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Group by a metadata column, or by folder, day, week, weekday or "
-            "hour.",
+            help="Group by a metadata column, or by folder, day, week, weekday, "
+            "hour, channels or one_sided.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def command(
             metavar="COLUMN",
             help="For the 95 % intervals, treat calls with the same value of this "
             "metadata column as one unit; `none`: each call separately. Default: the "
-            "agent, if the metadata include it.",
+            "agent, if the metadata includes it.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -134,7 +134,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Report what happened, what changed, and where to listen."""
+    """Report what happened, what changed, and which calls to listen to."""
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report

@@ -35,7 +35,7 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the new bundle; its name is the bundle's."
+            "--out", "-o", help="Folder of the new bundle, which is named after it."
         ),
     ] = None,
     recipe: Annotated[
@@ -108,14 +108,14 @@ def command(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of steps, instead of the recipe's, if it counts steps."
+            min=1, help="Number of steps, instead of the recipe's, if it has steps."
         ),
     ] = None,
     leave_corpus_out: Annotated[
         str | None,
         typer.Option(
             metavar="each|GROUPS",
-            help="Instead of making a bundle, hold out each corpus in turn and test "
+            help="Instead of training on all corpora, hold out each in turn and test "
             "on it; or hold out groups: nemo+turev,emovo.",
         ),
     ] = None,

@@ -102,7 +102,7 @@ def _required_pair() -> str:
 def _torch_pair() -> str:
     pair = version("torch").split("+")[0], version("torchaudio").split("+")[0]
     if pair[0].split(".")[:2] != pair[1].split(".")[:2]:
-        raise RuntimeError(f"torch {pair[0]} with torchaudio {pair[1]}")
+        raise RuntimeError(f"torch {pair[0]} with torchaudio {pair[1]}: a mismatch")
     import torchaudio
 
     return f"{pair[0]} and {torchaudio.__version__}"

@@ -116,10 +116,10 @@ class ScoreConfig:
     """The role on each channel: `agent` or `customer`."""
     score_agents: bool = False
     profile: str = "auto"
-    """The normalisation statistics: `auto` draws a profile from the first run's
+    """The normalisation statistics: `auto` estimates a profile from the first run's
     recordings, `bundle` uses the bundle's own, anything else is a profile's path."""
     abstain_below: float | None = None
-    """Segments with lower confidence get no label; None: the bundle's threshold."""
+    """Segments with lower certainty get no label; None: the bundle's threshold."""
 
     def __post_init__(self) -> None:
         wrong = [role for role in self.roles if role not in ROLES]
@@ -137,7 +137,7 @@ class ScoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """How the work is done. None of these options changes a row."""
+    """How the work is done. These options are not part of the identity of results."""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
@@ -186,8 +186,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.audio.mix and self.score.roles:
             raise ConfigError(
-                "mix makes one channel of all, and roles name channels: choose one of "
-                "the two"
+                "mix and roles cannot be combined: mix leaves only one channel, and "
+                "roles need one each"
             )
 
     @classmethod

@@ -27,6 +27,6 @@ def load_scorer(
     if not isinstance(loaded, Bundle):
         return ProfiledScorer(loaded, device, profile)
     if profile is not None:
-        message = f"bundle {bundle} takes no profile: it normalises by speaker"
+        message = f"bundle {bundle} does not use profiles: it normalises by speaker"
         raise UsageError(message, option="--profile")
     return NetworkScorer(loaded, device)

@@ -44,7 +44,7 @@ class NetworkScorer(BatchScorer):
         """
         if profile is not None:
             raise UsageError(
-                f"model {self.model_id} takes no profile", option="--profile"
+                f"model {self.model_id} does not use profiles", option="--profile"
             )
         return self
 

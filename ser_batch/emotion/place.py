@@ -99,7 +99,7 @@ def voicing_weight(voicing: Tensor) -> Tensor:
 
 
 def statistics_of(summary: Float[Tensor, "*n summary"]) -> Statistics:
-    """Return the statistics given by a mean of summaries."""
+    """Return the means and variances that follow from a mean of summaries."""
     n = N_CEPSTRA
     cepstra, squares, pitch, voiced, energy, energy2 = summary.split(
         [n, n, 1, 1, 1, 1], -1

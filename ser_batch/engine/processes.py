@@ -140,7 +140,7 @@ class _Pool:
                 self._end_worker(worker)  # it would start its next recording
 
     def end_starting(self) -> None:
-        """End the processes that are not ready yet; they would start a recording."""
+        """End the processes that are not ready yet, so that they start no recording."""
         for worker in list(self.workers):
             if not worker.is_ready:
                 self._end_worker(worker)
@@ -188,7 +188,7 @@ class _Pool:
             task,
             FailureKind.DEADLINE,
             f"decoding took longer than {deadline_s:g} s and was stopped: if it needs "
-            "more, raise run.deadline_s and use --retry-failed",
+            "more time, raise run.deadline_s and use --retry-failed",
         )
 
     def _after_death(self, worker: Worker, stop: threading.Event) -> Outcome | None:
@@ -238,9 +238,9 @@ class _Pool:
             self._failed_starts += 1
         if self._killed_starts >= MAX_KILLED_STARTS:
             raise UsageError(
-                "decoding processes are killed from outside before they start (exit "
-                f"code {exitcode}), probably for lack of memory: use fewer --workers, "
-                "and run the same command again"
+                "decoding processes keep being killed from outside before they start "
+                f"(exit code {exitcode}), probably for lack of memory: use fewer "
+                "--workers, and run the same command again"
             )
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise UsageError(
@@ -265,7 +265,8 @@ def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:
         return _failed(
             task,
             FailureKind.MEMORY,
-            "not enough memory to decode it: use fewer --workers and --retry-failed",
+            "not enough memory to decode it: use fewer --workers, and retry with "
+            "--retry-failed",
         )
     if isinstance(message, (Exception, str)):
         # Whatever a malformed file does, it fails only its own recording.

@@ -64,7 +64,7 @@ class RunLog:
         except OSError as error:
             self._file = None
             warnings.warn(
-                f"{self._path}: cannot be written any more ({error.strerror}); the run "
+                f"{self._path}: can no longer be written ({error.strerror}); the run "
                 "continues",
                 stacklevel=2,
             )

@@ -1,7 +1,7 @@
 """Call metadata from all inputs, as one table with one row per recording.
 
 Results keep it in a separate table, joined on `recording_id`: metadata can be given
-when recordings are analysed or at any later time, and change no other table.
+when recordings are analysed or at any later time, and changes no other table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from ser_batch.text import counted_examples
 
 @dataclass(frozen=True, slots=True)
 class MetadataInputs:
-    """Where call metadata come from.
+    """Where call metadata comes from.
 
     If several inputs have the same column, the CSV takes precedence over sidecars, and
     sidecars over file names.
@@ -75,7 +75,7 @@ def gather_metadata(
     kept: pd.DataFrame | None = None,
     taken: Iterable[str] = (),
 ) -> Metadata:
-    """Return the metadata of recordings: the kept ones, updated by the inputs.
+    """Return the metadata of recordings: what was kept, updated by the inputs.
 
     Args:
         recordings: a table with the columns recording_id, path and input_root.

@@ -103,8 +103,8 @@ class Manifest:
             raise ResultsError(message, path=path) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
-                f"{path}: damaged ({error}); start a new directory. Its parts are "
-                "complete Parquet files, and keep their rows",
+                f"{path}: damaged ({error}); start a new directory. The parts of this "
+                "one are complete Parquet files, and keep their rows",
                 path=path,
             ) from error
 

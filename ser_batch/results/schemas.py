@@ -30,7 +30,9 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
         "start_s", seconds, "start, from the beginning of the recording", "s"
     )
     end = _field("end_s", seconds, "end, from the beginning of the recording", "s")
-    path = _field("path", text, "path relative to the input root, as first seen")
+    path = _field(
+        "path", text, "path relative to the input root; updated when the file moves"
+    )
     metadata = {"format": str(FORMAT)}
     return {
         "recordings": pa.schema(
@@ -56,7 +58,7 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field("status", text, "done, failed or duplicate"),
                 _field("error", text, "why the recording failed; null if done"),
                 _field("error_kind", text, "the same in one word; null if done"),
-                _field("error_detail", text, "a library's own message on it, if any"),
+                _field("error_detail", text, "a library's message about it, if any"),
                 _field(
                     "notes",
                     text,
@@ -93,8 +95,8 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     text,
                     "why no segment has a label: no_speech, customer_silent (the "
                     "speakers to be scored do not speak), speakers_unknown (the roles "
-                    "do not fit the channels), too_short, abstained; null if a segment "
-                    "has one, and for failed recordings",
+                    "do not match the channels), too_short, abstained; null if a "
+                    "segment has one, and for failed recordings",
                 ),
                 _field(
                     "out_of_domain",

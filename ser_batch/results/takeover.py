@@ -57,6 +57,6 @@ def _check_nothing_is_lost(
             f"{directory}: {len(lost)} of its {len(old)} recordings could not be "
             "rescored: they are missing, cannot be read, or were added meanwhile. Its "
             "rows are unchanged; restore the recordings and run the same command "
-            "again, or analyse those that are left into a new directory",
+            "again, or analyse the remaining ones into a new directory",
             path=directory,
         )

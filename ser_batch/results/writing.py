@@ -80,10 +80,10 @@ class ResultsWriter:
             return
         if before or self.parts.manifest.parts:
             raise ResultsError(
-                f"{self.directory}: its rows were scored with profile "
-                f"{before or 'of the bundle'}, but this is {profile.profile_id}: "
-                "choose a new --out, or rescore all recordings with `ser profile "
-                "refresh`",
+                f"{self.directory}: its rows were scored with "
+                f"{f'profile {before}' if before else 'the statistics of the bundle'}, "
+                f"but this is profile {profile.profile_id}: choose a new --out, or "
+                "rescore all recordings with `ser profile refresh`",
                 path=self.directory,
             )
         profile.write(self.directory / profile_name(profile.profile_id))

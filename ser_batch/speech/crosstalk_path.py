@@ -80,8 +80,8 @@ class CrosstalkPath:
     ) -> None:
         """Add an interval to the estimate; `source` begins `CONTEXT` samples earlier.
 
-        Intervals in which the sink is loud count less: they contain the channel's own
-        speech, which is noise to the estimate.
+        Intervals in which the sink is loud are given less weight: they contain the
+        channel's own speech, which is noise to the estimate.
         """
         weight = 1 / (np.mean(np.square(sink)) + 1e-9)
         n = 1 << (len(source) + CONTEXT).bit_length()

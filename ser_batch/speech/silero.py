@@ -82,7 +82,7 @@ def silero_model_path() -> Path:
 
 def _recurrent_part(model: onnx.ModelProto) -> bytes:
     """Return the model from the encoder's output on: the LSTM and the output layer."""
-    shape = ["frames", 1, 128]
+    shape: list[str | int | None] = ["frames", 1, 128]
     encoded = onnx.helper.make_tensor_value_info(
         _ENCODED, onnx.TensorProto.FLOAT, shape
     )

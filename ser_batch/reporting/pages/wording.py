@@ -110,7 +110,7 @@ def difference(value: float | None, measure: Measure) -> str:
 
 
 def heading(report: Report) -> str:
-    """Return the days and their time zone, whose emotions, and the model."""
+    """Return the heading: days and time zone, whose emotions, and the model."""
     whose = {"everyone": "everyone's emotions", "agent": "the agents' emotions"}
     facts = [
         whose.get(report.role, "the customers' emotions"),

@@ -65,7 +65,7 @@ Recall by label, {_first_condition(metrics)}:
 
 ## Limits
 
-The speakers of these corpora are acting, with few sentences in few languages. Emotional
+The speakers of these corpora act out a few sentences in a few languages. Emotional
 speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
 less than the figures above, and compare averages of many calls rather than single
 segments. On corpora, languages and acting styles that it was not trained on, a model

@@ -173,7 +173,7 @@ def _base(name: str) -> Bundle:
     if isinstance(bundle, Bundle):
         return bundle
     raise UsageError(
-        f"cannot fine-tune {name}: its network takes other features than those of the "
+        f"cannot fine-tune {name}: its network does not use the features of the "
         "recipes; train from scratch, without --init",
         option="--init",
     )

@@ -42,7 +42,7 @@ the two. Clips whose labels are levels (low, medium, high) train arousal only.
 
 ## Limits
 
-The speakers of these corpora are acting, with few sentences in few languages. Emotional
+The speakers of these corpora act out a few sentences in a few languages. Emotional
 speech on the telephone is weaker, mixed, and shaped by age, language and line: expect
 less than the figures above, and compare averages of many calls rather than single
 segments. Ranking calls by anger or arousal transfers better than any single label. Test

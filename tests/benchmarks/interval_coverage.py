@@ -1,6 +1,6 @@
 """Coverage of a report's confidence intervals, and false alarms of its comparisons.
 
-    python tests/benchmarks/coverage.py [--replicates 4000]
+    python tests/benchmarks/interval_coverage.py [--replicates 4000]
 
 The calls are simulated (in the last rows: agents with ten calls each). The true value
 of each measure is known: it is the value over a very large number of such calls. It
