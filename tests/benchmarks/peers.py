@@ -4,9 +4,9 @@
 
 Segments come from the same VAD. Networks have their published size and random weights,
 which cost the same as trained ones. Everything runs on one core. The packages that only
-the peers need (transformers, openSMILE) are installed into a folder of their own, where
-nothing else finds them. Prints seconds of speech per CPU second, and how many times more
-CPU time than ser each takes.
+the peers need (transformers, openSMILE) are installed into a folder of their own.
+Prints seconds of speech per CPU second, and how many times the CPU time of ser each
+takes.
 """
 
 import argparse

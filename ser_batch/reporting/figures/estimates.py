@@ -13,7 +13,8 @@ since a few long or extreme recordings carry less information than their number
 suggests. A proportion of recordings has Wilson's interval (1927). The interval of a
 difference is computed from the limits of both sides (MOVER: Zou & Donner 2008,
 Construction of confidence limits about effect measures, Statistics in Medicine 27).
-`tests/benchmarks/interval_coverage.py` measures how often the intervals contain the true value.
+`tests/benchmarks/interval_coverage.py` measures how often the intervals contain the
+true value.
 
 The jackknife leaves out one *unit* at a time: a recording, or all recordings of one
 agent. `estimates.js` has the same formulas, for the selections made in the HTML report;
