@@ -36,6 +36,7 @@ def test_resampling_in_blocks_equals_resampling_at_once(from_rate, to_rate, seed
     np.testing.assert_allclose(together[:, :n], at_once[:, :n], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("from_rate", "to_rate"), [(8000, 16000), (44100, 16000), (44100, 8000)]
 )

@@ -344,6 +344,7 @@ def test_the_docs_show_only_existing_options():
     assert shown > 30
 
 
+@pytest.mark.slow
 def test_the_example_scripts_run_on_the_example_calls(tmp_path):
     def run(script: str, *arguments: object) -> str:
         command = [sys.executable, ROOT / "examples" / script, *arguments]

@@ -102,6 +102,7 @@ def folder(tmp_path, call) -> Path:
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_a_recording_that_crashes_its_process_fails_alone(tmp_path, folder):
     script = tmp_path / "patched.py"
     script.write_text(PATCHED)
@@ -127,6 +128,7 @@ def decoded(
             yield outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killing_processes_at_any_time_loses_no_recording(tmp_path, call, seed):
     chance, over = random.Random(seed), threading.Event()
@@ -199,6 +201,7 @@ def test_processes_killed_before_they_start_end_the_run_with_advice(
         list(decoded(tasks_of([str(tmp_path / "in")]), limited(tmp_path / "work")))
 
 
+@pytest.mark.slow
 def test_no_process_or_file_handle_is_left_behind(tmp_path, call):
     for i in range(6):
         write_call(tmp_path / "in" / f"{i}.wav", call[:, : 8000 * 4])
@@ -250,6 +253,7 @@ def test_jumps_of_the_system_clock_do_not_trigger_deadlines(
     assert [type(o) for o in outcomes] == [Decoded] * 8
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_gets_a_hint(tmp_path, call):
     write_call(tmp_path / "in" / "x.wav", call[:, : 8000 * 4])
     script = tmp_path / "script.py"
@@ -270,6 +274,7 @@ def test_a_script_without_a_main_guard_gets_a_hint(tmp_path, call):
     assert "if __name__ == '__main__':" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
     tmp_path, call, tiny_bundle
 ):
@@ -303,6 +308,7 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
         assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_exits_immediately_and_the_next_run_finishes(
     tmp_path, call, tiny_bundle
 ):

@@ -41,6 +41,7 @@ def test_the_wheel_contains_the_bundles_but_no_recordings_or_tests(wheel):
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_analyses_a_call_without_the_source(wheel, tmp_path):
     site = tmp_path / "site"
     pip = [

@@ -166,6 +166,7 @@ def test_unreadable_parts_are_not_treated_as_damaged(
     assert verify(tmp_path / "out").sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)], ids=str)
 def test_a_run_with_closed_standard_streams_analyses_all_recordings(
     calls, tmp_path, tiny_bundle, closed
@@ -192,6 +193,7 @@ def test_a_run_with_closed_standard_streams_analyses_all_recordings(
     assert len(read_table(tmp_path / "out", "recordings")) == 5
 
 
+@pytest.mark.slow
 def test_a_log_overwrites_neither_recordings_nor_results(calls, tmp_path, tiny_bundle):
     out = tmp_path / "out"
     ser(

@@ -63,6 +63,7 @@ def operations(
     return system.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows(
@@ -95,6 +96,7 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows(
         assert globbed(directory) == ids(directory)
 
 
+@pytest.mark.slow
 def test_a_power_cut_during_a_commit_leaves_the_old_or_the_new_rows(
     tmp_path, monkeypatch, old
 ):
@@ -119,6 +121,7 @@ def test_a_power_cut_during_a_commit_leaves_the_old_or_the_new_rows(
     assert outcomes == {False, True}
 
 
+@pytest.mark.slow
 def test_runs_killed_at_random_end_with_the_rows_of_an_undisturbed_run(
     tmp_path, tiny_bundle
 ):

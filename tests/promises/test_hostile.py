@@ -52,6 +52,7 @@ def test_damaged_recordings_of_every_format_pass_through_a_batch(tmp_path, tiny_
     assert gib < MEMORY_GIB
 
 
+@pytest.mark.slow
 def test_sample_rates_and_channel_counts_are_analysed_or_refused(tmp_path, tiny_bundle):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -291,6 +292,7 @@ def test_a_small_file_that_claims_ten_hours_gets_its_true_length(tmp_path, tiny_
         assert "truncated" in row["notes"], row["path"]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_highly_compressed_silence_is_analysed_in_bounded_memory(tmp_path, tiny_bundle):
     # Six minutes of stereo at 384 kHz: 1.1 GB as float32, less than a megabyte on disk.

@@ -18,6 +18,7 @@ from tests.support.tables import read_table, tables
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_process_group_fails_no_recording(tmp_path, tiny_bundle, call):
     calls, out = tmp_path / "calls", tmp_path / "out"
     for i in range(12):
@@ -68,6 +69,7 @@ def test_killing_a_decoding_process_loses_no_recording(tmp_path, tiny_bundle, ca
     assert len(tables(out)["recordings"]) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal closed"]
 )

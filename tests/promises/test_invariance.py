@@ -89,6 +89,7 @@ def resumed(
     assert not progress.pending
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     block_s=st.one_of(st.floats(0.01, 2.0), st.sampled_from([7.3, 15.0, 600.0])),

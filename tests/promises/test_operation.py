@@ -235,6 +235,7 @@ def test_other_network_errors_are_not_mistaken_for_lack_of_memory(
         )
 
 
+@pytest.mark.slow
 def test_no_command_needs_internet_access(calls, tmp_path, tiny_bundle):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_NETWORK)
@@ -278,6 +279,7 @@ def test_no_command_needs_internet_access(calls, tmp_path, tiny_bundle):
     assert "this test allows no internet socket" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
 )
@@ -322,6 +324,7 @@ def test_results_follow_the_umask_and_waveforms_are_private(
     assert {path.name for path in tmp_path.iterdir()} <= {"calls", "out"}
 
 
+@pytest.mark.slow
 def test_a_closed_display_does_not_stop_the_run(
     calls, tmp_path, tiny_bundle, monkeypatch
 ):

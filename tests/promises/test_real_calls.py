@@ -72,6 +72,7 @@ def test_two_channels_are_kept_apart(data, tmp_path):
     assert overlap_s([agent, customer]) < 0.1 * total_s([*agent, *customer])
 
 
+@pytest.mark.slow
 def test_every_format_of_one_call_gives_the_same_speech_and_segments(data, tmp_path):
     with open_audio(data / "calls" / "auto_repairs_40_stereo.wav") as audio:
         whole = np.concatenate(list(audio), axis=1)[:, : 8000 * 120]

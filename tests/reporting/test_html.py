@@ -322,6 +322,7 @@ def test_only_changes_beyond_chance_stand_out(results, tmp_path):
     assert "angry share <strong>+" in text
 
 
+@pytest.mark.slow
 @browser_needed
 def test_results_without_scored_calls_make_a_report(tmp_path, chromium):
     for name, calls in (

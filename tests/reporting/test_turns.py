@@ -326,6 +326,7 @@ def _track(draws: list[tuple[int, int]]) -> Spans:
     return spans
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

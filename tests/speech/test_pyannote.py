@@ -109,6 +109,7 @@ def test_a_short_recording_matches_the_pipeline(checkpoint):
     assert 0 < frames.mean() < 1
 
 
+@pytest.mark.slow
 def test_windows_match_a_single_pass_with_bounded_memory(checkpoint, monkeypatch):
     import ser_batch.speech.pyannote as module
 
@@ -204,6 +205,7 @@ def test_a_missing_model_exits_with_2_and_a_hint(calls, tmp_path, tiny_bundle):
     assert "give the path of a copy" in said.stderr
 
 
+@pytest.mark.slow
 def test_pyannote_is_imported_only_on_demand_and_without_telemetry():
     code = (
         "import sys, os; import ser_batch.pipeline\n"
