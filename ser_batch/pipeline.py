@@ -164,7 +164,7 @@ def run(
 def _move(writer: ResultsWriter, matched: Matched, journal: Journal) -> None:
     """Record the new location of recordings that were found elsewhere."""
     changes = {
-        recording.recording_id: moved_columns(recording, matched.stamps[recording])
+        recording.recording_id: moved_columns(recording, recording.stamp)
         for recording in matched.moved
     }
     if changes:

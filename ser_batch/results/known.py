@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
+from ser_batch.garbage import collection_paused
 from ser_batch.results.manifest import Identity, Manifest, check_identity
 from ser_batch.sources.source import Stamp
 
@@ -59,6 +60,7 @@ def read_known(directory: Path, identity: Identity) -> dict[str, KnownRecording]
     return known_recordings(directory, manifest)
 
 
+@collection_paused()
 def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownRecording]:
     """Return the recordings in the parts of a manifest, by id.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ser_batch.errors import AudioError
+from ser_batch.garbage import collection_paused
 from ser_batch.results.known import KnownRecording
 from ser_batch.sources.formats import HEAD_BYTES, raw_format
 from ser_batch.sources.source import Recording, Source, Stamp
@@ -37,7 +38,6 @@ class Matched:
 
     recordings: list[Recording] = field(default_factory=list)
     """All except copies, in order."""
-    stamps: dict[Recording, Stamp | None] = field(default_factory=dict)
     moved: list[Recording] = field(default_factory=list)
     """Those of `recordings` whose location is no longer that of their rows."""
     copies: list[Copy] = field(default_factory=list)
@@ -48,6 +48,7 @@ class Matched:
     """The ids of copies whose location has become that of the original."""
 
 
+@collection_paused()
 def match_recordings(
     found: Sequence[Recording], known: Mapping[str, KnownRecording], source: Source
 ) -> Matched:
@@ -93,9 +94,9 @@ class _Matching:
     def of(self, found: Sequence[Recording]) -> Matched:
         matched, new, copies = self.matched, list[Recording](), list[Recording]()
         for given in found:
-            stamp = given.stamp or self.source.stamp(given)
-            recording = self._by_location(given, stamp)
-            matched.stamps[recording] = stamp
+            if given.stamp is None:
+                given = replace(given, stamp=self.source.stamp(given))
+            recording = self._by_location(given)
             own = self.known.get(recording.assigned_id)
             if own is None:
                 new.append(recording)
@@ -109,12 +110,12 @@ class _Matching:
         matched.recordings.sort(key=_order)
         return matched
 
-    def _by_location(self, given: Recording, stamp: Stamp | None) -> Recording:
+    def _by_location(self, given: Recording) -> Recording:
         """Return a recording with the id and path known for its location, if any."""
         found_id = self.ids.get(printable(given.location))
         if found_id is None:
             # A link is known by its own path if it was broken then, or is broken now.
-            names = self.linked if stamp is None else self.ids
+            names = self.linked if given.stamp is None else self.ids
             found_id = names.get(printable(given.file))
         if found_id is None:
             return given
@@ -129,17 +130,16 @@ class _Matching:
 
     def _hash(self, new: Sequence[Recording], copies: Sequence[Recording]) -> None:
         """Hash new files that have the size of another, and copies that changed."""
-        stamps = self.matched.stamps
         sizes = Counter(own.size_bytes for own in self.known.values())
-        sizes.update(stamp.size_bytes for r in new if (stamp := stamps[r]))
+        sizes.update(stamp.size_bytes for r in new if (stamp := r.stamp))
         unsure = [
             recording
             for recording in new
-            if (stamp := stamps[recording])
+            if (stamp := recording.stamp)
             and stamp.size_bytes
             and sizes[stamp.size_bytes] > 1
         ]
-        unsure += [r for r in copies if stamps[r] != self.known[r.assigned_id].stamp]
+        unsure += [r for r in copies if r.stamp != self.known[r.assigned_id].stamp]
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
             hashes = pool.map(self._content_hash, unsure)
             pairs = list(zip(unsure, hashes, strict=True))
@@ -154,7 +154,7 @@ class _Matching:
     def _match_copy(self, recording: Recording) -> None:
         """Match a known copy, given the state of its original."""
         matched, own = self.matched, self.known[recording.assigned_id]
-        stamp, original = matched.stamps[recording], own.duplicate_of or ""
+        stamp, original = recording.stamp, own.duplicate_of or ""
         text = self.hashes.get(recording, own.content_hash or "")
         if text != own.content_hash:
             matched.recordings.append(recording)  # no longer a copy
@@ -181,7 +181,7 @@ class _Matching:
                 by_hash[own.content_hash or ""].append(known_id)
         paths = {i: self.known[i].path for own in by_hash.values() for i in own}
         for given in new:
-            text, stamp = self.hashes.get(given, ""), matched.stamps[given]
+            text, stamp = self.hashes.get(given, ""), given.stamp
             sights = {
                 i: self._sight(i, text)
                 for i in by_hash.get(text, ())
@@ -203,7 +203,6 @@ class _Matching:
                 by_hash[text].append(recording.assigned_id)
             self.settled.add(recording.assigned_id)
             matched.recordings.append(recording)
-            matched.stamps[recording] = stamp
 
     def _settle(self, known_id: str, given: Recording) -> None:
         """Match a file with a known recording, whose rows get the file's location."""
@@ -211,7 +210,6 @@ class _Matching:
         self.settled.add(known_id)
         self.matched.moved.append(recording)
         self.matched.recordings.append(recording)
-        self.matched.stamps[recording] = self.matched.stamps[given]
 
     def _moved(self, known_id: str, sight: _Presence, given: Recording) -> bool:
         """Return whether a new file is a known recording that has moved."""
@@ -230,7 +228,7 @@ class _Matching:
         found = self.found.get(known_id)
         if found is None:
             return _seen(own)
-        stamp = self.matched.stamps[found]
+        stamp = found.stamp
         if stamp is None:
             return _Presence.UNSEEN
         if stamp != own.stamp and found not in self.hashes:

@@ -21,7 +21,7 @@ def tasks_for(
     tasks, moved = [], set(matched.moved)
     for recording in matched.recordings:
         before = known.get(recording.recording_id)
-        stamp = matched.stamps[recording]
+        stamp = recording.stamp
         if before is None or before.duplicate_of or (before.failed and retry_failed):
             tasks.append(Task(recording, stamp))
         elif recording in moved or (stamp is None and not before.failed):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ser_batch.errors import UsageError
+from ser_batch.garbage import collection_paused
 from ser_batch.sources.formats import HEAD_BYTES, has_signature, named_as_audio
 from ser_batch.sources.source import Found, Recording, Stamp
 from ser_batch.text import printable
@@ -16,6 +17,7 @@ _TEMPORARY_SUFFIXES = (
 )  # fmt: skip
 
 
+@collection_paused()
 def find_recordings(inputs: Iterable[str]) -> Found:
     """Find the recordings of files, folders, globs and `@list.txt` files, each once.
 

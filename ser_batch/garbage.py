@@ -1,0 +1,21 @@
+"""Pauses of Python's cyclic garbage collector."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the collector, in a block or a decorated function that makes many objects.
+
+    The collector walks all objects again and again while millions of them are made,
+    which takes a third of the time, and none of them is garbage.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
