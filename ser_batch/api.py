@@ -25,7 +25,7 @@ from jaxtyping import Float32
 from ser_batch.audio.opening import read_mono
 from ser_batch.config.options import Config, SegmentConfig
 from ser_batch.emotion.analysis import Analysis
-from ser_batch.emotion.calibration import certainty
+from ser_batch.emotion.answers import certainty
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profile import read_profile
 from ser_batch.emotion.scorer import Scorer

@@ -71,6 +71,10 @@ class UsageError(SerError, ValueError):
     """An argument or an option is wrong, or its target cannot be used."""
 
 
+class DeviceMemoryError(UsageError):
+    """The device that scores is out of memory."""
+
+
 class ConfigError(UsageError):
     """A configuration key is unknown, or its value is out of range."""
 

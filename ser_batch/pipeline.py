@@ -26,10 +26,9 @@ from typing import Any
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
-from ser_batch.emotion.bundles import load_bundle
-from ser_batch.emotion.loading import load_scorer
+from ser_batch.emotion.bundle_files import read_bundle
 from ser_batch.emotion.profile import Profile, read_profile
-from ser_batch.emotion.scorer import Scorer
+from ser_batch.emotion.scorer import ModelInfo, Scorer
 from ser_batch.engine.engine import TICK, Engine
 from ser_batch.engine.machine import divided_cores
 from ser_batch.engine.processes import LocalProcesses
@@ -117,40 +116,50 @@ def run(
     Raises:
         UsageError: the inputs, the options or the results directory cannot be used.
     """
-    source, scorer = source or LocalSource(), scorer or _scorer(config)
+    source = source or LocalSource()
+    if scorer is None and _is_checked_by_loading(config):
+        scorer = _scorer(config)
+    model: ModelInfo = scorer or read_bundle(config.score.bundle)
     found = source.find(inputs)
     check_log_location(config.run.log_file, out)
-    identity = _identity(config, scorer)
+    identity = Identity(model.model_id, config.hash(), model.labels)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         matched = match_recordings(found.recordings, writer.known, source)
         tasks = tasks_for(matched, writer.known, config.run.retry_failed)
-        record = run_record(inputs, config, scorer)
-        progress = _progress(found, matched, tasks, writer, scorer)
+        if tasks:
+            # Loaded only now: a night without new recordings needs no torch.
+            scorer = scorer or _scorer(config)
+        device = str(scorer.device) if scorer else None
+        record = run_record(inputs, config, model, device)
+        progress = _progress(found, matched, tasks, writer, model)
         journal = Journal(record, writer.write_record, log, progress)
         journal.begin(os.path.abspath(out))
-        engine = engine or _processes(config, scorer, len(tasks))
-        job = Job(config, scorer.sample_rate, source, LocalWaveforms(writer.work))
         restamped: dict[str, dict[str, Any]] = {}
         with _committing(writer, journal):
             _move(writer, matched, journal)
-            scorer, drawn = _profiled(
-                scorer, writer, tasks, job, engine, stop, lambda: on_progress(progress)
-            )
-            left = without(tasks, drawn)
-            outcomes = chain(drawn, engine.decode(left, job, stop))
-            for finished in finished_recordings(outcomes, job, scorer):
-                if isinstance(finished, Analysis):
-                    finished, rows = rows_or_failure(finished, writer.identity)
-                    writer.add(rows)
-                elif isinstance(finished, Unchanged):
-                    own = finished.recording.recording_id
-                    restamped[own] = stamp_columns(finished.stamp)
-                if finished is not TICK:
-                    journal.count(finished)
-                if config.run.strict and progress.failed:
-                    stop.set()
-                writer.commit_if_due()
-                on_progress(progress)
+            if scorer:
+                engine = engine or _processes(config, scorer, len(tasks))
+                waveforms = LocalWaveforms(writer.work)
+                job = Job(config, scorer.sample_rate, source, waveforms)
+                scorer, drawn = _profiled(
+                    scorer, writer, tasks, job, engine, stop,
+                    lambda: on_progress(progress),
+                )  # fmt: skip
+                left = without(tasks, drawn)
+                outcomes = chain(drawn, engine.decode(left, job, stop))
+                for finished in finished_recordings(outcomes, job, scorer):
+                    if isinstance(finished, Analysis):
+                        finished, rows = rows_or_failure(finished, writer.identity)
+                        writer.add(rows)
+                    elif isinstance(finished, Unchanged):
+                        own = finished.recording.recording_id
+                        restamped[own] = stamp_columns(finished.stamp)
+                    if finished is not TICK:
+                        journal.count(finished)
+                    if config.run.strict and progress.failed:
+                        stop.set()
+                    writer.commit_if_due()
+                    on_progress(progress)
             writer.commit()
             _add_copies(writer, matched, journal, stop.is_set())
         if restamped:
@@ -272,21 +281,24 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     """
     source = LocalSource()
     found = source.find(inputs)
-    bundle = load_bundle(config.score.bundle)
-    identity = Identity(bundle.model_id, config.hash(), bundle.labels)
+    model = read_bundle(config.score.bundle)
+    identity = Identity(model.model_id, config.hash(), model.labels)
     known = read_known(out, identity)
     matched = match_recordings(found.recordings, known, source)
     return found, tasks_for(matched, known, config.run.retry_failed)
 
 
 def _scorer(config: Config) -> Scorer:
+    from ser_batch.emotion.loading import load_scorer  # with all of torch
+
     choice = config.score.profile
     profile = None if choice in ("auto", "bundle") else read_profile(Path(choice))
     return load_scorer(config.score.bundle, config.run.device, profile)
 
 
-def _identity(config: Config, scorer: Scorer) -> Identity:
-    return Identity(scorer.model_id, config.hash(), scorer.labels)
+def _is_checked_by_loading(config: Config) -> bool:
+    """Return whether only loading the model shows that an option cannot be met."""
+    return config.score.profile != "auto" or config.run.device not in ("auto", "cpu")
 
 
 def _processes(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:
@@ -299,7 +311,7 @@ def _progress(
     matched: Matched,
     tasks: Sequence[Task],
     writer: ResultsWriter,
-    scorer: Scorer,
+    model: ModelInfo,
 ) -> Progress:
     sizes = {
         task.recording: task.stamp.size_bytes if task.stamp else 0 for task in tasks
@@ -316,5 +328,5 @@ def _progress(
         has_links=writer.parts.manifest.generation > 0,
         sizes=sizes,
         total_bytes=sum(sizes.values()),
-        licence=scorer.licence,
+        licence=model.licence,
     )

@@ -17,12 +17,8 @@ def command(
     from rich.table import Table
 
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.emotion.bundles import (
-        find_bundle,
-        load_bundle,
-        read_json,
-        shipped_bundles,
-    )
+    from ser_batch.emotion.bundle_files import find_bundle, read_json, shipped_bundles
+    from ser_batch.emotion.bundles import load_bundle
 
     console = Terminal()
     if bundle:

@@ -157,7 +157,8 @@ def _vad() -> str:
 
 
 def _bundles() -> str:
-    from ser_batch.emotion.bundles import load_bundle, shipped_bundles
+    from ser_batch.emotion.bundle_files import shipped_bundles
+    from ser_batch.emotion.bundles import load_bundle
 
     ids = [load_bundle(str(folder)).model_id for folder in shipped_bundles()]
     if not ids:
@@ -166,7 +167,7 @@ def _bundles() -> str:
 
 
 def _scoring() -> str:
-    from ser_batch.emotion.bundles import shipped_bundles
+    from ser_batch.emotion.bundle_files import shipped_bundles
     from ser_batch.emotion.loading import load_scorer
 
     scorer = load_scorer(str(next(shipped_bundles())))

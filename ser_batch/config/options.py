@@ -186,7 +186,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.audio.mix and self.score.roles:
             raise ConfigError(
-                "mix and roles cannot be combined: mix leaves only one channel, and "
+                "mix and roles cannot be combined: mix leaves one channel, and "
                 "roles need one each"
             )
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from ser_batch.emotion.batches import PendingSegment
-from ser_batch.emotion.calibration import certainty
+from ser_batch.emotion.answers import certainty
+from ser_batch.emotion.pending import PendingSegment
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Recording

@@ -13,15 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ser_batch.emotion.batches import (
-    FLUSH,
-    Flush,
-    PendingSegment,
     SegmentBatch,
     SegmentBatches,
     levels_dbfs,
 )
-from ser_batch.emotion.devices import DeviceMemoryError, memory_of
+from ser_batch.emotion.devices import memory_of
+from ser_batch.emotion.pending import FLUSH, Flush, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch
+from ser_batch.errors import DeviceMemoryError
 
 PREDICTED_TOGETHER = 32
 

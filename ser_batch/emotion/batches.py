@@ -1,15 +1,16 @@
-"""Segments on their way to a model, packed into batches across recordings."""
+"""Segments packed into batches across recordings."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import IterableDataset
+
+from ser_batch.emotion.pending import FLUSH, Flush, PendingSegment
 
 POOL = 1024
 """How many segments are sorted by length together, to keep padding in batches small."""
@@ -19,28 +20,6 @@ PADDING_STEP = 2048
 With few distinct tensor shapes, the C library reuses freed memory, and memory does not
 grow with the number of batches.
 """
-
-
-class Flush(Enum):
-    """A marker in a stream of segments: no more come for now."""
-
-    FLUSH = "flush"
-
-
-FLUSH: Final = Flush.FLUSH
-
-
-@dataclass(frozen=True, slots=True)
-class PendingSegment:
-    """One segment on its way to a model."""
-
-    key: Any
-    """What identifies the segment; it is returned with the probabilities."""
-    n_samples: int
-    read: Callable[[], Float32[np.ndarray, " samples"]]
-    """Returns the samples; called when a batch is packed."""
-    context: Any = None
-    """What the model normalises by, besides the segment; specific to the model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Calibrated probabilities by temperature scaling (Guo et al., ICML 2017)."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Answers = Mapping[str, Mapping[str, Sequence[float]]]
-"""By corpus and true label, the mean probability of each label."""
+from ser_batch.emotion.answers import Answers, certainty
+
 LOWEST, HIGHEST = 0.25, 10.0
 """The bounds of the temperature."""
 
@@ -51,17 +50,6 @@ class Calibration:
     ) -> Float[Tensor, "batch labels"]:
         """Return probabilities in float32, whatever the precision of the logits."""
         return _tempered(logits.float(), self.temperature, self.alike).softmax(-1)
-
-
-def certainty(
-    probabilities: Float[np.ndarray, "n labels"], alike: tuple[int, ...]
-) -> Float[np.ndarray, " n"]:
-    """Return the probability of the top label; those of labels `alike` are summed."""
-    highest = probabilities.max(axis=1, initial=0.0)
-    if not alike:
-        return highest
-    own = np.isin(probabilities.argmax(axis=1), alike)
-    return np.where(own, probabilities[:, list(alike)].sum(axis=1), highest)
 
 
 def log_probabilities(

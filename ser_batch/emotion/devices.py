@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ser_batch.errors import UsageError
+from ser_batch.errors import DeviceMemoryError, UsageError
 
 _OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED",
@@ -15,10 +15,6 @@ _OUT_OF_MEMORY = (
 
 They raise no exception type of their own.
 """
-
-
-class DeviceMemoryError(UsageError):
-    """A device is out of memory."""
 
 
 def resolve_device(name: str) -> torch.device:

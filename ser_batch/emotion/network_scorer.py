@@ -9,10 +9,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from ser_batch.emotion.batch_scorer import BatchScorer, Scores
-from ser_batch.emotion.batches import PendingSegment, SegmentBatch
+from ser_batch.emotion.batches import SegmentBatch
 from ser_batch.emotion.bundles import Bundle
 from ser_batch.emotion.devices import memory_of, resolve_device
 from ser_batch.emotion.features import feature_sums
+from ser_batch.emotion.pending import PendingSegment
 from ser_batch.emotion.profile import Profile
 from ser_batch.emotion.scorer import Waveform
 from ser_batch.errors import UsageError

@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ser_batch.emotion.batch_scorer import BatchScorer, Scores
-from ser_batch.emotion.batches import PendingSegment, SegmentBatch, padded
+from ser_batch.emotion.batches import SegmentBatch, padded
 from ser_batch.emotion.calibration import log_probabilities
 from ser_batch.emotion.devices import memory_of, resolve_device
 from ser_batch.emotion.frontend import SAMPLE_RATE, Frontend
+from ser_batch.emotion.pending import PendingSegment
 from ser_batch.emotion.place import (
     N_CEPSTRA,
     Statistics,

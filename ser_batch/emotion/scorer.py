@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
-from ser_batch.emotion.batches import Flush, PendingSegment
-from ser_batch.emotion.calibration import Answers
+from ser_batch.emotion.answers import Answers
+from ser_batch.emotion.pending import Flush, PendingSegment
 from ser_batch.emotion.profile import Profile
+
+if TYPE_CHECKING:
+    import torch
 
 Waveform = Float32[np.ndarray, " samples"]
 
@@ -28,6 +30,30 @@ class ScoredBatch:
     """0 (like the training speech) to 1 (unlike it); None if it is not estimated."""
     errors: dict[Any, Exception] = field(default_factory=dict)
     """The errors of single segments, by key; their probabilities are meaningless."""
+
+
+class ModelInfo(Protocol):
+    """What a run needs to know of a model before there is anything to score."""
+
+    @property
+    def model_id(self) -> str:
+        """Models with the same id give the same probabilities."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the probabilities."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """The licence of the weights."""
+        ...
+
+    @property
+    def answers(self) -> Answers:
+        """Its answers on speech unlike the training speech, if they are known."""
+        ...
 
 
 class Scorer(Protocol):
@@ -51,7 +77,7 @@ class Scorer(Protocol):
     """Labels, by index, whose probabilities are summed for the certainty."""
     answers: Answers
     """Its answers on speech unlike the training speech; empty if they are not known."""
-    device: torch.device
+    device: "torch.device"
     takes_profile: bool
     """Whether it can use the profile of the place that the recordings come from."""
 

@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from ser_batch.emotion.devices import DeviceMemoryError
 from ser_batch.emotion.profile import Profile
 from ser_batch.emotion.scorer import Scorer, Waveform
 from ser_batch.engine.engine import Engine, Tick
+from ser_batch.errors import DeviceMemoryError
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Source
 from ser_batch.speech.decoded import Decoded, Job, Outcome, Task

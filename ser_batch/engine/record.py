@@ -7,7 +7,7 @@ from typing import Any
 from ser_batch.config.options import Config
 from ser_batch.config.structuring import FORMAT as CONFIG_FORMAT
 from ser_batch.emotion.analysis import Analysis
-from ser_batch.emotion.scorer import Scorer
+from ser_batch.emotion.scorer import ModelInfo
 from ser_batch.engine.machine import peak_memory_bytes, versions
 from ser_batch.engine.progress import Progress
 from ser_batch.engine.runlog import RunLog
@@ -17,22 +17,27 @@ from ser_batch.text import printable
 from ser_batch.version import __version__
 
 
-def run_record(inputs: Sequence[str], config: Config, scorer: Scorer) -> dict[str, Any]:
-    """Return the inputs, model, configuration and versions of a run, for `run.json`."""
+def run_record(
+    inputs: Sequence[str], config: Config, model: ModelInfo, device: str | None
+) -> dict[str, Any]:
+    """Return the inputs, model, configuration and versions of a run, for `run.json`.
+
+    `device` is None if there is nothing to score.
+    """
     return {
         "ser_version": __version__,
         "started_at": datetime.now(UTC).isoformat(),
         "inputs": [printable(given) for given in inputs],
         "model": {
-            "id": scorer.model_id,
-            "labels": scorer.labels,
-            "licence": scorer.licence,
-            "answers": scorer.answers,
+            "id": model.model_id,
+            "labels": model.labels,
+            "licence": model.licence,
+            "answers": model.answers,
         },
         "config_format": CONFIG_FORMAT,
         "config": config.to_dict(),
         "config_hash": config.hash(),
-        "device": str(scorer.device),
+        "device": device,
         "versions": versions(),
     }
 

@@ -7,10 +7,8 @@ passed on when all its segments are scored.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import torch
-
 from ser_batch.emotion.analysis import Analysis, Assembly
-from ser_batch.emotion.batches import FLUSH, Flush, PendingSegment
+from ser_batch.emotion.pending import FLUSH, Flush, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch, Scorer
 from ser_batch.engine.engine import TICK, Tick
 from ser_batch.engine.machine import divided_cores
@@ -98,6 +96,9 @@ class _Assembling:
 
 @contextmanager
 def _torch_threads(n: int) -> Iterator[None]:
+    # Imported late: a run that finds nothing new ends before torch would be loaded.
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

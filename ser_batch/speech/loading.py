@@ -1,7 +1,6 @@
 """Loading the voice activity detector of a configuration."""
 
 from ser_batch.config.options import VadConfig
-from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.vad import Vad
 
 
@@ -16,4 +15,7 @@ def load_vad(config: VadConfig) -> Vad:
         from ser_batch.speech.pyannote import PyannoteVad
 
         return PyannoteVad(config)
+    # On demand as well: the parent of decoding processes needs no detector.
+    from ser_batch.speech.silero import SileroVad
+
     return SileroVad()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ser_batch.config.structuring import from_plain, read_toml
-from ser_batch.emotion.bundles import read_json
+from ser_batch.emotion.bundle_files import read_json
 from ser_batch.emotion.features import FeatureConfig
 from ser_batch.emotion.network import NetworkConfig
 from ser_batch.errors import ConfigError

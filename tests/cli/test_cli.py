@@ -58,6 +58,26 @@ def test_a_report_does_not_import_torch(calls, tmp_path, tiny_bundle):
     assert "billing/1001.wav" in said.stdout
 
 
+@pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["a run", "a dry run"])
+def test_a_run_with_nothing_new_does_not_import_torch(
+    calls, tmp_path, tiny_bundle, option
+):
+    arguments = ["analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out"]
+    assert ser(*arguments).returncode == 3
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["device"] == "cpu" or record["device"].startswith("cuda")
+    command = ["ser", *map(str, arguments), *option]
+    code = (
+        f"import sys; sys.argv = {command!r}\n"
+        "from ser_batch.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'onnxruntime'} & set(sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert "5 already analysed" in said.stdout or "0 of 5" in said.stderr
+
+
 def test_a_run_ends_with_a_summary_and_the_next_command(calls, tmp_path, tiny_bundle):
     said = ser("analyze", calls, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert said.returncode == 3
@@ -194,7 +214,7 @@ def test_the_command_line_overrides_the_file_and_run_json_records_both(
         (["analyze", EXAMPLES, "--out", "x", "--vad", "pyannote"], "pyannote model"),
         (
             ["analyze", EXAMPLES, "--out", "x", "--mix", "--roles", "agent,customer"],
-            "choose one",
+            "cannot be combined",
         ),
         (["analyze", EXAMPLES, "--out", "x", "--device", "cuda:9"], "CUDA devices"),
         (["analyze", EXAMPLES], "Missing option"),

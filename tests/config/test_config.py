@@ -42,7 +42,7 @@ def test_the_example_file_lists_every_option_with_its_default():
         ({"score": {"roles": "agent"}}, "score.roles: expected list, got str"),
         (
             {"audio": {"mix": True}, "score": {"roles": ["agent", "customer"]}},
-            "choose one",
+            "cannot be combined",
         ),
         ({"run": {"batch_size": 0}}, "1 to 4096"),
         ({"run": {"workers": 10**14}}, "1 to 256"),

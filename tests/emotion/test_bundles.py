@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_batch.emotion.bundles import load_bundle, shipped_bundles
+from ser_batch.emotion.bundle_files import shipped_bundles
+from ser_batch.emotion.bundles import load_bundle
 from ser_batch.emotion.calibration import (
     Calibration,
     certainty,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ser_batch.emotion.bundles import Bundle, find_bundle, load_bundle, read_json
+from ser_batch.emotion.bundle_files import find_bundle, read_json
+from ser_batch.emotion.bundles import Bundle, load_bundle
 from ser_batch.emotion.devices import resolve_device
 from ser_batch.emotion.frontend import SAMPLE_RATE
 from ser_batch.emotion.profiled_bundle import ProfiledBundle

@@ -14,13 +14,8 @@ import torch
 from torch import Tensor
 
 from ser_batch.config.structuring import to_plain
-from ser_batch.emotion.bundles import (
-    Bundle,
-    find_bundle,
-    load_bundle,
-    read_json,
-    save_bundle,
-)
+from ser_batch.emotion.bundle_files import find_bundle, read_json
+from ser_batch.emotion.bundles import Bundle, load_bundle, save_bundle
 from ser_batch.emotion.calibration import Calibration, fit_calibration
 from ser_batch.emotion.devices import resolve_device
 from ser_batch.errors import UsageError

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ser_batch.emotion.bundles import load_bundle, read_json
+from ser_batch.emotion.bundle_files import read_json
+from ser_batch.emotion.bundles import load_bundle
 from ser_batch.emotion.calibration import Calibration
 from ser_batch.training.corpora.labels import neutral_or_calm
 from ser_batch.training.evaluation.plots import draw_reliability
