@@ -176,7 +176,7 @@ def kill_repeatedly(
             shutil.rmtree(out)
 
 
-def make_calls(folder: Path) -> Path:
+def make_calls(folder: Path, repeats: int) -> Path:
     """Write calls of several formats and lengths, and some damaged ones."""
     import numpy as np
     import soundfile
@@ -198,7 +198,7 @@ def make_calls(folder: Path) -> Path:
             "x.aiff",
             "x.mp3",
         )
-        * 2
+        * repeats
     ):
         waveform = np.roll(call, 5000 * number, axis=1)[:, : 8000 * (4 + number % 8)]
         made = encode(folder / name, waveform[:1] if name == "gsm.wav" else waveform)
@@ -218,11 +218,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle", default="telephone")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="How many calls there are per format."
+    )
     parser.add_argument("--keep", type=Path, default=Path("finds"))
     options = parser.parse_args()
     finds, jobs, victims = 0, 0, Counter[str]()
     with tempfile.TemporaryDirectory() as temporary:
-        calls = make_calls(Path(temporary) / "calls")
+        calls = make_calls(Path(temporary) / "calls", options.repeats)
         for story, out, problems in kill_repeatedly(
             calls, options.bundle, Path(temporary), options.kills, options.seed
         ):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ser_batch.cli.app import app
 from tests.support.commands import ser, ser_process
-from tests.support.paths import ENVIRONMENT, EXAMPLES, ROOT
+from tests.support.paths import EXAMPLES, ROOT
 from tests.support.tables import tables
 
 COMMANDS = (
@@ -228,8 +228,9 @@ def test_the_command_line_overrides_the_file_and_run_json_records_both(
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_wrong_usage_exits_with_2_and_a_hint(tmp_path, arguments, message, tiny_bundle):
-    said = ser_process(*arguments, cwd=tmp_path, env=ENVIRONMENT)
+def test_wrong_usage_exits_with_2_and_a_hint(tmp_path, arguments, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = ser(*arguments)
     assert said.returncode == 2
     assert message in " ".join(re.sub("[│╭╰─╮╯]", " ", said.stderr).split())
     assert "Traceback" not in said.stderr

@@ -46,8 +46,13 @@ def test_a_signal_to_the_process_group_fails_no_recording(tmp_path, tiny_bundle,
 
 
 @pytest.mark.processes
-def test_killing_a_decoding_process_loses_no_recording(tmp_path, tiny_bundle, call):
+def test_killing_a_decoding_process_loses_no_recording(
+    tmp_path, tiny_bundle, call, monkeypatch
+):
     import psutil
+
+    # Look at the run often, to find its processes before they are done.
+    monkeypatch.setattr("ser_batch.engine.processes.TICK_S", 0.02)
 
     calls, out, shot = tmp_path / "calls", tmp_path / "out", []
     for i in range(8):

@@ -90,7 +90,7 @@ def resumed(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     block_s=st.one_of(st.floats(0.01, 2.0), st.sampled_from([7.3, 15.0, 600.0])),
     batch_size=st.integers(1, 70),
