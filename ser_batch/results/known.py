@@ -39,6 +39,13 @@ class KnownRecording:
     """The id of the recording that this is a copy of."""
     part: str
 
+    def has(self, stamp: Stamp | None) -> bool:
+        """Return whether this was the file's stamp when it was analysed."""
+        if stamp is None:
+            return self.stamp is None
+        size, at = self.size_bytes, self.modified_at
+        return size == stamp.size_bytes and at == stamp.modified_at
+
     @property
     def stamp(self) -> Stamp | None:
         """The file's stamp when it was analysed; None if it had vanished."""

@@ -24,9 +24,9 @@ def tasks_for(
         stamp = recording.stamp
         if before is None or before.duplicate_of or (before.failed and retry_failed):
             tasks.append(Task(recording, stamp))
-        elif recording in moved or (stamp is None and not before.failed):
+        elif (moved and recording in moved) or (stamp is None and not before.failed):
             continue  # gone, or unreachable for now: its rows are kept
-        elif stamp != before.stamp:
+        elif not before.has(stamp):
             tasks.append(Task(recording, stamp, before.content_hash))
     newest = time.time() - RECENT_S
     return sorted(tasks, key=lambda task: _changed_after(newest, task.stamp))

@@ -156,7 +156,7 @@ def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Record
             else:
                 real = "" if parent == real_parent else f"{real_parent}/{entry.name}"
                 recording = Recording(root, path, real, stamp=_stamp(entry))
-            if _is_recording(entry.path):
+            if named_as_audio(entry.name) or _has_signature(entry.path):
                 yield recording
             else:
                 found.ignored += 1
@@ -183,8 +183,10 @@ def _identity(folder: str) -> tuple[int, int] | str:
 
 def _is_recording(path: str) -> bool:
     """Whether the name or the first bytes of a file indicate audio."""
-    if named_as_audio(os.path.basename(path)):
-        return True
+    return named_as_audio(os.path.basename(path)) or _has_signature(path)
+
+
+def _has_signature(path: str) -> bool:
     try:
         if not os.path.isfile(path):
             return False

@@ -45,7 +45,8 @@ class Recording:
     @property
     def file(self) -> str:
         """The path to open."""
-        return os.path.join(self.root, self.path)
+        # As os.path.join, which takes three times as long, on millions of recordings.
+        return f"{self.root}/{self.path}" if self.root != "/" else f"/{self.path}"
 
     @property
     def location(self) -> str:

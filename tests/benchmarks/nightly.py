@@ -76,7 +76,7 @@ def measured(calls: Path, out: Path) -> tuple[float, float, float]:
     peak, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.5):
             peak[0] = max(peak[0], tree_pss(process))
 
     watcher = threading.Thread(target=watch)

@@ -235,8 +235,8 @@ def main() -> None:
         ("ser: MFCC, pitch, CNN-BiLSTM", ours, segments),
         ("wav2vec2-base", wav2vec2, wide(few)),
         ("whisper-tiny, encoder", whisper, wide(few)),
-        ("openSMILE eGeMAPS, regression", opensmile_regression, few),
-        ("librosa MFCC, CNN-LSTM, one by one", notebook, few),
+        ("openSMILE eGeMAPS, regression", opensmile_regression, segments),
+        ("librosa MFCC, CNN-LSTM, one by one", notebook, segments),
     ]
     print_rates([(name, work, given, rate_of(work)) for name, work, given in rows])
     channel = wide([channel])[0]
