@@ -36,4 +36,4 @@ def test_every_public_function_class_and_module_has_a_docstring():
 
 def test_every_name_of_the_api_exists():
     for name in ser_batch.__all__:
-        assert getattr(ser_batch, name) is not None
+        assert hasattr(ser_batch, name), name
