@@ -10,7 +10,9 @@ demo: .venv/installed
 	$(BIN)/ser report results --by queue --html results/report.html
 	$(BIN)/ser report results --by queue
 
+# Compiled once here, and not by each process that the tests start.
 test: .venv/installed-dev
+	$(BIN)/python -m compileall -q ser_batch tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/installed-dev
@@ -33,11 +35,11 @@ bench: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable .
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch .venv/installed $@
 
 clean:
