@@ -95,15 +95,18 @@ def instants(log: Sequence[str], fault: Fault) -> list[int]:
     """Return the numbers of the operations to fail at.
 
     Of several writes in a row, these are the first, one in the middle and the last.
-    Faults of writing apply to writes only.
+    Faults of writing apply to writes only. An error that the program sees is tried at
+    the first and the last of several equal operations; a kill at every one.
     """
     chosen = []
     for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1]):
         numbers = [number for number, _ in group]
         if name == "write":
             chosen += sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
-        elif fault not in (Fault.torn_write, Fault.short_write):
+        elif fault is Fault.kill:
             chosen += numbers
+        elif fault not in (Fault.torn_write, Fault.short_write):
+            chosen += sorted({numbers[0], numbers[-1]})
     return chosen
 
 
