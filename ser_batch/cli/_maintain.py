@@ -30,6 +30,7 @@ def verify_command(
     """
     from ser_batch.results import maintenance
     from ser_batch.results.live_parts import BROKEN_FOLDER
+    from ser_batch.text import counted
 
     findings = (
         maintenance.repair(directory) if repair else maintenance.verify(directory)
@@ -38,12 +39,13 @@ def verify_command(
         for problem in problems:
             typer.secho(f"{part or directory}: {problem}", err=True, fg="red")
     typer.echo(
-        f"{findings.parts} parts, {findings.recordings} recordings, "
-        f"{findings.segments} segments: "
+        f"{counted(findings.parts, 'part')}, "
+        f"{counted(findings.recordings, 'recording')}, "
+        f"{counted(findings.segments, 'segment')}: "
         + (
             "all intact"
             if findings.sound
-            else f"{len(findings.problems)} damaged parts"
+            else counted(len(findings.problems), "damaged part")
         )
     )
     if repair and not findings.sound:
