@@ -1,7 +1,7 @@
 # Everything lives in .venv. `make demo` and `make test` each do all that they need.
 PYTHON ?= python3
 BIN := .venv/bin
-# uv takes a third of the time. It does not read pip's configuration, so where packages
+# uv is several times as fast as pip. It does not read pip's configuration, so where packages
 # come from a mirror that only pip knows, pip installs them.
 UV := $(BIN)/uv pip install --python $(BIN)/python --no-cache --compile-bytecode
 PIP := $(BIN)/python -m pip install

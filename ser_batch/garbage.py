@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def collection_paused() -> Iterator[None]:
     """Pause the collector, in a block or a decorated function that makes many objects.
 
-    The collector walks all objects again and again while millions of them are made,
-    which takes a third of the time, and none of them is garbage.
+    While millions of objects are made, the collector walks all of them again and again,
+    and none of them is garbage.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -76,7 +76,7 @@ def known_recordings(directory: Path, manifest: Manifest) -> dict[str, KnownReco
     """
     known = {}
     for part, table in read_parts(directory, manifest, "recordings", COLUMNS):
-        # Column by column, which is several times as fast as row by row.
+        # Column by column, without a dictionary for each of millions of rows.
         columns = [table.column(name).to_pylist() for name in COLUMNS]
         for recording_id, path, root, location, size, at, content, status, of in zip(
             *columns, strict=True

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ser_batch.cli.app import app
-from tests.support.commands import ser, ser_process
+from tests.support.commands import command_line, ser, ser_process
 from tests.support.paths import EXAMPLES, ROOT
 from tests.support.tables import tables
 
@@ -288,17 +288,14 @@ def test_doctor_advises_on_incompatible_torch_and_torchaudio(monkeypatch):
 
 def test_a_terminal_shows_progress_and_then_the_summary(calls, tmp_path, tiny_bundle):
     leader, follower = pty.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "ser_batch",
+    command = command_line(
         "analyze",
         calls,
         "--bundle",
         tiny_bundle,
         "--out",
         tmp_path / "out",
-    ]
+    )
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=follower, text=True
     ) as process:

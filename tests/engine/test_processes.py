@@ -22,7 +22,7 @@ from ser_batch.engine.processes import LocalProcesses
 from ser_batch.engine.worker import Worker
 from ser_batch.errors import UsageError
 from ser_batch.speech.decoded import Decoded, Failed, Job, Task
-from tests.support.commands import ser
+from tests.support.commands import command_line, ser
 from tests.support.decoding import job_in, tasks_of
 from tests.support.paths import ENVIRONMENT
 from tests.support.recordings import write_call
@@ -281,15 +281,12 @@ def test_ctrl_c_while_the_processes_are_starting_shows_no_traceback(
     for i in range(30):
         write_call(tmp_path / "in" / f"{i}.wav", np.tile(call, 4)[:, i:])
     for after_s in (0.1, 0.6):
-        command = [
-            sys.executable,
-            "-m",
-            "ser_batch",
+        command = command_line(
             "analyze",
             tmp_path / "in",
             "--bundle",
             tiny_bundle,
-        ]
+        )
         command += ["--out", tmp_path / f"out-{after_s}"]
         with subprocess.Popen(
             list(map(str, command)),

@@ -21,7 +21,7 @@ from ser_batch.results.results import open_results
 from ser_batch.sources.search import find_recordings
 from ser_batch.speech.decoding import decode
 from ser_batch.speech.silero import SileroVad
-from tests.support.commands import ser
+from tests.support.commands import command_line, ser
 from tests.support.equality import differences
 from tests.support.paths import ENVIRONMENT
 from tests.support.recordings import backdate, write_call
@@ -171,17 +171,14 @@ def test_unreadable_parts_are_not_treated_as_damaged(
 def test_a_run_with_closed_standard_streams_analyses_all_recordings(
     calls, tmp_path, tiny_bundle, closed
 ):
-    arguments = [
-        sys.executable,
-        "-m",
-        "ser_batch",
+    arguments = command_line(
         "analyze",
         calls,
         "--bundle",
         tiny_bundle,
         "--out",
         tmp_path / "out",
-    ]
+    )
     closing = "import os, sys\n" + "".join(f"os.close({number})\n" for number in closed)
     command = [
         sys.executable,

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from ser_batch.pipeline import run
-from tests.support.commands import ser
+from tests.support.commands import command_line, ser
 from tests.support.recordings import backdate, write_call
 from tests.support.runs import analyzed, config
 from tests.support.tables import read_table, tables
@@ -23,10 +22,7 @@ def test_a_signal_to_the_process_group_fails_no_recording(tmp_path, tiny_bundle,
     calls, out = tmp_path / "calls", tmp_path / "out"
     for i in range(12):
         write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 2))
-    command = [
-        sys.executable,
-        "-m",
-        "ser_batch",
+    command = command_line(
         "analyze",
         calls,
         "--bundle",
@@ -34,7 +30,7 @@ def test_a_signal_to_the_process_group_fails_no_recording(tmp_path, tiny_bundle,
         "--quiet",
         "--out",
         out,
-    ]
+    )
     with subprocess.Popen(list(map(str, command)), start_new_session=True) as process:
         decoding = (out / ".work").glob
         wait_until(lambda: process.poll() is not None or any(decoding("*/*.f32")))
@@ -84,17 +80,14 @@ def test_an_interrupted_run_commits_finished_recordings_and_can_be_resumed(
     calls, out = tmp_path / "calls", tmp_path / "out"
     for i in range(12):
         write_call(calls / f"{i:02}.wav", np.tile(np.roll(call, 8000 * i, axis=1), 2))
-    command = [
-        sys.executable,
-        "-m",
-        "ser_batch",
+    command = command_line(
         "analyze",
         calls,
         "--bundle",
         tiny_bundle,
         "--out",
         out,
-    ]
+    )
     command = list(map(str, command))
     # As in a terminal, even if the tests run with SIGHUP ignored.
     heeding = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}

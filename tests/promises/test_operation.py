@@ -17,7 +17,7 @@ from ser_batch.emotion.network_scorer import NetworkScorer
 from ser_batch.engine.progress import Progress
 from ser_batch.errors import AccountingError, UsageError
 from ser_batch.sources.source import Recording
-from tests.support.commands import ser
+from tests.support.commands import command_line, ser
 from tests.support.paths import ENVIRONMENT, EXAMPLES, ROOT
 from tests.support.tables import read_table, tables
 
@@ -296,10 +296,7 @@ def test_results_follow_the_umask_and_waveforms_are_private(
     calls, tmp_path, tiny_bundle, umask, file, folder
 ):
     out, seen = tmp_path / "out", set()
-    command = [
-        sys.executable,
-        "-m",
-        "ser_batch",
+    command = command_line(
         "analyze",
         calls,
         "--bundle",
@@ -307,7 +304,7 @@ def test_results_follow_the_umask_and_waveforms_are_private(
         "--quiet",
         "--out",
         out,
-    ]
+    )
     with subprocess.Popen(
         list(map(str, command)),
         umask=umask,
@@ -373,17 +370,14 @@ def test_a_summary_that_cannot_be_printed_does_not_change_the_exit_code(
     calls, tmp_path, tiny_bundle, quiet
 ):
     with open("/dev/full", "w") as full:
-        command = [
-            sys.executable,
-            "-m",
-            "ser_batch",
+        command = command_line(
             "analyze",
             calls,
             "--bundle",
             tiny_bundle,
             "--out",
             tmp_path / "out",
-        ]
+        )
         done = subprocess.run([*map(str, command), *quiet], stdout=full, stderr=full)
     assert done.returncode == 3
     assert len(read_table(tmp_path / "out", "recordings")) == 5

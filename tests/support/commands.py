@@ -38,15 +38,19 @@ def ser(*args: object) -> CompletedProcess[str]:
 
 def ser_process(*args: object, **kwargs: object) -> CompletedProcess[str]:
     """Run a command in a new process; keywords are those of `subprocess.run`."""
-    command = [sys.executable, "-m", "ser_batch", *map(str, args)]
     return subprocess.run(  # type: ignore[call-overload]
-        command,
+        command_line(*args),
         capture_output=True,
         text=True,
         errors="surrogateescape",
         timeout=240,
         **kwargs,
     )
+
+
+def command_line(*args: object) -> list[str]:
+    """Return what starts a command in a process of its own, for `Popen`."""
+    return [sys.executable, "-m", "ser_batch", *map(str, args)]
 
 
 def _stream() -> io.TextIOWrapper:
