@@ -126,12 +126,13 @@ def run(
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         matched = match_recordings(found.recordings, writer.known, source)
         tasks = tasks_for(matched, writer.known, config.run.retry_failed)
+        progress = _progress(found, matched, tasks, writer, model)
+        del found  # there may be millions of them, and torch needs memory too
         if tasks:
             # Loaded only now: a night without new recordings needs no torch.
             scorer = scorer or _scorer(config)
         device = str(scorer.device) if scorer else None
         record = run_record(inputs, config, model, device)
-        progress = _progress(found, matched, tasks, writer, model)
         journal = Journal(record, writer.write_record, log, progress)
         journal.begin(os.path.abspath(out))
         restamped: dict[str, dict[str, Any]] = {}
@@ -320,7 +321,7 @@ def _progress(
         found=len(found.recordings),
         ignored=found.ignored,
         unreadable=found.unreadable,
-        skipped=len(matched.recordings) - len(tasks),
+        skipped=matched.unchanged + len(matched.recordings) - len(tasks),
         moved=len(matched.moved),
         copies=matched.known_copies,
         failed_before=count_failed_before(matched, writer.known, tasks),

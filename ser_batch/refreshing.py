@@ -65,7 +65,7 @@ def refresh(
     source = KnownRecordings(
         {own.location: i for i, own in known.items() if not own.duplicate_of}
     )
-    roots = sorted({own.input_root for own in known.values()})
+    roots = sorted({own.input_root for _, own in known.items()})
     progress = run(roots, fresh, config, stop, on_progress, source=source)
     if progress.interrupted:
         return progress

@@ -6,19 +6,22 @@ assigned when it is first seen, and is kept when the file moves.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import numpy as np
+
 from ser_batch.errors import AudioError
 from ser_batch.garbage import collection_paused
-from ser_batch.results.known import KnownRecording
+from ser_batch.results.known import Known, KnownRecording
 from ser_batch.sources.formats import HEAD_BYTES, raw_format
 from ser_batch.sources.source import Recording, Source, Stamp
 from ser_batch.text import printable
 
 HASHING_THREADS = 4
+BLOCK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,13 @@ class Copy:
 class Matched:
     """The recordings of a run, each with its id."""
 
+    unchanged: int = 0
+    """The number of recordings that are in the results with the same stamp.
+
+    They have not failed, and are not copies.
+    """
     recordings: list[Recording] = field(default_factory=list)
-    """All except copies, in order."""
+    """All others except copies, in order."""
     moved: list[Recording] = field(default_factory=list)
     """Those of `recordings` whose location is no longer that of their rows."""
     copies: list[Copy] = field(default_factory=list)
@@ -50,7 +58,7 @@ class Matched:
 
 @collection_paused()
 def match_recordings(
-    found: Sequence[Recording], known: Mapping[str, KnownRecording], source: Source
+    found: Sequence[Recording], known: Known, source: Source
 ) -> Matched:
     """Match the recordings found with those in the results.
 
@@ -74,14 +82,8 @@ class _Presence(Enum):
 
 
 class _Matching:
-    def __init__(self, known: Mapping[str, KnownRecording], source: Source) -> None:
+    def __init__(self, known: Known, source: Source) -> None:
         self.known, self.source = known, source
-        self.ids = {own.location: i for i, own in known.items()}
-        self.linked = {
-            name: i
-            for i, own in known.items()
-            if (name := os.path.join(own.input_root, own.path)) != own.location
-        }
         self.matched = Matched()
         self.found: dict[str, Recording] = {}
         """By id, recordings found at their known location."""
@@ -93,11 +95,10 @@ class _Matching:
 
     def of(self, found: Sequence[Recording]) -> Matched:
         matched, new, copies = self.matched, list[Recording](), list[Recording]()
-        for given in found:
-            if given.stamp is None:
-                given = replace(given, stamp=self.source.stamp(given))
-            recording = self._by_location(given)
-            own = self.known.get(recording.assigned_id)
+        for given, found_id in self._changed(found):
+            recording = self._by_location(given, found_id)
+            assigned = recording.assigned_id
+            own = self.known.get(assigned) if assigned else None
             if own is None:
                 new.append(recording)
                 continue
@@ -110,13 +111,35 @@ class _Matching:
         matched.recordings.sort(key=_order)
         return matched
 
-    def _by_location(self, given: Recording) -> Recording:
-        """Return a recording with the id and path known for its location, if any."""
-        found_id = self.ids.get(printable(given.location))
-        if found_id is None:
+    def _changed(
+        self, found: Sequence[Recording]
+    ) -> Iterator[tuple[Recording, str | None]]:
+        """Yield the recordings that are not known to be unchanged.
+
+        Each has its stamp, and comes with the id known for its location. In most runs,
+        nearly all recordings are unchanged.
+        """
+        for start in range(0, len(found), BLOCK):
+            block = [
+                given if given.stamp else replace(given, stamp=self.source.stamp(given))
+                for given in found[start : start + BLOCK]
+            ]
+            rows = self.known.rows_at([printable(given.location) for given in block])
+            unchanged = self.known.unchanged(rows, [own.stamp for own in block])
+            self.matched.unchanged += int(unchanged.sum())
+            for i in np.flatnonzero(~unchanged):
+                yield block[i], self.known.id_of(int(rows[i]))
+
+    def _by_location(self, given: Recording, found_id: str | None) -> Recording:
+        """Return a recording with the id and path known for it, if any.
+
+        `found_id` is the id known for its location.
+        """
+        if found_id is None and (given.real or given.stamp is None):
             # A link is known by its own path if it was broken then, or is broken now.
-            names = self.linked if given.stamp is None else self.ids
-            found_id = names.get(printable(given.file))
+            name = printable(given.file)
+            broken = given.stamp is None
+            found_id = self.known.linked.get(name) if broken else self.known.at(name)
         if found_id is None:
             return given
         own = self.known[found_id]
@@ -130,8 +153,8 @@ class _Matching:
 
     def _hash(self, new: Sequence[Recording], copies: Sequence[Recording]) -> None:
         """Hash new files that have the size of another, and copies that changed."""
-        sizes = Counter(own.size_bytes for own in self.known.values())
-        sizes.update(stamp.size_bytes for r in new if (stamp := r.stamp))
+        sizes = Counter(stamp.size_bytes for r in new if (stamp := r.stamp))
+        sizes.update({size: self.known.count_of_size(size) for size in sizes})
         unsure = [
             recording
             for recording in new
@@ -139,7 +162,7 @@ class _Matching:
             and stamp.size_bytes
             and sizes[stamp.size_bytes] > 1
         ]
-        unsure += [r for r in copies if r.stamp != self.known[r.assigned_id].stamp]
+        unsure += [r for r in copies if not self.known[r.assigned_id].has(r.stamp)]
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
             hashes = pool.map(self._content_hash, unsure)
             pairs = list(zip(unsure, hashes, strict=True))
@@ -174,11 +197,10 @@ class _Matching:
             matched.recordings.append(recording)
 
     def _match_new(self, new: Sequence[Recording]) -> None:
-        matched, taken = self.matched, set(self.known)
-        wanted, by_hash = set(self.hashes.values()), defaultdict[str, list[str]](list)
-        for known_id, own in self.known.items():
-            if own.content_hash in wanted and not own.duplicate_of:
-                by_hash[own.content_hash or ""].append(known_id)
+        matched, taken = self.matched, set[str]()
+        by_hash = defaultdict[str, list[str]](list)
+        for content_hash, known_id in self.known.of_content(self.hashes.values()):
+            by_hash[content_hash].append(known_id)
         paths = {i: self.known[i].path for own in by_hash.values() for i in own}
         for given in new:
             text, stamp = self.hashes.get(given, ""), given.stamp
@@ -192,7 +214,7 @@ class _Matching:
             if moved:
                 self._settle(moved[0], given)
                 continue
-            recording = given.assigned(taken)
+            recording = given.assigned(self.known, taken)
             taken.add(recording.assigned_id)
             if same and stamp:
                 matched.copies.append(Copy(recording, stamp, text, same[0]))
@@ -225,15 +247,19 @@ class _Matching:
         own = self.known.get(known_id)
         if own is None or own.content_hash != text:
             return _Presence.CHANGED
+        if self.known.seen(known_id):
+            return _Presence.HERE
         found = self.found.get(known_id)
         if found is None:
             return _seen(own)
         stamp = found.stamp
         if stamp is None:
             return _Presence.UNSEEN
-        if stamp != own.stamp and found not in self.hashes:
+        if own.has(stamp):
+            return _Presence.HERE
+        if found not in self.hashes:
             self.hashes[found] = self._content_hash(found)
-        same = stamp == own.stamp or self.hashes[found] == text
+        same = self.hashes[found] == text
         return _Presence.HERE if same else _Presence.CHANGED
 
 

@@ -1,18 +1,16 @@
 """Planning of a run: the recordings found, against those in the results."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ser_batch.results.known import KnownRecording
+from ser_batch.results.known import Known
 from ser_batch.results.matching import Matched
 from ser_batch.sources.source import Stamp
 from ser_batch.speech.decoded import Task
 from ser_batch.speech.decoding import RECENT_S
 
 
-def tasks_for(
-    matched: Matched, known: Mapping[str, KnownRecording], retry_failed: bool
-) -> list[Task]:
+def tasks_for(matched: Matched, known: Known, retry_failed: bool) -> list[Task]:
     """Return the recordings that are new, may have changed, or are to be retried.
 
     Recently modified files come last: they may still be growing, and get time for that
@@ -32,9 +30,7 @@ def tasks_for(
     return sorted(tasks, key=lambda task: _changed_after(newest, task.stamp))
 
 
-def count_failed_before(
-    matched: Matched, known: Mapping[str, KnownRecording], tasks: Sequence[Task]
-) -> int:
+def count_failed_before(matched: Matched, known: Known, tasks: Sequence[Task]) -> int:
     """Return how many recordings failed in an earlier run and are not retried."""
     again = {task.recording for task in tasks}
     left = (known.get(r.recording_id) for r in matched.recordings if r not in again)

@@ -14,14 +14,9 @@ import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
 from ser_batch.metadata.gathering import MetadataInputs, gather_metadata
-from ser_batch.results.known import (
-    KnownRecording,
-    ResultsChanged,
-    known_recordings,
-    missing_part,
-    read_parts,
-)
+from ser_batch.results.known import Known, known_recordings
 from ser_batch.results.manifest import Identity, Manifest, read_manifest
+from ser_batch.results.reading import ResultsChanged, missing_part, read_parts
 from ser_batch.results.schemas import table_schemas
 from ser_batch.results.writing import RUN_RECORD, ResultsWriter, open_writer
 from ser_batch.storage.local import LocalStorage
@@ -136,7 +131,7 @@ class Results:
         return self.read("segments").to_pandas()
 
     @cached_property
-    def known(self) -> dict[str, KnownRecording]:
+    def known(self) -> Known:
         """Each recording's row in brief, by `recording_id`."""
         return known_recordings(self.directory, self.manifest)
 

@@ -1,11 +1,10 @@
 """Replacing all rows of a results directory with those of another, in one step."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.known import KnownRecording, known_recordings
+from ser_batch.results.known import Known, known_recordings
 from ser_batch.results.manifest import read_manifest
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.writing import RUN_RECORD, open_writer
@@ -43,8 +42,8 @@ def take_over(directory: Path, fresh: Path) -> None:
 
 def _check_nothing_is_lost(
     directory: Path,
-    old: Mapping[str, KnownRecording],
-    new: Mapping[str, KnownRecording],
+    old: Known,
+    new: Known,
 ) -> None:
     # A recording that failed before has only its row in `recordings` to lose.
     lost = [

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from ser_batch.emotion.profile import Profile
 from ser_batch.errors import ResultsError, SerError
 from ser_batch.results.generations import Generation, check_origin, supports_links
-from ser_batch.results.known import KnownRecording, read_known
+from ser_batch.results.known import Known, KnownRecording, read_known
 from ser_batch.results.live_parts import LiveParts, Tables
 from ser_batch.results.manifest import MANIFEST, Identity, Manifest, check_identity
 from ser_batch.results.profiles import profile_name, read_results_profile
@@ -51,7 +51,7 @@ class ResultsWriter:
     def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
         self.directory, self.work = directory, directory / WORK_FOLDER
         self.parts = LiveParts(directory, manifest)
-        self.known = read_known(directory, manifest.identity) if read else {}
+        self.known = read_known(directory, manifest.identity) if read else Known()
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
 
@@ -141,7 +141,7 @@ class ResultsWriter:
         small = self._small_parts()
         try:
             new = self._new_parts(replaced - set(small), small)
-            grows = True if self._waiting.keys() - self.known.keys() else None
+            grows = True if any(i not in self.known for i in self._waiting) else None
             recordings = self.parts.replace(replaced | set(small), new, grows)
         finally:
             # After an error, this writer cannot be used; the next run begins with what

@@ -3,7 +3,10 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
+
+import numpy as np
 
 from ser_batch.errors import UsageError
 from ser_batch.garbage import collection_paused
@@ -29,16 +32,26 @@ def find_recordings(inputs: Iterable[str]) -> Found:
         UsageError: an input does not exist or matches nothing.
     """
     found = Found()
-    chosen: dict[str, Recording] = {}
-    for recording in _each(inputs, found):
-        location = recording.location
-        other = chosen.get(location)
-        if other is not None:
-            # Of several names of a file, keep the one without links, in any order.
-            recording = min(other, recording, key=_preference)
-        chosen[location] = recording
-    found.recordings = sorted(chosen.values(), key=lambda own: (own.root, own.path))
+    found.recordings = _distinct(list(_each(inputs, found)))
+    found.recordings.sort(key=attrgetter("path"))
+    found.recordings.sort(key=attrgetter("root"))
     return found
+
+
+def _distinct(recordings: list[Recording]) -> list[Recording]:
+    """Return each file once: under its name without links, if it has several."""
+    locations = (hash(own.location) for own in recordings)
+    hashes = np.fromiter(locations, np.int64, len(recordings))
+    if len(np.unique(hashes)) == len(recordings):
+        return recordings
+    chosen: dict[str, Recording] = {}
+    for recording in recordings:
+        other = chosen.get(recording.location)
+        if other is not None:
+            # Whatever the order in which they were found.
+            recording = min(other, recording, key=_preference)
+        chosen[recording.location] = recording
+    return list(chosen.values())
 
 
 def _preference(recording: Recording) -> tuple[bool, Recording]:

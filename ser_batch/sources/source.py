@@ -17,14 +17,20 @@ class Stamp:
     """Size and modification time; if either changes, the content may have changed."""
 
     size_bytes: int
-    modified_at: datetime
+    modified_us: int
+    """Microseconds since 1970: among millions of files, a datetime each is too much."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
         """Return the stamp of a file with this status."""
         # Modification times can be outside the range of datetime.
         microseconds = min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
-        return cls(status.st_size, _EPOCH + timedelta(microseconds=microseconds))
+        return cls(status.st_size, microseconds)
+
+    @property
+    def modified_at(self) -> datetime:
+        """The modification time, in UTC."""
+        return _EPOCH + timedelta(microseconds=self.modified_us)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,13 +64,13 @@ class Recording:
         """The id assigned when first found; until then, a hash of `path`."""
         return self.assigned_id or _hash(self.path)
 
-    def assigned(self, taken: Container[str]) -> "Recording":
-        """Return the recording with an id that is not taken.
+    def assigned(self, *taken: Container[str]) -> "Recording":
+        """Return the recording with an id that is in none of the containers.
 
         If another recording has the hash of `path`, the location is hashed as well.
         """
         own, n = self.recording_id, 0
-        while own in taken:
+        while any(own in ids for ids in taken):
             own, n = _hash(f"{self.path}\0{self.location}\0{n}"), n + 1
         return replace(self, assigned_id=own)
 

@@ -37,9 +37,7 @@ def test_resampling_in_blocks_equals_resampling_at_once(from_rate, to_rate, seed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("from_rate", "to_rate"), [(8000, 16000), (44100, 16000), (44100, 8000)]
-)
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(8000, 16000), (44100, 8000)])
 def test_times_are_accurate_to_one_sample_after_ten_hours(from_rate, to_rate):
     resampler = Resampler(from_rate, to_rate, 1)
     minute = np.zeros((1, 60 * from_rate), np.float32)

@@ -15,18 +15,20 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
+from ser_batch.results.live_parts import Tables
 from ser_batch.results.manifest import Identity
-from ser_batch.results.rows import Rows
-from ser_batch.results.writing import open_writer
+from ser_batch.results.writing import PART_RECORDINGS, open_writer
+from ser_batch.sources.source import Stamp
 from tests.benchmarks.memory import tree_pss
 
 ROOT = Path(__file__).parents[2]
@@ -50,22 +52,37 @@ def make_results(calls: Path, out: Path, n: int) -> None:
     scorer, config = load_scorer("telephone"), Config()
     identity = Identity(scorer.model_id, config.hash(), scorer.labels)
     with open_writer(out, identity) as writer:
-        for number in range(n):
-            name = f"{number // PER_FOLDER:04}/call-{number:08}.wav"
-            seconds = os.stat(calls / name).st_mtime_ns / 1e9
-            row = {
-                "recording_id": f"{number:016x}",
-                "path": name,
-                "input_root": str(calls),
-                "location": str(calls / name),
-                "size_bytes": 0,
-                "modified_at": datetime.fromtimestamp(seconds, UTC),
-                "content_hash": f"{number:032x}",
-                "status": "done",
-                "segments": 0,
-            }
-            writer.add(Rows(row, {}, {}))
-        writer.commit()
+        schemas = writer.parts.schemas
+
+        def parts() -> Iterator[Tables]:
+            for first in range(0, n, PART_RECORDINGS):
+                numbers = range(first, min(first + PART_RECORDINGS, n))
+                rows = [row(calls, number) for number in numbers]
+                tables = {
+                    name: schema.empty_table() for name, schema in schemas.items()
+                }
+                recordings = pa.Table.from_pylist(rows, schemas["recordings"])
+                yield tables | {"recordings": recordings}
+
+        # In one step: many commits, each with thousands of parts, would take very long.
+        writer.parts.replace(set(), parts(), True)
+
+
+def row(calls: Path, number: int) -> dict[str, object]:
+    """Return the row of a recording in which there was nothing to score."""
+    name = f"{number // PER_FOLDER:04}/call-{number:08}.wav"
+    stamp = Stamp.of(os.stat(calls / name))
+    return {
+        "recording_id": f"{number:016x}",
+        "path": name,
+        "input_root": str(calls),
+        "location": str(calls / name),
+        "size_bytes": stamp.size_bytes,
+        "modified_at": stamp.modified_at,
+        "content_hash": f"{number:032x}",
+        "status": "done",
+        "segments": 0,
+    }
 
 
 def measured(calls: Path, out: Path) -> tuple[float, float, float]:

@@ -1,12 +1,15 @@
 """The search for recordings: what it finds, and how little it asks of the system."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from ser_batch.results.known import KnownRecording
+from ser_batch.results.known import COLUMNS, Known
 from ser_batch.results.matching import match_recordings
+from ser_batch.results.schemas import table_schemas
 from ser_batch.sources.local import LocalSource
 from ser_batch.sources.search import find_recordings
 from ser_batch.sources.source import Recording, Stamp
@@ -55,17 +58,32 @@ def test_only_links_and_their_folders_are_resolved(calls, monkeypatch):
     assert len(resolved) <= 6
 
 
+def known_from(found: Sequence[Recording]) -> Known:
+    """Return what the results would hold of recordings analysed as they are now."""
+    rows = []
+    for number, own in enumerate(found):
+        assert own.stamp is not None
+        rows.append({
+            "recording_id": f"{number}",
+            "path": own.path,
+            "input_root": own.root,
+            "location": own.location,
+            "size_bytes": own.stamp.size_bytes,
+            "modified_at": own.stamp.modified_at,
+            "content_hash": f"{number:032}",
+            "status": "done",
+            "part": "part-000001",
+        })  # fmt: skip
+    schema = table_schemas(())["recordings"]
+    fields = [*(schema.field(name) for name in COLUMNS), pa.field("part", pa.string())]
+    return Known(pa.Table.from_pylist(rows, pa.schema(fields)))
+
+
 def test_known_recordings_are_matched_without_looking_at_their_files_again(
     calls, monkeypatch
 ):
     found = find_recordings([str(calls / "0")]).recordings
-    known = {}
-    for number, own in enumerate(found):
-        assert own.stamp is not None
-        known[f"{number}"] = KnownRecording(
-            own.path, own.root, own.location, own.stamp.size_bytes,
-            own.stamp.modified_at, f"{number:032}", False, None, "part-000001",
-        )  # fmt: skip
+    known = known_from(found)
 
     def look(*args: object) -> None:
         raise AssertionError("a known file was looked at again")
@@ -73,12 +91,12 @@ def test_known_recordings_are_matched_without_looking_at_their_files_again(
     for name in ("stat", "lstat", "open"):
         monkeypatch.setattr(os, name, look)
     matched = match_recordings(found, known, LocalSource())
-    assert [own.assigned_id for own in matched.recordings] == list(known)
-    assert matched.moved == matched.copies == []
+    assert matched.unchanged == N_FILES
+    assert matched.recordings == matched.moved == matched.copies == []
 
 
 def test_a_vanished_file_has_no_stamp(tmp_path):
     gone = Recording(str(tmp_path), "gone.wav")
     assert LocalSource().stamp(gone) is None
-    [matched] = match_recordings([gone], {}, LocalSource()).recordings
+    [matched] = match_recordings([gone], Known(), LocalSource()).recordings
     assert matched.stamp is None

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_batch.errors import ResultsError
-from ser_batch.results.known import ResultsChanged
+from ser_batch.results.reading import ResultsChanged
 from ser_batch.results.results import Results
 from ser_batch.text import printable
 

@@ -39,7 +39,7 @@ from ser_batch.reporting.figures.periods import zone_name
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import read_timelines
 from ser_batch.reporting.figures.timelines import Timeline
-from ser_batch.results.known import ResultsChanged
+from ser_batch.results.reading import ResultsChanged
 from ser_batch.results.results import Results, read_stably
 
 GROUPED = (
