@@ -27,11 +27,14 @@ if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM_GIB * 2**
 
 
 def pytest_collection_modifyitems(items):
+    missing = {}
     if not DATA.is_dir():
-        skip = pytest.mark.skip(reason=f"the corpora are not here: {DATA}")
-        for item in items:
-            if "corpus" in item.keywords:
-                item.add_marker(skip)
+        missing["corpus"] = f"the corpora are not here: {DATA}"
+    if not torch.cuda.is_available():
+        missing["cuda"] = "no CUDA device"
+    for item in items:
+        for marker in missing.keys() & item.keywords.keys():
+            item.add_marker(pytest.mark.skip(reason=missing[marker]))
 
 
 @pytest.fixture(scope="session")

@@ -412,14 +412,17 @@ def test_a_missing_input_or_device_is_refused_before_the_run_starts(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_mixed_precision_on_cuda_matches_the_cpu(calls, tmp_path, tiny_bundle):
+@pytest.mark.cuda
+@pytest.mark.parametrize("bundle", ["tiny_bundle", "profiled_bundle"])
+def test_probabilities_on_cuda_are_close_to_those_on_the_cpu(
+    calls, tmp_path, bundle, request
+):
+    own = request.getfixturevalue(bundle)
     for device in ("cpu", "cuda"):
-        analyzed(
-            [calls], tmp_path / device, config(tiny_bundle, run={"device": device})
-        )
+        analyzed([calls], tmp_path / device, config(own, run={"device": device}))
     cpu, cuda = (tables(tmp_path / device)["segments"] for device in ("cpu", "cuda"))
     for a, b in zip(cpu, cuda, strict=True):
         for key in a:
             if key.startswith("p_"):
+                # Half precision in the network of `tiny`, TF32 in the other.
                 assert a[key] == pytest.approx(b[key], abs=0.01)
