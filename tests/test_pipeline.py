@@ -85,7 +85,7 @@ def test_speech_in_a_synthetic_call_is_detected_where_it_was_placed(
     waveform[1, 40000:56000] = call[1, 36000:52000]
     write_call(tmp_path / "in" / "x.wav", waveform)
     [analysis] = ser_batch.analyze([tmp_path / "in"], config(tiny_bundle))
-    agent, customer = analysis.channels
+    agent, customer = analysis.speakers
     assert all(s.start_s > 0.8 and s.end_s < 3.4 for s in agent.speech)
     assert all(s.start_s > 4.8 and s.end_s < 7.4 for s in customer.speech)
     assert sum(s.duration_s for s in agent.speech) > 1
@@ -192,7 +192,7 @@ def test_unknown_channel_roles_prevent_scoring_and_are_noted(
     analyzed(
         [calls / "delivery" / "2002.wav"],
         tmp_path / "out",
-        config(tiny_bundle, score=score),
+        config(tiny_bundle, score=score, speakers={"count": "1"}),
     )
     rows = tables(tmp_path / "out")
     assert rows["recordings"][0]["notes"] == (
@@ -215,7 +215,7 @@ def test_crosstalk_is_not_detected_as_speech(tmp_path, tiny_bundle, call):
     [deaf] = ser_batch.analyze([tmp_path / "in"], Config.from_dict(
         {"score": {"bundle": str(tiny_bundle)}, "vad": {"crosstalk": False}}
     ))  # fmt: skip
-    own, kept, leaked = (total_s(a.channels[1].speech) for a in (clean, heard, deaf))
+    own, kept, leaked = (total_s(a.speakers[1].speech) for a in (clean, heard, deaf))
     assert kept == pytest.approx(own, abs=0.8)
     assert leaked > own + 3
 

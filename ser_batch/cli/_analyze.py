@@ -54,6 +54,22 @@ def command(
             rich_help_panel=_SCORE,
         ),
     ] = None,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            help="Voices on a single channel: 2, or a range such as 1-4; 1 tells none "
+            "apart. Default: 2 with both roles, else 1.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
+    agent_is: Annotated[
+        str | None,
+        typer.Option(
+            help="On a single channel with --roles agent,customer: the agent is the "
+            "voice that speaks first, last or most.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
     bundle: Annotated[
         str | None,
         typer.Option(
@@ -192,6 +208,7 @@ def command(
             "raw_channels": raw_channels,
         },
         "vad": {"engine": vad, "model": vad_model},
+        "speakers": {"count": speakers, "agent_is": agent_is},
         "score": {
             "bundle": bundle,
             "roles": None

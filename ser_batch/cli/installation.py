@@ -44,6 +44,7 @@ def checks() -> Iterator[Check]:
         ),
         ("PyAV", _av, "reinstall av: its wheel includes FFmpeg"),
         ("VAD", _vad, "reinstall silero-vad and onnxruntime"),
+        ("voices", _voices, "reinstall ser-batch: the voice model is missing"),
         (
             "bundles",
             _bundles,
@@ -154,6 +155,13 @@ def _vad() -> str:
     if not 0 <= loudest < 0.5:
         raise RuntimeError(f"detects speech in silence ({loudest:.2f})")
     return f"silero-vad {version('silero-vad')} on onnxruntime {version('onnxruntime')}"
+
+
+def _voices() -> str:
+    from ser_batch.speech.voices import load_voices
+
+    n_axes = load_voices().weights["axes"].shape[1]
+    return f"voice model with {n_axes} axes"
 
 
 def _bundles() -> str:

@@ -152,9 +152,9 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     _print_failures(progress, console)
     if progress.without_roles:
         say(
-            "All channels were scored in "
-            f"{counted(progress.without_roles, 'recording')} with several channels. "
-            "If agents are on one of them, name the roles (--roles agent,customer): "
+            "Everyone was scored in "
+            f"{counted(progress.without_roles, 'recording')} with several speakers. "
+            "If agents are among them, name the roles (--roles agent,customer): "
             "inferring the emotions of employees is restricted by law in many "
             "jurisdictions, and roles improve the timing measures.",
             "yellow",
@@ -162,8 +162,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     if progress.unscored:
         say(
             f"Timed but not scored: {counted(progress.unscored, 'recording')} with "
-            "channels that do not match the roles, to avoid scoring an agent by "
-            "mistake. The notes in the results give the reasons.",
+            "an unknown customer, to avoid scoring an agent by mistake. The notes in "
+            "the results give the reasons; calls on one channel need --agent-is.",
             "yellow",
         )
     if not progress.has_links and not progress.held:

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,6 +14,8 @@ from ser_batch.config.structuring import from_plain, read_toml, to_plain
 from ser_batch.errors import ConfigError
 
 ROLES = ("agent", "customer")
+MAX_VOICES = 8
+_VOICES = re.compile(f"[1-{MAX_VOICES}](-[1-{MAX_VOICES}])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,40 @@ class VadConfig:
             if path.is_file()
             else self.model
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakersConfig:
+    """How the voices within a single channel are told apart."""
+
+    count: str | None = None
+    """How many voices there are: `2`, or a range such as `1-4`; `1` tells none apart.
+
+    None: two where both roles are named but the recording has one channel, else one.
+    """
+    agent_is: Literal["first", "last", "most"] | None = None
+    """How the agent is recognised: by speaking first, last, or most."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.count is None or _VOICES.fullmatch(self.count) is not None,
+            "speakers.count",
+            f"a number from 1 to {MAX_VOICES}, or a range such as 1-4",
+        )
+        least, most = self.range_for(())
+        _require(least <= most, "speakers.count", "a range from low to high")
+        _require(
+            self.agent_is in (None, "first", "last", "most"),
+            "speakers.agent_is",
+            "first, last or most",
+        )
+
+    def range_for(self, roles: Sequence[str]) -> tuple[int, int]:
+        """Return the least and the largest number of voices in a single channel."""
+        if self.count is None:
+            return (2, 2) if set(roles) == set(ROLES) else (1, 1)
+        least, _, most = self.count.partition("-")
+        return int(least), int(most or least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +216,7 @@ class Config:
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     vad: VadConfig = field(default_factory=VadConfig)
+    speakers: SpeakersConfig = field(default_factory=SpeakersConfig)
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -10,7 +10,7 @@ from ser_batch.emotion.pending import PendingSegment
 from ser_batch.emotion.scorer import Scorer
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.sources.source import Recording
-from ser_batch.speech.decoded import Channel, Decoded, Failed, unexpected
+from ser_batch.speech.decoded import Decoded, Failed, Speaker, unexpected
 from ser_batch.speech.waveforms import Waveforms
 
 
@@ -20,6 +20,7 @@ class ScoredSegment:
 
     interval: Interval
     channel: int
+    speaker: int | None
     role: str | None
     label: str | None
     confidence: float
@@ -35,7 +36,7 @@ class ScoredSegment:
 class Analysis:
     """One recording: its decoded audio or its failure, and its scored segments.
 
-    Segments are ordered by start and channel.
+    Segments are ordered by start, channel and speaker.
     """
 
     outcome: Decoded | Failed
@@ -57,9 +58,9 @@ class Analysis:
         return self.outcome.error if isinstance(self.outcome, Failed) else None
 
     @property
-    def channels(self) -> list[Channel]:
-        """The channels with their speech; empty if the recording failed."""
-        return self.outcome.channels if isinstance(self.outcome, Decoded) else []
+    def speakers(self) -> list[Speaker]:
+        """The speakers with their speech; empty if the recording failed."""
+        return self.outcome.speakers if isinstance(self.outcome, Decoded) else []
 
 
 class Assembly:
@@ -80,8 +81,8 @@ class Assembly:
         )
         self._segments = sorted(
             (interval, number)
-            for number, channel in enumerate(decoded.channels)
-            for interval in channel.segments
+            for number, speaker in enumerate(decoded.speakers)
+            for interval in speaker.segments
         )
         self._scored: dict[int, ScoredSegment] = {}
         self._error: Exception | None = None
@@ -103,17 +104,20 @@ class Assembly:
             return []
 
     def _pending(self) -> list[PendingSegment]:
-        by_channel: dict[int, list[PendingSegment]] = {}
-        for number, (interval, channel) in enumerate(self._segments):
+        by_speaker: dict[int, list[PendingSegment]] = {}
+        for number, (interval, speaker) in enumerate(self._segments):
             start = sample_index(interval.start_s, self._scorer.sample_rate)
             n = sample_index(interval.end_s, self._scorer.sample_rate) - start
+            channel = self._decoded.speakers[speaker].channel
             read = partial(self._read, channel, start, n)
             segment = PendingSegment((self._recording_id, number), n, read)
-            by_channel.setdefault(channel, []).append(segment)
+            by_speaker.setdefault(speaker, []).append(segment)
         ready = [
             segment
-            for channel, segments in by_channel.items()
-            for segment in self._scorer.with_context(segments, self._role(channel))
+            for speaker, segments in by_speaker.items()
+            for segment in self._scorer.with_context(
+                segments, self._decoded.speakers[speaker].role
+            )
         ]
         return sorted(ready, key=lambda segment: segment.key[1])
 
@@ -128,9 +132,6 @@ class Assembly:
             self._error = error
             return np.zeros(n, np.float32)
 
-    def _role(self, channel: int) -> str | None:
-        return self._decoded.channels[channel].role
-
     def add(
         self,
         number: int,
@@ -140,7 +141,8 @@ class Assembly:
         out_of_domain: float | None = None,
     ) -> None:
         """Add the scores of segment `number`."""
-        interval, channel = self._segments[number]
+        interval, own = self._segments[number]
+        speaker = self._decoded.speakers[own]
         if not np.isfinite(probabilities).all():
             self.fail(ArithmeticError("the model returns non-finite probabilities"))
         best = int(probabilities.argmax())
@@ -150,8 +152,9 @@ class Assembly:
         abstains = sure < self._abstain_below
         self._scored[number] = ScoredSegment(
             interval,
-            channel,
-            self._role(channel),
+            speaker.channel,
+            speaker.number,
+            speaker.role,
             None if abstains else labels[best],
             confidence,
             dict(zip(labels, map(float, probabilities), strict=True)),

@@ -18,12 +18,9 @@ from typing import Any
 
 from ser_batch.emotion.answers import Answers
 from ser_batch.errors import BundleError
+from ser_batch.shipped import MODELS_FOLDER
 
 FORMAT = 2
-_PACKAGE = Path(__file__).parents[1]
-# A wheel has the bundles inside the package, a checkout has them next to it.
-_INSIDE, _BESIDE = _PACKAGE / "models", _PACKAGE.parent / "models"
-BUNDLES_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def find_bundle(name_or_path: str) -> Path:
     Raises:
         BundleError: there is none; the message lists the shipped ones.
     """
-    for folder in (Path(name_or_path), BUNDLES_FOLDER / name_or_path):
+    for folder in (Path(name_or_path), MODELS_FOLDER / name_or_path):
         if (folder / "config.json").is_file():
             return folder
     names = ", ".join(path.name for path in shipped_bundles()) or "none"
@@ -82,7 +79,7 @@ def find_bundle(name_or_path: str) -> Path:
 
 def shipped_bundles() -> Iterator[Path]:
     """Return the folders of the bundles shipped with this package."""
-    return (path.parent for path in sorted(BUNDLES_FOLDER.glob("*/config.json")))
+    return (path.parent for path in sorted(MODELS_FOLDER.glob("*/config.json")))
 
 
 def read_bundle(name_or_path: str) -> BundleFiles:

@@ -89,15 +89,17 @@ def speech_of(outcomes: Iterable[Outcome], job: Job, sample_rate: int) -> Speech
     speech: Speech = {}
     for outcome in decoded:
         recording_id = outcome.recording.recording_id
-        for number, channel in enumerate(outcome.channels):
-            for interval in _spread(channel.segments, n_segments):
+        for speaker in outcome.speakers:
+            for interval in _spread(speaker.segments, n_segments):
                 start = sample_index(interval.start_s, sample_rate)
                 n = sample_index(interval.end_s, sample_rate) - start
                 try:
-                    waveform = job.waveforms.read(recording_id, number, start, n)
+                    waveform = job.waveforms.read(
+                        recording_id, speaker.channel, start, n
+                    )
                 except Exception:
                     continue
-                own = speech.setdefault(channel.role or "", {})
+                own = speech.setdefault(speaker.role or "", {})
                 own.setdefault(recording_id, []).append(waveform)
     return speech
 

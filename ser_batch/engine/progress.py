@@ -97,11 +97,11 @@ class Progress:
                 self.done += 1
                 self.audio_s += decoded.duration_s
                 self.segments += len(outcome.segments)
-                nameless = all(channel.role is None for channel in decoded.channels)
-                scored = any(channel.is_scored for channel in decoded.channels)
-                self.without_roles += nameless and scored and len(decoded.channels) > 1
+                nameless = all(own.role is None for own in decoded.speakers)
+                scored = any(own.is_scored for own in decoded.speakers)
+                self.without_roles += nameless and scored and len(decoded.speakers) > 1
                 self.unscored += not scored and any(
-                    channel.speech for channel in decoded.channels
+                    own.speech for own in decoded.speakers
                 )
         self.finished_bytes += self.sizes[outcome.recording]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from ser_batch.errors import UsageError
 from ser_batch.speech.decoded import Decoded, Job, Outcome, Task, unexpected
 from ser_batch.speech.decoding import decode
-from ser_batch.speech.loading import load_vad
+from ser_batch.speech.loading import load_diarizer, load_vad
 from ser_batch.speech.waveforms import WorkspaceError
 
 
@@ -21,12 +21,12 @@ class ThisProcess:
         self, tasks: Iterable[Task], job: Job, stop: threading.Event
     ) -> Iterator[Outcome]:
         """Decode recordings in order; see `Engine`."""
-        vad = load_vad(job.config.vad)
+        vad, diarizer = load_vad(job.config.vad), load_diarizer(job.config)
         for task in tasks:
             if stop.is_set():
                 return
             try:
-                outcome = decode(task, job, vad)
+                outcome = decode(task, job, vad, diarizer)
             except WorkspaceError as error:
                 raise UsageError(
                     f"{error}; free up disk space", path=error.path

@@ -10,7 +10,8 @@ from multiprocessing import connection, get_context, parent_process, resource_tr
 
 from ser_batch.speech.decoded import Job, Outcome, Task
 from ser_batch.speech.decoding import decode
-from ser_batch.speech.loading import load_vad
+from ser_batch.speech.diarization import Diarizer
+from ser_batch.speech.loading import load_diarizer, load_vad
 from ser_batch.speech.vad import Vad
 
 GRACE_S = 5.0
@@ -29,12 +30,12 @@ def serve(pipe: connection.Connection, job: Job) -> None:
     # Hide the warnings that codec libraries print; defects are noted in the rows.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     pipe.send(READY)
-    vad: Vad | None = None
+    models: tuple[Vad, Diarizer | None] | None = None
     while True:
         task = pipe.recv()
         try:
-            vad = vad or load_vad(job.config.vad)
-            answer: Outcome | Exception = decode(task, job, vad)
+            models = models or (load_vad(job.config.vad), load_diarizer(job.config))
+            answer: Outcome | Exception = decode(task, job, *models)
         except Exception as error:
             answer = _sendable(error)
         pipe.send(answer)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ser_batch.emotion.analysis import Analysis, ScoredSegment
-from ser_batch.intervals import overlap_s, total_s
+from ser_batch.intervals import Interval, overlap_s, total_s
 from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Copy
 from ser_batch.results.rows import Columns, Rows, check_types
 from ser_batch.sources.source import Recording, Stamp
-from ser_batch.speech.decoded import Channel, Decoded, Failed, unexpected
+from ser_batch.speech.decoded import Decoded, Failed, Speaker, unexpected
 from ser_batch.text import printable
 from ser_batch.version import __version__
 
@@ -31,7 +31,7 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
         row
         | _timing(outcome)
         | {"not_scored": _not_scored(outcome, analysis.segments)},
-        _speech_columns(recording_id, outcome.channels),
+        _speech_columns(recording_id, outcome.speakers),
         _segment_columns(recording_id, row["path"], analysis.segments, identity.labels),
     )
 
@@ -109,12 +109,12 @@ def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | No
     """Return why no segment has a label; None if one has."""
     if segments:
         return None if any(s.label for s in segments) else "abstained"
-    speaking = [channel for channel in decoded.channels if channel.speech]
+    speaking = [speaker for speaker in decoded.speakers if speaker.speech]
     if not speaking:
         return "no_speech"
-    if not any(channel.is_scored for channel in decoded.channels):
+    if not any(speaker.is_scored for speaker in decoded.speakers):
         return "speakers_unknown"
-    if not any(channel.is_scored for channel in speaking):
+    if not any(speaker.is_scored for speaker in speaking):
         return "customer_silent"
     return "too_short"
 
@@ -130,42 +130,45 @@ def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:
 
 
 def _timing(decoded: Decoded) -> dict[str, Any]:
-    tracks = [channel.speech for channel in decoded.channels]
+    tracks = [speaker.speech for speaker in decoded.speakers]
     everyone = [interval for track in tracks for interval in track]
+    channels: dict[int, list[Interval]] = {}
+    for speaker in decoded.speakers:
+        channels.setdefault(speaker.channel, []).extend(speaker.speech)
     return {
         "codec": decoded.codec,
         "sample_rate_hz": decoded.sample_rate,
         "channels": decoded.file_channels,
         "duration_s": decoded.duration_s,
         "notes": "; ".join(decoded.notes) or None,
-        "channel_talk_s": [total_s(track) for track in tracks],
+        "channel_talk_s": [total_s(speech) for speech in channels.values()],
         "silence_s": max(0.0, decoded.duration_s - total_s(everyone)),
         "overtalk_s": overlap_s(tracks),
-        "agent_talk_s": _talk_s(decoded.channels, "agent"),
-        "customer_talk_s": _talk_s(decoded.channels, "customer"),
+        "agent_talk_s": _talk_s(decoded.speakers, "agent"),
+        "customer_talk_s": _talk_s(decoded.speakers, "customer"),
+        "diarization_confidence": decoded.diarization_confidence,
     }
 
 
-def _talk_s(channels: Sequence[Channel], role: str) -> float | None:
-    """Return how long a role speaks; None if no channel has that role."""
-    own = [channel for channel in channels if channel.role == role]
+def _talk_s(speakers: Sequence[Speaker], role: str) -> float | None:
+    """Return how long a role speaks; None if no speaker has that role."""
+    own = [speaker for speaker in speakers if speaker.role == role]
     if not own:
         return None
-    return total_s(interval for channel in own for interval in channel.speech)
+    return total_s(interval for speaker in own for interval in speaker.speech)
 
 
-def _speech_columns(recording_id: str, channels: Sequence[Channel]) -> Columns:
+def _speech_columns(recording_id: str, speakers: Sequence[Speaker]) -> Columns:
     regions = [
-        (number, channel.role, interval)
-        for number, channel in enumerate(channels)
-        for interval in channel.speech
+        (speaker, interval) for speaker in speakers for interval in speaker.speech
     ]
     return {
         "recording_id": [recording_id] * len(regions),
-        "channel": [number for number, _, _ in regions],
-        "role": [role for _, role, _ in regions],
-        "start_s": [interval.start_s for _, _, interval in regions],
-        "end_s": [interval.end_s for _, _, interval in regions],
+        "channel": [speaker.channel for speaker, _ in regions],
+        "speaker": [speaker.number for speaker, _ in regions],
+        "role": [speaker.role for speaker, _ in regions],
+        "start_s": [interval.start_s for _, interval in regions],
+        "end_s": [interval.end_s for _, interval in regions],
     }
 
 
@@ -179,6 +182,7 @@ def _segment_columns(
         "recording_id": [recording_id] * len(segments),
         "path": [path] * len(segments),
         "channel": [s.channel for s in segments],
+        "speaker": [s.speaker for s in segments],
         "role": [s.role for s in segments],
         "segment": list(range(len(segments))),
         "start_s": [s.interval.start_s for s in segments],

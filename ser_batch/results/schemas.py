@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 4
+FORMAT = 5
 """Number of the format of results; see docs/contributing/formats.md."""
 TABLES = ("recordings", "speech", "segments")
 
@@ -26,6 +26,12 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
     )
     role = _field("role", text, "agent or customer; null if no roles were given")
     channel = _field("channel", pa.int16(), "channel of the recording, from 0")
+    speaker = _field(
+        "speaker",
+        pa.int16(),
+        "voice within the channel, from 0, by first appearance; null if the voices of "
+        "the channel were not told apart, or the region could be either's",
+    )
     start = _field(
         "start_s", seconds, "start, from the beginning of the recording", "s"
     )
@@ -94,8 +100,8 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     "not_scored",
                     text,
                     "why no segment has a label: no_speech, customer_silent (the "
-                    "speakers to be scored do not speak), speakers_unknown (the roles "
-                    "do not match the channels), too_short, abstained; null if a "
+                    "speakers to be scored do not speak), speakers_unknown (it is "
+                    "unknown who is the customer), too_short, abstained; null if a "
                     "segment has one, and for failed recordings",
                 ),
                 _field(
@@ -103,6 +109,12 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     pa.float32(),
                     "how unlike the training speech its segments are, 0 to 1; null if "
                     "the model does not estimate it",
+                ),
+                _field(
+                    "diarization_confidence",
+                    pa.float32(),
+                    "where several voices within a channel were told apart: expected "
+                    "share of speech given to the right one, 0.5 to 1; else null",
                 ),
                 _field("model_id", text, "bundle and fingerprint of the model"),
                 _field(
@@ -113,18 +125,21 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
             ],
             metadata,
         ),
-        "speech": pa.schema([recording_id, channel, role, start, end], metadata),
+        "speech": pa.schema(
+            [recording_id, channel, speaker, role, start, end], metadata
+        ),
         "segments": pa.schema(
             [
                 recording_id,
                 path,
                 channel,
+                speaker,
                 role,
                 _field(
                     "segment",
                     pa.int32(),
-                    "number of the segment in its recording, from 0, by start and "
-                    "channel",
+                    "number of the segment in its recording, from 0, by start, "
+                    "channel and speaker",
                 ),
                 start,
                 end,

@@ -32,14 +32,20 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """One channel of a recording: one speaker's side of it."""
+class Speaker:
+    """One speaker's side of a recording: a channel, or one of the voices in it."""
 
+    channel: int
     role: str | None
     speech: list[Interval]
     segments: list[Interval] = field(default_factory=list)
     is_scored: bool = False
-    """Whether its waveform is kept to be scored."""
+    """Whether the segments are to be scored."""
+    number: int | None = None
+    """The number of the voice in its channel, by first appearance.
+
+    None if the voices of the channel were not told apart.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,14 @@ class Decoded:
     sample_rate: int
     file_channels: int
     duration_s: float
-    channels: list[Channel]
+    speakers: list[Speaker]
+    """Ordered by channel and number."""
     notes: list[str]
+    diarization_confidence: float | None = None
+    """The expected share of speech that was given to the right voice.
+
+    None if the voices of its channel were not told apart, or there is only one.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From one recording to its speech regions and segments, in any process.
 
-    fetch -> blocks -> resample -> VAD -> crosstalk -> regions -> segments
+    fetch -> blocks -> resample -> VAD -> crosstalk -> regions -> speakers -> segments
 
 The result is plain values. The waveforms of the channels to be scored are kept in the
 job's `Waveforms`, as float32 samples at the model's sample rate.
@@ -16,14 +16,12 @@ from threadpoolctl import threadpool_limits
 from ser_batch.audio.decoders import Decoder, RawOptions, Waveform
 from ser_batch.audio.opening import NO_SAMPLES, open_audio
 from ser_batch.audio.resampling import Resampler
-from ser_batch.config.options import Config, VadConfig
+from ser_batch.config.options import VadConfig
 from ser_batch.errors import AudioError, FailureKind, UnreadableError
-from ser_batch.intervals import Interval
 from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.crosstalk import Crosstalk
 from ser_batch.speech.crosstalk_path import RATE as CROSSTALK_RATE
 from ser_batch.speech.decoded import (
-    Channel,
     Decoded,
     Failed,
     Growing,
@@ -32,9 +30,16 @@ from ser_batch.speech.decoded import (
     Task,
     Unchanged,
 )
-from ser_batch.speech.regions import Regions, frame_levels_db, speech_regions
-from ser_batch.speech.segments import segment_regions
-from ser_batch.speech.vad import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, Vad
+from ser_batch.speech.diarization import Diarizer
+from ser_batch.speech.regions import frame_levels_db, speech_regions
+from ser_batch.speech.speakers import (
+    Heard,
+    by_channel,
+    channel_roles,
+    reader,
+    tell_apart,
+)
+from ser_batch.speech.vad import FRAME_SAMPLES, SAMPLE_RATE, Vad
 
 RECENT_S = 10.0
 """A recently modified file may still be growing, and gets this long to change again."""
@@ -45,8 +50,10 @@ It is a mono call stored as stereo.
 """
 
 
-def decode(task: Task, job: Job, vad: Vad) -> Outcome:
-    """Decode a recording once, find each channel's speech, and cut it into segments.
+def decode(task: Task, job: Job, vad: Vad, diarizer: Diarizer | None = None) -> Outcome:
+    """Decode a recording once, find each speaker's speech, and cut it into segments.
+
+    The voices within a single channel are told apart if there is a diarizer.
 
     Raises:
         WorkspaceError: the waveforms cannot be written.
@@ -63,7 +70,7 @@ def decode(task: Task, job: Job, vad: Vad) -> Outcome:
             raise FileNotFoundError
         # A recording is the work of one core: the others have recordings of their own.
         with threadpool_limits(1, "blas"):
-            outcome = _decode(recording, stamp, content_hash, job, vad)
+            outcome = _decode(recording, stamp, content_hash, job, vad, diarizer)
     except OSError as error:
         outcome = _failed(error, task, content_hash)
     # Whatever the outcome, a file that changed meanwhile is not complete yet.
@@ -101,7 +108,12 @@ def _failed(error: OSError, task: Task, content_hash: str | None) -> Failed:
 
 
 def _decode(
-    recording: Recording, stamp: Stamp, content_hash: str, job: Job, vad: Vad
+    recording: Recording,
+    stamp: Stamp,
+    content_hash: str,
+    job: Job,
+    vad: Vad,
+    diarizer: Diarizer | None,
 ) -> Decoded:
     config = job.config
     recording_id = recording.recording_id
@@ -109,24 +121,28 @@ def _decode(
     raw = RawOptions(config.audio.raw_sample_rate, config.audio.raw_channels)
     with job.source.fetch(recording) as path, open_audio(path, raw) as audio:
         n_channels = 1 if config.audio.mix else audio.channels
-        roles, scored, notes = _roles(config, n_channels)
+        _, kept, _ = channel_roles(config, n_channels)
         # If all channels turn out to be the same, the first stands for all.
-        _, (scored_alone, *_), _ = _roles(config, 1)
-        waiting = [scored[0] or scored_alone, *scored[1:]]
+        _, (kept_alone, *_), _ = channel_roles(config, 1)
+        kept[0] = kept[0] or kept_alone or diarizer is not None
         analysers = [
-            _ChannelAnalyser(vad, job, recording_id, channel if waits else None)
-            for channel, waits in enumerate(waiting)
+            _ChannelAnalyser(vad, job, recording_id, channel if keeps else None)
+            for channel, keeps in enumerate(kept)
         ]
         duration_s, same, probabilities = _read_through(audio, analysers, job)
-        if same:
-            roles, scored, notes = _roles(config, 1)
-            notes.append(f"all {audio.channels} channels are the same; treated as one")
         channels = [
-            _channel(role, is_scored, p, analyser.levels, duration_s, config)
-            for role, is_scored, p, analyser in zip(
-                roles, scored, probabilities, analysers, strict=False
-            )
+            Heard(p, own.levels, speech_regions(p, config.vad), duration_s)
+            for own, p in zip(analysers, probabilities, strict=True)
         ]
+        notes = []
+        if same:
+            channels = channels[:1]
+            notes.append(f"all {audio.channels} channels are the same; treated as one")
+        if diarizer is not None and len(channels) == 1:
+            read = reader(job, recording_id)
+            found = tell_apart(channels[0], read, config, diarizer)
+        else:
+            found = by_channel(channels, config)
         return Decoded(
             recording,
             stamp,
@@ -135,25 +151,10 @@ def _decode(
             audio.sample_rate,
             audio.channels,
             duration_s,
-            channels,
-            notes + audio.notes,
+            found.speakers,
+            [*found.notes, *notes, *audio.notes],
+            found.confidence,
         )
-
-
-def _channel(
-    role: str | None,
-    is_scored: bool,
-    probabilities: np.ndarray,
-    levels: np.ndarray,
-    duration_s: float,
-    config: Config,
-) -> Channel:
-    regions = speech_regions(probabilities, config.vad)
-    segments = regions[:0]
-    if is_scored:
-        segments = segment_regions(regions, probabilities, levels, config.segments)
-    speech = _in_seconds(regions, duration_s)
-    return Channel(role, speech, _in_seconds(segments, duration_s), is_scored)
 
 
 def _read_through(
@@ -272,30 +273,3 @@ class _ChannelAnalyser:
 
     def _add_levels(self, frames: np.ndarray) -> None:
         self._levels.frombytes(frame_levels_db(frames).tobytes())
-
-
-def _roles(
-    config: Config, n_channels: int
-) -> tuple[list[str | None], list[bool], list[str]]:
-    """Return each channel's role, whether it is scored, and a note on any mismatch."""
-    named, score_agents = config.score.roles, config.score.score_agents
-    if not named:
-        return [None] * n_channels, [True] * n_channels, []
-    if len(named) == n_channels:
-        scored = [role != "agent" or score_agents for role in named]
-        return list(named), scored, []
-    note = (
-        f"channels: {n_channels}, roles: {len(named)}; the role of each channel is "
-        "unknown"
-    )
-    if not score_agents:
-        note += ", so nothing is scored"
-    return [None] * n_channels, [score_agents] * n_channels, [note]
-
-
-def _in_seconds(regions: Regions, duration_s: float) -> list[Interval]:
-    return [
-        Interval(start * FRAME_S, min(end * FRAME_S, duration_s))
-        for start, end in regions.tolist()
-        if start * FRAME_S < duration_s
-    ]

@@ -1,6 +1,7 @@
-"""Loading the voice activity detector of a configuration."""
+"""Loading the models with which a configuration decodes: VAD and voices."""
 
-from ser_batch.config.options import VadConfig
+from ser_batch.config.options import Config, VadConfig
+from ser_batch.speech.diarization import Diarizer
 from ser_batch.speech.vad import Vad
 
 
@@ -19,3 +20,18 @@ def load_vad(config: VadConfig) -> Vad:
     from ser_batch.speech.silero import SileroVad
 
     return SileroVad()
+
+
+def load_diarizer(config: Config) -> Diarizer | None:
+    """Return what tells voices apart; None if every channel is one speaker's.
+
+    Raises:
+        BundleError: the voice model is missing or damaged.
+    """
+    _, most = config.speakers.range_for(config.score.roles)
+    if most < 2:
+        return None
+    from ser_batch.speech.voice_diarizer import VoiceDiarizer
+    from ser_batch.speech.voices import load_voices
+
+    return VoiceDiarizer(load_voices())

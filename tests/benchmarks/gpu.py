@@ -86,7 +86,7 @@ def decode_all(
             continue
         audio_s += outcome.duration_s
         own = outcome.recording.recording_id
-        for number, channel in enumerate(outcome.channels):
+        for number, channel in enumerate(outcome.speakers):
             for segment in channel.segments if len(segments) < N_SEGMENTS else ():
                 at = sample_index(segment.start_s, rate)
                 n = sample_index(segment.end_s, rate) - at

@@ -74,7 +74,7 @@ def segments_of(call: Path, minutes: float) -> tuple[list[np.ndarray], np.ndarra
         )
         assert isinstance(outcome, Decoded)
     found = []
-    for number, channel in enumerate(outcome.channels):
+    for number, channel in enumerate(outcome.speakers):
         for interval in channel.segments:
             start = sample_index(interval.start_s, NARROW)
             end = sample_index(interval.end_s, NARROW)

@@ -75,7 +75,8 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
     n = CALLS * SEGMENTS
     segments = {
         "recording_id": np.repeat(ids, SEGMENTS), "path": np.repeat(paths, SEGMENTS),
-        "channel": np.ones(n, np.int16), "role": ["customer"] * n,
+        "channel": np.ones(n, np.int16), "speaker": [None] * n,
+        "role": ["customer"] * n,
         "segment": np.tile(np.arange(SEGMENTS, dtype=np.int32), CALLS),
         "start_s": start.ravel(), "end_s": end.ravel(),
         "label": label, "confidence": confidence,
@@ -91,7 +92,7 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
     both_end = np.stack([agent_end, end], -1).reshape(CALLS, -1)
     speech = {
         "recording_id": np.repeat(ids, 2 * SEGMENTS),
-        "channel": np.tile(np.array([0, 1], np.int16), n),
+        "channel": np.tile(np.array([0, 1], np.int16), n), "speaker": [None] * 2 * n,
         "role": np.tile(["agent", "customer"], n),
         "start_s": both_start.ravel(), "end_s": both_end.ravel(),
     }  # fmt: skip

@@ -264,7 +264,7 @@ def test_doctor_reports_no_problem_in_a_working_installation():
     checks = json.loads(said.stdout)
     assert [check["name"] for check in checks if not check["ok"]] == []
     assert said.returncode == 0
-    assert len(checks) >= 8
+    assert len(checks) >= 9
 
 
 def test_doctor_advises_on_incompatible_torch_and_torchaudio(monkeypatch):

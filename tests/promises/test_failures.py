@@ -89,7 +89,7 @@ def test_an_error_while_scoring_fails_only_that_recording(
     [
         "speech.decoding.open_audio",
         "speech.decoding._read_through",
-        "speech.decoding._channel",
+        "speech.decoding.by_channel",
         "results.analysed._timing",
     ],
 )

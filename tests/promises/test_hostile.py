@@ -114,7 +114,7 @@ def test_a_dc_offset_changes_neither_levels_nor_speech_regions(
         list(ser_batch.analyze([tmp_path / name], configured(tiny_bundle)))
         for name in ("plain", "shifted")
     )
-    for a, b in zip(plain.channels, heard.channels, strict=True):
+    for a, b in zip(plain.speakers, heard.speakers, strict=True):
         assert total_s(b.speech) == pytest.approx(total_s(a.speech), abs=0.8)
     assert np.mean([s.level_dbfs for s in heard.segments]) == pytest.approx(
         np.mean([s.level_dbfs for s in plain.segments]), abs=1.0

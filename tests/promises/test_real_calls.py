@@ -57,14 +57,14 @@ def test_detected_speech_matches_the_reference(data, tmp_path):
     ):
         start_s, length_s = (float(field) for field in line.split()[3:5])
         turns.append(Interval(start_s, start_s + length_s))
-    found, reference = active(call.channels[0].speech), active(turns)
+    found, reference = active(call.speakers[0].speech), active(turns)
     assert (found & reference).sum() / reference.sum() > 0.97
     assert (found & ~reference).sum() / reference.sum() < 0.05
 
 
 def test_two_channels_are_kept_apart(data, tmp_path):
     call = decoded(data / "calls" / "auto_repairs_40_stereo.wav", tmp_path)
-    agent, customer = (channel.speech for channel in call.channels)
+    agent, customer = (own.speech for own in call.speakers)
     assert call.duration_s == pytest.approx(245.38)
     assert total_s(agent) > 30
     assert total_s(customer) > 30
@@ -91,7 +91,7 @@ def test_every_format_of_one_call_gives_the_same_speech_and_segments(data, tmp_p
         )
         call = decoded(path, tmp_path / "work")
         for reference, channel in zip(
-            references[len(sent)].channels, call.channels, strict=True
+            references[len(sent)].speakers, call.speakers, strict=True
         ):
             same = active(reference.speech) == active(channel.speech, delay_s)
             assert same.mean() > 0.98, name

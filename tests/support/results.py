@@ -70,6 +70,7 @@ def call(
     speech = {
         "recording_id": [recording_id] * len(regions),
         "channel": [c for _, _, c in regions],
+        "speaker": [None] * len(regions),
         "role": [roles[c] for _, _, c in regions],
         "start_s": [a for a, _, _ in regions],
         "end_s": [b for _, b, _ in regions],
@@ -82,7 +83,7 @@ def call(
     n = len(scored)
     segments = {
         "recording_id": [recording_id] * n, "path": [path] * n,
-        "channel": [channel] * n, "role": [roles[channel]] * n,
+        "channel": [channel] * n, "speaker": [None] * n, "role": [roles[channel]] * n,
         "segment": list(range(n)),
         "start_s": [s[0] for s in scored], "end_s": [s[1] for s in scored],
         "label": [

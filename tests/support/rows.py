@@ -30,6 +30,7 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
     common = {
         "recording_id": [name] * n,
         "channel": [0] * n,
+        "speaker": [None] * n,
         "role": [None] * n,
         **span,
     }

@@ -12,6 +12,7 @@ import yaml
 
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.database import literal, quoted
+from ser_batch.reporting.figures.sides import channel_of
 from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.version import __version__
 
@@ -50,7 +51,7 @@ def _rttm_line(
 ) -> str:
     uri, name = ("_".join(text.split()) for text in (t.call["path"], name))
     return (
-        f"SPEAKER {uri} {channel + 1} {start_s:.3f} {end_s - start_s:.3f} "
+        f"SPEAKER {uri} {channel_of(channel) + 1} {start_s:.3f} {end_s - start_s:.3f} "
         f"<NA> <NA> {name} <NA> <NA>\n"
     )
 
@@ -58,11 +59,13 @@ def _rttm_line(
 def write_audformat(selection: Selection, folder: Path) -> None:
     """Write an audformat database with one segmented table.
 
-    Its columns are emotion, confidence, channel, role and the probabilities.
+    Its columns are emotion, confidence, channel, speaker, role and the probabilities.
     """
     folder.mkdir()
     probabilities = [f"p_{label}" for label in selection.labels]
-    columns = {name: {"scheme_id": name} for name in ("emotion", "channel", "role")}
+    columns = {
+        name: {"scheme_id": name} for name in ("emotion", "channel", "speaker", "role")
+    }
     columns |= {
         name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)
     }
@@ -76,6 +79,7 @@ def write_audformat(selection: Selection, folder: Path) -> None:
             "emotion": {"dtype": "str", "labels": list(selection.labels)},
             "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
             "channel": {"dtype": "int", "minimum": 0},
+            "speaker": {"dtype": "int", "minimum": 0},
             "role": {"dtype": "str", "labels": ["agent", "customer"]},
         },
         "tables": {"segments": {"type": "segmented", "columns": columns}},
@@ -93,7 +97,7 @@ def write_audformat(selection: Selection, folder: Path) -> None:
     )
     rows = (
         f"SELECT {chosen} FROM {selection.rows('segments')} "
-        "ORDER BY path, start_s, channel"
+        "ORDER BY path, start_s, channel, speaker"
     )
     selection.connection.execute(
         f"COPY ({rows}) TO {literal(str(folder / 'db.segments.csv'))} (HEADER)"
@@ -114,7 +118,8 @@ def _timedelta(name: str) -> str:
 def write_textgrid(selection: Selection, folder: Path) -> None:
     """Write a Praat TextGrid for each recording.
 
-    Each channel has a speech tier and, if it was scored, an emotion tier.
+    Each channel, or voice within it, has a speech tier and, if it was scored, an
+    emotion tier.
     """
     from praatio import textgrid
     from praatio.utilities.constants import Interval
@@ -127,7 +132,9 @@ def write_textgrid(selection: Selection, folder: Path) -> None:
         grid = textgrid.Textgrid(0, duration_s)
         several = len({t.who(channel) for channel in t.speech}) < len(t.speech)
         for channel, regions in t.speech.items():
-            name = f"{t.who(channel)} {channel}" if several else t.who(channel)
+            name = (
+                f"{t.who(channel)} {channel_of(channel)}" if several else t.who(channel)
+            )
             spoken = [
                 Interval(a, min(b, duration_s), "speech")
                 for a, b in regions

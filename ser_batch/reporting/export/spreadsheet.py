@@ -92,7 +92,8 @@ def write_xlsx(selection: Selection, path: Path) -> None:
         )
         sheet("moments", ["path", "from_s", "to_s", "who", "why"], moments)
         schema = table_schemas(selection.labels)["segments"]
-        query = f"FROM {selection.rows('segments')} ORDER BY path, start_s, channel"
+        order = "path, start_s, channel, speaker"
+        query = f"FROM {selection.rows('segments')} ORDER BY {order}"
         sheet("segments", schema.names, rows_of(connection, query))
         meanings = [
             {"name": m.name, "unit": m.unit, "meaning": m.meaning}

@@ -37,6 +37,7 @@ def _write_tables(
         order = "recording_id" + (
             ", start_s, channel" if name in ("speech", "segments", "episodes") else ""
         )
+        order += ", speaker" if name in ("speech", "segments") else ""
         target = literal(str(folder / f"{name}.{end}"))
         selection.connection.execute(
             f"COPY (SELECT {chosen} FROM {rows} ORDER BY {order}) "

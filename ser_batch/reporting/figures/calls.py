@@ -24,6 +24,7 @@ from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata, gather_metadata
 from ser_batch.reporting.figures.database import literal, quoted, scan_sql
 from ser_batch.reporting.figures.selection import Options
+from ser_batch.reporting.figures.sides import sides_sql
 from ser_batch.reporting.figures.turns import HOLD_S, PAUSE_S, SLOW_S, turns_sql
 from ser_batch.results.results import Results
 from ser_batch.results.schemas import table_schemas
@@ -277,6 +278,10 @@ def _add_parts(
         if not parts:
             connection.register(f"_no_{table}", schema.empty_table())
         rows = scan_sql(results, table, parts) if parts else f"_no_{table}"
+        if table == "speech":
+            rows = sides_sql(rows, "_recordings")
+        elif table == "segments":
+            rows = sides_sql(rows)
         only = "" if everything else "SEMI JOIN selected USING (recording_id)"
         view = f"CREATE OR REPLACE TEMP VIEW _{table} AS SELECT * FROM {rows} {only}"
         connection.execute(view)

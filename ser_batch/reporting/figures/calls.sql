@@ -233,7 +233,7 @@ SELECT
     CASE
         WHEN done THEN greatest(coalesce(longest_pause_non_talk_s, 0), tail_hold_s)
     END AS longest_non_talk_s,
-    CASE WHEN two_sided THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
+    CASE WHEN two_sided THEN spoken[1] >= 1 AND coalesce(spoken[2], 1) < 1 END AS one_sided,
     CASE WHEN two_sided THEN
         coalesce(COLUMNS(
             '^(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'
@@ -281,7 +281,9 @@ FROM (
     SELECT
         *,
         status = 'done' AS done,
-        done AND len(channel_talk_s) >= 2 AS two_sided,
+        done AND (
+            len(channel_talk_s) >= 2 OR diarization_confidence IS NOT NULL
+        ) AS two_sided,
         two_sided AND agent_talk_s IS NOT NULL AS by_role,
         list_reverse_sort(channel_talk_s) AS spoken
     FROM _recordings

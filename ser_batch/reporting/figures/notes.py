@@ -16,7 +16,7 @@ OUT_OF_DOMAIN = 0.5
 NOT_SCORED = {
     "no_speech": "no speech",
     "customer_silent": "no speech in the scored role",
-    "speakers_unknown": "roles do not match the channels",
+    "speakers_unknown": "it is unknown who is the customer",
     "too_short": "all speech is too short",
     "abstained": "the model was too unsure for any label",
 }

@@ -8,6 +8,7 @@ import duckdb
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.database import rows_of, scan_sql
+from ser_batch.reporting.figures.sides import sides_sql
 from ser_batch.reporting.figures.timelines import Episode, Scored, Timeline
 from ser_batch.reporting.figures.turns import HOLD_S, TalkOver, turns_sql
 from ser_batch.results.results import Results
@@ -90,13 +91,14 @@ def read_timelines(
         return found
 
     by_time = "start_s, end_s, channel"
-    speech_rows = scan_sql(results, "speech", parts)
+    recordings = scan_sql(results, "recordings", parts)
+    speech_rows = sides_sql(scan_sql(results, "speech", parts), recordings)
     own_speech = (
         f"(SELECT * FROM {speech_rows} WHERE recording_id IN (SELECT unnest($ids)))"
     )
     calls, episodes = grouped("calls", "path"), grouped("episodes", "start_s, emotion")
     speech = grouped(speech_rows, by_time)
-    segments = grouped(scan_sql(results, "segments", parts), by_time)
+    segments = grouped(sides_sql(scan_sql(results, "segments", parts)), by_time)
     floor = grouped(
         "turns",
         by_time,

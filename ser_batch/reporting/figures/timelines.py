@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from ser_batch.reporting.figures.calls import FAINT
+from ser_batch.reporting.figures.sides import side_name
 from ser_batch.reporting.figures.turns import TalkOver
 
 NOUNS = {
@@ -90,10 +91,10 @@ class Timeline:
     """Silences on all channels of `HOLD_S` or more."""
 
     def who(self, channel: int | None) -> str:
-        """Return a channel's role, or its number if it has none."""
+        """Return the role of a side, or its name if it has none."""
         if channel is None:
             return "nobody"
-        return self.roles.get(channel) or f"channel {channel}"
+        return self.roles.get(channel) or side_name(channel)
 
     def moments(self, n: int = MOMENTS) -> list[Moment]:
         """Return the `n` moments of highest weight.

@@ -17,6 +17,7 @@ from ser_batch.reporting.figures.database import quoted
 from ser_batch.reporting.figures.groups import QUANTILES, Figure, Figures
 from ser_batch.reporting.figures.measures import single_measures
 from ser_batch.reporting.figures.overview import Opened, Report
+from ser_batch.reporting.figures.sides import channel_of, speaker_of
 from ser_batch.reporting.figures.timelines import Timeline
 
 ROWS_AT_ONCE = 20_000
@@ -170,13 +171,20 @@ def _figure(figure: Figure) -> dict[str, Any]:
     }
 
 
+def _side(side: int | None) -> dict[str, int | None]:
+    """Return the channel of a side, and the number of its voice, as plain values."""
+    if side is None:
+        return {"channel": None, "speaker": None}
+    return {"channel": channel_of(side), "speaker": speaker_of(side)}
+
+
 def timeline_json(timeline: Timeline) -> str:
     """Return one call with everything known about it, as JSON."""
     values = {
         **timeline.call,
         "speech": [
             {
-                "channel": channel,
+                **_side(channel),
                 "role": timeline.roles[channel],
                 "start_s": start_s,
                 "end_s": end_s,
@@ -184,10 +192,15 @@ def timeline_json(timeline: Timeline) -> str:
             for channel, regions in timeline.speech.items()
             for start_s, end_s in regions
         ],
-        "segments": [asdict(s) for s in timeline.segments],
-        "episodes": [asdict(e) for e in timeline.episodes],
-        "talk_overs": [asdict(t) for t in timeline.talk_overs],
-        "moments": [asdict(m) for m in timeline.moments(10)],
+        "segments": [asdict(s) | _side(s.channel) for s in timeline.segments],
+        "episodes": [asdict(e) | _side(e.channel) for e in timeline.episodes],
+        "talk_overs": [
+            asdict(t)
+            | {"by": channel_of(t.by), "by_speaker": speaker_of(t.by)}
+            | {"over": channel_of(t.over), "over_speaker": speaker_of(t.over)}
+            for t in timeline.talk_overs
+        ],
+        "moments": [asdict(m) | _side(m.channel) for m in timeline.moments(10)],
     }
     return json.dumps(
         values, indent=2, ensure_ascii=False, default=str, allow_nan=False
@@ -216,7 +229,7 @@ def call_dict(timeline: Timeline) -> dict[str, Any]:
                 "kind": m.kind,
                 "start_s": m.start_s,
                 "end_s": m.end_s,
-                "channel": m.channel,
+                **_side(m.channel),
                 "role": m.role,
                 "label": m.label,
                 "distress": m.distress,

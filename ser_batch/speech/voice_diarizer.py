@@ -1,0 +1,112 @@
+"""Telling voices apart with the voice model.
+
+    speech of a channel -> points (voice_cells.py) -> clusters of a sample of windows
+    -> the voice of each cell of 0.13 s, smoothed over time
+
+The clusters are found by spectral clustering. Then every cell is compared with the mean
+of each cluster, and smoothed by a hidden Markov model in which voices are more likely
+to change after a pause than within speech (as in VBx: Landini et al. 2022).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ser_batch.speech.clustering import clustered
+from ser_batch.speech.diarization import Read, Voices
+from ser_batch.speech.regions import Regions, spans
+from ser_batch.speech.smoothing import smoothed
+from ser_batch.speech.vad import FRAME_S
+from ser_batch.speech.voice_cells import Cells
+from ser_batch.speech.voices import Points, VoiceModel
+
+EVIDENCE = 0.15
+"""The weight of a cell: neighbours share most of their window, and say the same."""
+CHANGES, CHANGES_AT_PAUSE = 0.05, 0.27
+"""Probabilities that the next cell is of another voice."""
+REFINEMENTS = 2
+SHORT_S, SURE = 0.5, 0.8
+"""A region shorter than this has a voice only if its probability is high."""
+LEAST_TALK_S = 3.0
+"""A voice that speaks less cannot be told from an outburst of another."""
+
+
+@dataclass(frozen=True)
+class VoiceDiarizer:
+    """Tells voices apart with the voice model; see the module for the method."""
+
+    model: VoiceModel
+
+    def voices(self, read: Read, regions: Regions, least: int, most: int) -> Voices:
+        """Return `least` to `most` voices in the speech regions of a channel."""
+        cells = Cells(self.model, read, regions)
+        if not len(cells.points):
+            return _one_voice(regions)
+        means = self._means(cells, least, most)
+        changes = np.where(cells.after_pause, CHANGES_AT_PAUSE, CHANGES)
+        likely = np.ones((len(cells.points), 1))
+        for _ in range(REFINEMENTS):
+            distance = np.square(cells.points[:, None] - means).sum(2)
+            likely = smoothed(-EVIDENCE * distance, changes)
+            best = likely.argmax(1)
+            if len(np.unique(best)) < len(means):
+                break
+            means = np.stack(
+                [cells.points[best == k].mean(0) for k in range(len(means))]
+            )
+        return self._voices(cells, likely, means, regions)
+
+    def _means(self, cells: Cells, least: int, most: int) -> Points:
+        """Return the means of as many clusters as there are voices."""
+        sample = cells.sample
+        for n in range(min(most, len(sample)), 1, -1):
+            labels = clustered(sample, n)
+            sizes = np.bincount(labels, minlength=n)
+            if not sizes.all():
+                continue
+            means = np.stack([sample[labels == k].mean(0) for k in range(n)])
+            talk_s = sizes / len(sample) * cells.speech_s
+            if n <= least or (
+                talk_s.min() >= LEAST_TALK_S
+                and _separation(means) >= self.model.separation
+            ):
+                return means
+        return sample.mean(0, keepdims=True)
+
+    def _voices(
+        self, cells: Cells, likely: np.ndarray, means: Points, regions: Regions
+    ) -> Voices:
+        # Cells to frames, of which there are many more in the pauses.
+        n_frames = int(regions[-1, 1])
+        voice = np.full(n_frames, -1)
+        certainty = np.zeros(n_frames, np.float32)
+        best, sure = likely.argmax(1), likely.max(1)
+        for (start, end), own, p in zip(cells.spans, best, sure, strict=True):
+            voice[start:end], certainty[start:end] = own, p
+        for start, end in regions:
+            brief = (end - start) * FRAME_S < SHORT_S
+            if brief and certainty[start:end].mean() < SURE:
+                voice[start:end] = len(means)
+        # By first appearance.
+        first = [np.flatnonzero(voice == k) for k in range(len(means))]
+        order = sorted((own[0], k) for k, own in enumerate(first) if len(own))
+        found = [spans(voice == k) for _, k in order]
+        return Voices(
+            found,
+            spans(voice == len(means)),
+            certainty,
+            self.model.expected_accuracy(_separation(means)) if len(found) > 1 else 1.0,
+            _separation(means),
+        )
+
+
+def _one_voice(regions: Regions) -> Voices:
+    n_frames = int(regions[-1, 1]) if len(regions) else 0
+    own = [regions] if len(regions) else []
+    return Voices(own, regions[:0], np.ones(n_frames, np.float32), 1.0, np.inf)
+
+
+def _separation(means: Points) -> float:
+    """Return the distance between the closest two means; infinite if there is one."""
+    apart = np.linalg.norm(means[:, None] - means, axis=2)
+    return float(apart[np.triu_indices(len(means), 1)].min(initial=np.inf))

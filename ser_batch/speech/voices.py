@@ -1,0 +1,213 @@
+"""The voice model: windows of speech as points, close together for the same voice.
+
+    samples at 8 kHz -> log mel bands -> convolutions over time -> mean and standard
+    deviation over a window -> embedding -> discriminant space
+
+The network is a TDNN with statistics pooling (Snyder et al. 2018, X-vectors), trained
+with an additive angular margin (Deng et al. 2019, ArcFace). In the discriminant space,
+one voice varies equally in all directions, and each axis is scaled by how well it tells
+voices apart (Ioffe 2006, Probabilistic linear discriminant analysis).
+
+It runs in numpy, so that decoding processes need no torch; `training/voices` trains it.
+The points identify people: they are never written anywhere.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Float32, Int
+from numpy.lib.stride_tricks import sliding_window_view
+from safetensors.numpy import load
+
+from ser_batch.errors import BundleError
+from ser_batch.shipped import MODELS_FOLDER
+from ser_batch.speech.diarization import SAMPLE_RATE, Samples
+
+WINDOW, HOP = 256, 80
+N_MELS, LOW_HZ, HIGH_HZ = 40, 60.0, 3800.0
+FLOOR = 1e-6
+LEVEL = 0.05
+"""Speech is scaled to this RMS, so that the floor means the same everywhere."""
+STEP_S = 2 * HOP / SAMPLE_RATE
+"""The network halves the rate: one step for two frames."""
+DILATIONS = (1, 2, 3)
+GAP = 6
+"""Frames of silence between regions: more than any convolution reaches."""
+VARIANCE_FLOOR = 1e-4
+FORMAT = 1
+
+LogMel = Float32[np.ndarray, "frames mels"]
+Points = Float32[np.ndarray, "windows axes"]
+
+
+def log_mel(samples: Samples) -> LogMel:
+    """Return the log power in mel bands of whole frames; none if it is too short."""
+    if len(samples) < WINDOW:
+        return np.zeros((0, N_MELS), np.float32)
+    frames = sliding_window_view(samples, WINDOW)[::HOP] * _HANN
+    spectrum = scipy.fft.rfft(frames)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return np.log(power @ _MEL + np.float32(FLOOR))
+
+
+def mel_filters() -> Float32[np.ndarray, "bins mels"]:
+    """Return triangular filters of height 1, evenly spaced in mel.
+
+    O'Shaughnessy 1987, HTK.
+    """
+
+    def mel(hz: float) -> float:
+        return 2595 * float(np.log10(1 + hz / 700))
+
+    points = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), N_MELS + 2)
+    edges = 700 * (10 ** (points / 2595) - 1)
+    hz = np.arange(WINDOW // 2 + 1)[:, None] * SAMPLE_RATE / WINDOW
+    rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
+    return np.minimum(rise, fall).clip(0).astype(np.float32)
+
+
+# Periodic, as torch.hann_window.
+_HANN = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+_MEL = mel_filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The network's output for a region, as running sums of values and squares.
+
+    From these, any window is pooled in constant time.
+    """
+
+    sums: Float32[np.ndarray, "steps+1 values"]
+    squares: Float32[np.ndarray, "steps+1 values"]
+
+    @classmethod
+    def of(cls, values: Float32[np.ndarray, "steps values"]) -> Self:
+        """Return the running sums of an output."""
+        n, width = values.shape
+        sums, squares = (np.zeros((n + 1, width), np.float32) for _ in range(2))
+        np.cumsum(values, axis=0, out=sums[1:])
+        np.cumsum(np.square(values), axis=0, out=squares[1:])
+        return cls(sums, squares)
+
+    def __len__(self) -> int:
+        return len(self.sums) - 1
+
+
+@dataclass(frozen=True)
+class VoiceModel:
+    """The weights of the network, and the discriminant space.
+
+    The convolutions have their batch norms folded in.
+    """
+
+    weights: dict[str, np.ndarray]
+    confidence: tuple[float, float]
+    """Slope and offset of `expected_accuracy`."""
+    separation: float = 0.0
+    """Clusters whose means are closer are the same voice in different moods."""
+
+    def steps(
+        self, regions: Sequence[LogMel], mean: Float32[np.ndarray, " mels"]
+    ) -> list[Steps]:
+        """Return the network's output for regions of speech, each on its own.
+
+        Args:
+            regions: their log mel bands.
+            mean: the mean over the speech of the channel.
+        """
+        n_steps = [(len(own) + 1) // 2 for own in regions]
+        starts = np.cumsum([GAP // 2, *(n + GAP // 2 for n in n_steps)])
+        x = np.zeros((2 * int(starts[-1]), N_MELS), np.float32)
+        speech = np.zeros((int(starts[-1]), 1), np.float32)
+        for own, n, start in zip(regions, n_steps, starts[:-1], strict=True):
+            x[2 * start : 2 * start + len(own)] = own - mean
+            speech[start : start + n] = 1
+        w = self.weights
+        padded = np.pad(x, ((2, 2), (0, 0)))
+        windows = sliding_window_view(padded, 5, axis=0)[::2]
+        h = _activated(windows.reshape(len(windows), -1) @ w["in"], w["in_bias"])
+        h *= speech
+        for number, dilation in enumerate(DILATIONS):
+            kernel, bias = w[f"block{number}"], w[f"block{number}_bias"]
+            out = h @ kernel[1]
+            out[dilation:] += h[:-dilation] @ kernel[0]
+            out[:-dilation] += h[dilation:] @ kernel[2]
+            h = (h + _activated(out, bias)) * speech
+        h = _activated(h @ w["out"], w["out_bias"])
+        return [
+            Steps.of(h[s : s + n]) for s, n in zip(starts[:-1], n_steps, strict=True)
+        ]
+
+    def points(
+        self,
+        steps: Steps,
+        starts: Int[np.ndarray, " windows"],
+        length: int,
+    ) -> Points:
+        """Return the point of each window of a region, in the discriminant space.
+
+        Args:
+            steps: the network's output for the region.
+            starts: the first step of each window.
+            length: the steps of a window; it ends with the region at the latest.
+        """
+        ends = np.minimum(starts + length, len(steps))
+        n = (ends - starts)[:, None].astype(np.float32)
+        mean = (steps.sums[ends] - steps.sums[starts]) / n
+        square = (steps.squares[ends] - steps.squares[starts]) / n
+        variance = np.maximum(square - np.square(mean), 0)
+        pooled = np.concatenate([mean, np.sqrt(variance + VARIANCE_FLOOR)], 1)
+        w = self.weights
+        embedding = pooled @ w["embedding"] + w["embedding_bias"]
+        embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+        return embedding @ w["axes"]
+
+    def expected_accuracy(self, separation: float) -> float:
+        """Return the share of speech that is expected to go to the right voice.
+
+        Args:
+            separation: the distance between the means of two voices.
+        """
+        slope, offset = self.confidence
+        return float(0.5 + 0.5 / (1 + np.exp(-(slope * separation + offset))))
+
+
+def _activated(x: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    x += bias
+    return np.maximum(x, 0, out=x)
+
+
+def load_voices(folder: Path = MODELS_FOLDER / "voices") -> VoiceModel:
+    """Load the voice model.
+
+    Raises:
+        BundleError: it is missing or damaged, or has another format.
+    """
+    try:
+        config = json.loads((folder / "voices.json").read_text(encoding="utf-8"))
+        data = (folder / "voices.safetensors").read_bytes()
+    except (OSError, ValueError) as error:
+        message = f"{folder}: the voice model cannot be read ({error}); install again"
+        raise BundleError(message, path=folder) from error
+    if config.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder}: format {config.get('format')} of a voice model; this version "
+            f"reads format {FORMAT}",
+            path=folder,
+        )
+    if hashlib.sha256(data).hexdigest() != config.get("sha256"):
+        raise BundleError(
+            f"{folder}: the weights of the voice model do not match voices.json "
+            "(SHA-256 differs); install again",
+            path=folder,
+        )
+    slope, offset = config["confidence"]
+    return VoiceModel(load(data), (slope, offset), config["separation"])

@@ -1,0 +1,109 @@
+"""Simulated conversations of two voices on one telephone line, with known turns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, combinations_with_replacement
+
+import numpy as np
+import soxr
+from jaxtyping import Float32
+
+from ser_batch.config.options import VadConfig
+from ser_batch.speech.diarization import SAMPLE_RATE
+from ser_batch.speech.regions import Regions, speech_regions
+from ser_batch.speech.silero import SileroVad
+from ser_batch.speech.vad import SAMPLE_RATE as VAD_RATE
+from ser_batch.training.data.augmentation import band_limit, through_codec
+from ser_batch.training.voices.clips import Clips
+
+CLIPS_OF_TURN = 3
+PAUSE_S, GAP_S = 0.15, (0.1, 0.8)
+LEVEL_DB = 5.0
+"""Each voice is louder or fainter by up to this much."""
+BAND_HZ = (300.0, 3400.0)
+NOISE = 1e-3
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation at 8 kHz, and who speaks when."""
+
+    samples: Float32[np.ndarray, " samples"]
+    turns: list[tuple[float, float, int]]
+    """Start and end in seconds, and 0 or 1."""
+
+
+def converse(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    n_turns: int,
+    rng: np.random.Generator,
+) -> Conversation:
+    """Return a conversation of turns of one to three clips of each voice."""
+    gain = 10 ** (rng.uniform(-LEVEL_DB, LEVEL_DB, 2) / 20)
+    parts, turns, at = [], list[tuple[float, float, int]](), 0
+    for number in range(n_turns):
+        who = number % 2
+        own = (first, second)[who]
+        drawn = rng.choice(len(own), min(len(own), int(rng.integers(1, 4))), False)
+        pause = np.zeros(round(PAUSE_S * SAMPLE_RATE))
+        turn = np.concatenate([part for i in drawn for part in (own[i], pause)])
+        turn = turn[: len(turn) - len(pause)] * gain[who]
+        gap = np.zeros(round(rng.uniform(*GAP_S) * SAMPLE_RATE))
+        parts += [turn, gap]
+        turns.append((at / SAMPLE_RATE, (at + len(turn)) / SAMPLE_RATE, who))
+        at += len(turn) + len(gap)
+    samples = np.concatenate(parts).astype(np.float32)
+    samples += rng.normal(0, NOISE, len(samples)).astype(np.float32)
+    samples = band_limit(samples, SAMPLE_RATE, *BAND_HZ)
+    return Conversation(through_codec(samples, SAMPLE_RATE, "ULAW"), turns)
+
+
+def paired(
+    clips: Clips, lengths: Sequence[int], seed: int, with_themselves: bool = False
+) -> Iterator[Conversation]:
+    """Yield conversations of all pairs of speakers within a corpus.
+
+    Args:
+        clips: the clips of the speakers.
+        lengths: numbers of turns; one conversation each per pair.
+        seed: of all random draws.
+        with_themselves: pair each speaker with themselves instead.
+    """
+    rng = np.random.default_rng(seed)
+    own: dict[str, list[np.ndarray]] = {}
+    for waveform, speaker in zip(clips.waveforms, clips.speakers, strict=True):
+        own.setdefault(speaker, []).append(waveform.astype(np.float32))
+    names = sorted(own)
+    pairs = combinations_with_replacement(names, 2)
+    for a, b in pairs if with_themselves else combinations(names, 2):
+        if (a == b) != with_themselves or a.split("/")[0] != b.split("/")[0]:
+            continue
+        for n_turns in lengths:
+            yield converse(own[a], own[b], n_turns, rng)
+
+
+def speech_of(conversation: Conversation, vad: SileroVad) -> Regions:
+    """Return the speech regions of a conversation."""
+    stream = vad.stream()
+    wide = soxr.resample(conversation.samples, SAMPLE_RATE, VAD_RATE)
+    found = [stream.push(wide.astype(np.float32)), stream.finish()]
+    return speech_regions(np.concatenate(found), VadConfig())
+
+
+def accuracy(
+    turns: Sequence[tuple[float, float, int]],
+    voices: Sequence[Regions],
+    frame_s: float,
+) -> float:
+    """Return the share of detected speech within turns that has the right voice."""
+    n = 1 + max(int(turns[-1][1] / frame_s), *(int(own[-1, 1]) for own in voices))
+    truth, found = np.full(n, -1), np.full(n, -1)
+    for start_s, end_s, who in turns:
+        truth[round(start_s / frame_s) : round(end_s / frame_s)] = who
+    for number, own in enumerate(voices):
+        for start, end in own:
+            found[start:end] = number
+    both = (truth >= 0) & (found >= 0)
+    same = float((truth[both] == found[both]).mean())
+    return max(same, 1 - same)
