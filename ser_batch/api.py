@@ -49,12 +49,13 @@ class Call:
     path: str
     duration_s: float
     notes: list[str]
-    """Problems with the audio, if any, and how they were handled."""
+    """Problems with the audio, if any, and how the speakers were named."""
     speech: pd.DataFrame
-    """One row per speech region: channel, role, start_s, end_s."""
+    """One row per speech region: channel, speaker, role, start_s, end_s."""
     segments: pd.DataFrame
-    """One row per scored segment: channel, role, start_s, end_s, label (None where the
-    model abstains), confidence, one `p_<label>` per label, level_dbfs, arousal."""
+    """One row per scored segment: channel, speaker, role, start_s, end_s, label (None
+    where the model abstains), confidence, one `p_<label>` per label, level_dbfs,
+    arousal."""
 
 
 class Model:

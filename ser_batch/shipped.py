@@ -1,8 +1,18 @@
 """The models that ship with the package."""
 
+import json
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 # A wheel has the models inside the package, a checkout has them next to it.
 _INSIDE, _BESIDE = _PACKAGE / "models", _PACKAGE.parent / "models"
 MODELS_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE
+
+
+def voices_fingerprint() -> str | None:
+    """Return the hash of the voice model; None if it cannot be read."""
+    try:
+        values = json.loads((MODELS_FOLDER / "voices" / "voices.json").read_bytes())
+    except (OSError, ValueError):
+        return None  # loading it says why
+    return str(values.get("sha256"))

@@ -162,8 +162,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
     if progress.unscored:
         say(
             f"Timed but not scored: {counted(progress.unscored, 'recording')} with "
-            "an unknown customer, to avoid scoring an agent by mistake. The notes in "
-            "the results give the reasons; calls on one channel need --agent-is.",
+            "no known customer, to avoid scoring an agent by mistake. The notes in the "
+            "results give the reasons; for calls on one channel, see --agent-is.",
             "yellow",
         )
     if not progress.has_links and not progress.held:

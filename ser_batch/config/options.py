@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from ser_batch.config.structuring import from_plain, read_toml, to_plain
 from ser_batch.errors import ConfigError
+from ser_batch.shipped import voices_fingerprint
 
 ROLES = ("agent", "customer")
 MAX_VOICES = 8
@@ -92,7 +93,7 @@ class VadConfig:
 class SpeakersConfig:
     """How the voices within a single channel are told apart."""
 
-    count: str | None = None
+    count: str | int | None = None
     """How many voices there are: `2`, or a range such as `1-4`; `1` tells none apart.
 
     None: two where both roles are named but the recording has one channel, else one.
@@ -102,7 +103,7 @@ class SpeakersConfig:
 
     def __post_init__(self) -> None:
         _require(
-            self.count is None or _VOICES.fullmatch(self.count) is not None,
+            self.count is None or _VOICES.fullmatch(str(self.count)) is not None,
             "speakers.count",
             f"a number from 1 to {MAX_VOICES}, or a range such as 1-4",
         )
@@ -118,7 +119,7 @@ class SpeakersConfig:
         """Return the least and the largest number of voices in a single channel."""
         if self.count is None:
             return (2, 2) if set(roles) == set(ROLES) else (1, 1)
-        least, _, most = self.count.partition("-")
+        least, _, most = str(self.count).partition("-")
         return int(least), int(most or least)
 
 
@@ -222,10 +223,18 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.audio.mix and self.score.roles:
+        _, most = self.speakers.range_for(self.score.roles)
+        if self.audio.mix and self.score.roles and most < 2:
             raise ConfigError(
                 "mix and roles cannot be combined: mix leaves one channel, and "
-                "roles need one each"
+                "roles need one each, or voices that are told apart"
+            )
+        both = set(self.score.roles) == set(ROLES)
+        if self.speakers.agent_is and not (both and most > 1):
+            raise ConfigError(
+                "agent_is needs both roles (agent,customer) and voices to tell apart "
+                "(--speakers 2)",
+                option="speakers.agent_is",
             )
 
     @classmethod
@@ -262,6 +271,9 @@ class Config:
         # ... and a profile has a fingerprint of its own.
         del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
+        least, most = self.speakers.range_for(self.score.roles)
+        values["speakers"]["count"] = f"{least}-{most}"
+        values["speakers"]["model"] = voices_fingerprint() if most > 1 else None
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
             :16
         ]

@@ -42,9 +42,9 @@ class Progress:
     growing: int = 0
     """Recordings that are still being written; the next run analyses them."""
     without_roles: int = 0
-    """Recordings with several channels for which no roles were given."""
+    """Scored recordings with several speakers whose roles are unknown."""
     unscored: int = 0
-    """Recordings with speech but no scored channel, because the roles are unknown."""
+    """Recordings with speech of which nothing is scored: the customer is unknown."""
     segments: int = 0
     audio_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)

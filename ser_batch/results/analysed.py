@@ -116,7 +116,9 @@ def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | No
         return "speakers_unknown"
     if not any(speaker.is_scored for speaker in speaking):
         return "customer_silent"
-    return "too_short"
+    # Under roles, voices that could be the agent's are not scored.
+    told_apart = decoded.diarization_confidence is not None
+    return "voices_unclear" if told_apart else "too_short"
 
 
 def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:
@@ -143,7 +145,10 @@ def _timing(decoded: Decoded) -> dict[str, Any]:
         "notes": "; ".join(decoded.notes) or None,
         "channel_talk_s": [total_s(speech) for speech in channels.values()],
         "silence_s": max(0.0, decoded.duration_s - total_s(everyone)),
-        "overtalk_s": overlap_s(tracks),
+        # Within one channel, speech of both at once is given to one of them.
+        "overtalk_s": overlap_s(tracks)
+        if decoded.diarization_confidence is None
+        else None,
         "agent_talk_s": _talk_s(decoded.speakers, "agent"),
         "customer_talk_s": _talk_s(decoded.speakers, "customer"),
         "diarization_confidence": decoded.diarization_confidence,

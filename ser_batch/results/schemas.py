@@ -24,13 +24,13 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
     recording_id = _field(
         "recording_id", text, "assigned when first seen, and kept when the file moves"
     )
-    role = _field("role", text, "agent or customer; null if no roles were given")
+    role = _field("role", text, "agent or customer; null if it is unknown")
     channel = _field("channel", pa.int16(), "channel of the recording, from 0")
     speaker = _field(
         "speaker",
         pa.int16(),
         "voice within the channel, from 0, by first appearance; null if the voices of "
-        "the channel were not told apart, or the region could be either's",
+        "the channel were not told apart, or the region could be any voice's",
     )
     start = _field(
         "start_s", seconds, "start, from the beginning of the recording", "s"
@@ -68,7 +68,8 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "notes",
                     text,
-                    "defects of the audio and how they were handled; null if none",
+                    "defects of the audio and how they were handled, and how the "
+                    "speakers were named; null if none",
                 ),
                 _field(
                     "channel_talk_s",
@@ -79,20 +80,21 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "agent_talk_s",
                     seconds,
-                    "time in which an agent speaks; null without roles",
+                    "time in which an agent speaks; null if roles are unknown",
                     "s",
                 ),
                 _field(
                     "customer_talk_s",
                     seconds,
-                    "time in which a customer speaks; null without roles",
+                    "time in which a customer speaks; null if roles are unknown",
                     "s",
                 ),
-                _field("silence_s", seconds, "time in which no channel speaks", "s"),
+                _field("silence_s", seconds, "time without speech", "s"),
                 _field(
                     "overtalk_s",
                     seconds,
-                    "time in which two or more channels speak",
+                    "time in which two or more speak; null for mono calls with several "
+                    "voices",
                     "s",
                 ),
                 _field("segments", pa.int32(), "scored segments"),
@@ -101,8 +103,9 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     text,
                     "why no segment has a label: no_speech, customer_silent (the "
                     "speakers to be scored do not speak), speakers_unknown (it is "
-                    "unknown who is the customer), too_short, abstained; null if a "
-                    "segment has one, and for failed recordings",
+                    "unknown who is the customer), voices_unclear (in a mono call, no "
+                    "voice is the customer's for certain), too_short, abstained; null "
+                    "if a segment has one, and for failed recordings",
                 ),
                 _field(
                     "out_of_domain",

@@ -21,6 +21,8 @@ def clustered(
         return np.minimum(np.arange(n), n_clusters - 1)
     unit = points / np.linalg.norm(points, axis=1, keepdims=True).clip(1e-9)
     similarity = (unit @ unit.T).clip(0)
+    # A point without a direction is similar to itself at least.
+    np.fill_diagonal(similarity, 1)
     n_kept = min(n, max(LEAST_NEIGHBOURS, round(n * NEIGHBOURS)))
     least = np.partition(similarity, n - n_kept, axis=1)[:, n - n_kept, None]
     kept = np.where(similarity >= least, similarity, 0)

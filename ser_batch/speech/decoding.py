@@ -36,7 +36,6 @@ from ser_batch.speech.speakers import (
     Heard,
     by_channel,
     channel_roles,
-    reader,
     tell_apart,
 )
 from ser_batch.speech.vad import FRAME_SAMPLES, SAMPLE_RATE, Vad
@@ -124,7 +123,7 @@ def _decode(
         _, kept, _ = channel_roles(config, n_channels)
         # If all channels turn out to be the same, the first stands for all.
         _, (kept_alone, *_), _ = channel_roles(config, 1)
-        kept[0] = kept[0] or kept_alone or diarizer is not None
+        kept[0] = kept[0] or kept_alone or (diarizer is not None and not any(kept))
         analysers = [
             _ChannelAnalyser(vad, job, recording_id, channel if keeps else None)
             for channel, keeps in enumerate(kept)
@@ -139,8 +138,9 @@ def _decode(
             channels = channels[:1]
             notes.append(f"all {audio.channels} channels are the same; treated as one")
         if diarizer is not None and len(channels) == 1:
-            read = reader(job, recording_id)
-            found = tell_apart(channels[0], read, config, diarizer)
+            # If all channels are the same, the one that was kept stands for all.
+            at = kept.index(True)
+            found = tell_apart(channels[0], job, recording_id, at, diarizer)
         else:
             found = by_channel(channels, config)
         return Decoded(

@@ -23,9 +23,9 @@ class Voices:
     regions: list[Regions]
     """The speech of each, in VAD frames, ordered and disjoint."""
     unclear: Regions
-    """Speech that could be any voice's."""
+    """Speech that could be any voice's; none if there is only one."""
     certainty: Float32[np.ndarray, " frames"]
-    """The probability that each frame of speech is given to the right voice."""
+    """The probability that each frame has the right voice; 0 outside speech."""
     confidence: float
     """The expected share of speech that is given to the right voice."""
     separation: float

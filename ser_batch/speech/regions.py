@@ -50,11 +50,20 @@ def hysteresis(
     return np.where(last >= 0, on[np.maximum(last, 0)], False)
 
 
-def close_gaps(regions: Regions, min_gap: int) -> Regions:
-    """Merge regions that overlap or are less than `min_gap` frames apart."""
+def close_gaps(
+    regions: Regions, min_gap: int, others: Regions | None = None
+) -> Regions:
+    """Merge regions that overlap or are less than `min_gap` frames apart.
+
+    They stay apart if one of the `others` begins between them.
+    """
     if len(regions) < 2:
         return regions
     apart = regions[1:, 0] - regions[:-1, 1] >= min_gap
+    if others is not None and len(others):
+        starts = np.append(np.sort(others[:, 0]), np.iinfo(int).max)
+        following = starts[np.searchsorted(starts, regions[:-1, 1])]
+        apart |= following < regions[1:, 0]
     return np.stack(
         [regions[np.r_[True, apart], 0], regions[np.r_[apart, True], 1]], axis=1
     )

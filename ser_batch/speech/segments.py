@@ -21,8 +21,11 @@ def segment_regions(
     probabilities: Float[np.ndarray, " frames"],
     levels_db: Float[np.ndarray, " frames"],
     config: SegmentConfig,
+    others: Regions | None = None,
 ) -> Regions:
     """Return segments between `min_s` and `max_s` long, ordered and disjoint.
+
+    None contains one of the `others`, the speech of other voices.
 
     If no speech is that long, the longest is taken, down to half of `min_s`: if a "no!"
     is all that a speaker says, it counts.
@@ -31,7 +34,7 @@ def segment_regions(
     and at the quietest of equals, in the second half of the longest segment possible.
     """
     shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
-    groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1)
+    groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1, others)
     lengths = groups[:, 1] - groups[:, 0]
     scored = lengths >= shortest
     if not scored.any():

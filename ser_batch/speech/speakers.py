@@ -52,10 +52,12 @@ class Heard:
     regions: Regions
     duration_s: float
 
-    def segments(self, regions: Regions, config: Config) -> Regions:
-        """Return the segments of some of the regions."""
+    def segments(
+        self, regions: Regions, config: Config, others: Regions | None = None
+    ) -> Regions:
+        """Return the segments of some of the regions; none contains one of others."""
         return segment_regions(
-            regions, self.probabilities, self.levels_db, config.segments
+            regions, self.probabilities, self.levels_db, config.segments, others
         )
 
     def seconds(self, regions: Regions) -> list[Interval]:
@@ -99,8 +101,8 @@ def channel_roles(
     return [None] * n_channels, [score_agents] * n_channels, [note]
 
 
-def by_voice(channel: Heard, voices: Voices, config: Config) -> Found:
-    """Return one speaker for each voice of a single channel."""
+def by_voice(channel: Heard, voices: Voices, config: Config, at: int = 0) -> Found:
+    """Return one speaker for each voice of a single channel, with the number `at`."""
     talk = [channel.seconds(regions) for regions in voices.regions]
     roles, notes = _voice_roles(talk, voices.confidence, config)
     named, score_agents = config.score.roles, config.score.score_agents
@@ -111,16 +113,17 @@ def by_voice(channel: Heard, voices: Voices, config: Config) -> Found:
         is_scored = score_agents or role == "customer" or not named
         segments = regions[:0]
         if is_scored:
-            segments = channel.segments(regions, config)
-        if named and not score_agents:
-            sure = [voices.certainty[start:end].mean() for start, end in segments]
-            segments = segments[np.array(sure, float) >= CERTAIN]
+            groups = enumerate([*voices.regions, voices.unclear])
+            others = np.concatenate([own for k, own in groups if k != number])
+            segments = channel.segments(regions, config, others)
+        if "agent" in roles and not score_agents:
+            segments = _certain(segments, regions, voices)
         speech = channel.seconds(spoken)
         speakers.append(
-            Speaker(0, role, speech, channel.seconds(segments), is_scored, number)
+            Speaker(at, role, speech, channel.seconds(segments), is_scored, number)
         )
     if len(unclear):
-        speakers.append(Speaker(0, None, channel.seconds(unclear)))
+        speakers.append(Speaker(at, None, channel.seconds(unclear)))
     several = len(voices.regions) > 1
     return Found(speakers, notes, voices.confidence if several else None)
 
@@ -133,11 +136,13 @@ def _voice_roles(
     named, rule = config.score.roles, config.speakers.agent_is
     if not named or not talk:
         return unknown, []
+    if len(named) == 1:
+        return [named[0]] * len(talk), []
     left_out = "" if config.score.score_agents else ", so nothing is scored"
     if rule is None:
         hint = "who is the agent is unknown (--agent-is first, last or most)"
         return unknown, [f"voices: {len(talk)}; {hint}{left_out}"]
-    if len(talk) != 2 or set(named) != {"agent", "customer"}:
+    if len(talk) != 2:
         return unknown, [
             f"voices: {len(talk)}; --agent-is decides between two{left_out}"
         ]
@@ -191,23 +196,39 @@ def turns_of(voices: Voices) -> list[Regions]:
     return [spans(owner == k) for k in range(len(groups))]
 
 
-def reader(job: Job, recording_id: str) -> Read:
-    """Return a function that reads the first channel at `SAMPLE_RATE`."""
+def _certain(segments: Regions, regions: Regions, voices: Voices) -> Regions:
+    """Return the segments whose speech has the right voice for certain."""
+    own = np.zeros(len(voices.certainty), bool)
+    for start, end in regions:
+        own[start:end] = True
+    sure = [
+        voices.certainty[start:end][own[start:end]].mean() for start, end in segments
+    ]
+    return segments[np.array(sure, float) >= CERTAIN]
+
+
+def _reader(job: Job, recording_id: str, channel: int) -> Read:
+    """Return a function that reads a channel at `SAMPLE_RATE`."""
 
     def read(start: int, n: int) -> Samples:
         rate = job.sample_rate
         if rate == SAMPLE_RATE:
-            return job.waveforms.read(recording_id, 0, start, n)
+            return job.waveforms.read(recording_id, channel, start, n)
         at, end = (round(i * rate / SAMPLE_RATE) for i in (start, start + n))
-        own = job.waveforms.read(recording_id, 0, at, end - at)
+        own = job.waveforms.read(recording_id, channel, at, end - at)
         resampled = soxr.resample(own, rate, SAMPLE_RATE).astype(np.float32)
         return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
 
     return read
 
 
-def tell_apart(channel: Heard, read: Read, config: Config, diarizer: Diarizer) -> Found:
-    """Return the speakers within a single channel."""
-    least, most = config.speakers.range_for(config.score.roles)
+def tell_apart(
+    channel: Heard, job: Job, recording_id: str, at: int, diarizer: Diarizer
+) -> Found:
+    """Return the speakers within a single channel, with the number `at`."""
+    if not len(channel.regions):
+        return Found([Speaker(at, None, [])], [])
+    least, most = job.config.speakers.range_for(job.config.score.roles)
+    read = _reader(job, recording_id, at)
     voices = diarizer.voices(read, channel.regions, least, most)
-    return by_voice(channel, voices, config)
+    return by_voice(channel, voices, job.config, at)

@@ -1,7 +1,7 @@
 """The speech of one channel as points: cells for every moment, and a sample of windows.
 
 Memory is bounded: long speech goes through the network in chunks, and only the points
-of cells are kept, 240 bytes for a second of speech.
+of cells are kept, about 1 kB for a second of speech.
 """
 
 import itertools
@@ -75,7 +75,7 @@ class Cells:
     def _steps(
         self, pieces: Sequence[_Piece], bands: Sequence[LogMel]
     ) -> Iterator[Steps]:
-        """Yield the network's output for pieces, a few thousand frames at a time."""
+        """Yield the network's output for pieces, about `CHUNK_FRAMES` at a time."""
         chunk: list[LogMel] = []
         n_frames = 0
         for piece, own in zip(pieces, bands, strict=True):

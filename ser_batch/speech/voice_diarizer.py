@@ -89,14 +89,17 @@ class VoiceDiarizer:
                 voice[start:end] = len(means)
         # By first appearance.
         first = [np.flatnonzero(voice == k) for k in range(len(means))]
-        order = sorted((own[0], k) for k, own in enumerate(first) if len(own))
-        found = [spans(voice == k) for _, k in order]
+        appearing = sorted((own[0], k) for k, own in enumerate(first) if len(own))
+        order = [k for _, k in appearing]
+        if len(order) < 2:
+            return _one_voice(regions)
+        separation = _separation(means[order])
         return Voices(
-            found,
+            [spans(voice == k) for k in order],
             spans(voice == len(means)),
             certainty,
-            self.model.expected_accuracy(_separation(means)) if len(found) > 1 else 1.0,
-            _separation(means),
+            self.model.expected_accuracy(separation),
+            separation,
         )
 
 

@@ -213,7 +213,15 @@ def test_the_command_line_overrides_the_file_and_run_json_records_both(
         (["analyze", EXAMPLES, "--out", "x", "--roles", "boss"], "agent and customer"),
         (["analyze", EXAMPLES, "--out", "x", "--vad", "pyannote"], "pyannote model"),
         (
-            ["analyze", EXAMPLES, "--out", "x", "--mix", "--roles", "agent,customer"],
+            [
+                "analyze",
+                EXAMPLES,
+                "--out",
+                "x",
+                "--mix",
+                "--roles",
+                "customer,customer",
+            ],
             "cannot be combined",
         ),
         (["analyze", EXAMPLES, "--out", "x", "--device", "cuda:9"], "CUDA devices"),

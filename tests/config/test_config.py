@@ -41,7 +41,7 @@ def test_the_example_file_lists_every_option_with_its_default():
         ({"score": {"roles": ["boss"]}}, "agent and customer"),
         ({"score": {"roles": "agent"}}, "score.roles: expected list, got str"),
         (
-            {"audio": {"mix": True}, "score": {"roles": ["agent", "customer"]}},
+            {"audio": {"mix": True}, "score": {"roles": ["customer", "customer"]}},
             "cannot be combined",
         ),
         ({"run": {"batch_size": 0}}, "1 to 4096"),

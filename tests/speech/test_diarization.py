@@ -57,6 +57,13 @@ def test_smoothing_in_blocks_matches_smoothing_at_once(monkeypatch):
     np.testing.assert_allclose(smoothed(evidence, changes), at_once, atol=1e-12)
 
 
+def test_points_without_a_direction_make_no_error():
+    points = np.random.default_rng(0).normal(0, 1, (30, 5))
+    points[[3, 9]] = 0
+    assert len(clustered(points, 2)) == 30
+    assert len(clustered(np.zeros((8, 5)), 2)) == 8
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 999))
 def test_smoothing_matches_the_sum_over_all_sequences(n_cells, n_voices, seed):

@@ -1,6 +1,9 @@
 """Mono calls: whose voice is the customer's, and what is scored of it."""
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +22,19 @@ from tests.support.voices import EveryOther
 
 ROLES = {"roles": ["agent", "customer"]}
 REGIONS = np.array([[0, 60], [80, 120], [125, 200], [210, 260], [400, 480], [482, 485]])
+
+
+@dataclass(frozen=True)
+class Given:
+    """A diarizer that gives each region to a known voice."""
+
+    numbers: list[int]
+    other: EveryOther = field(default_factory=EveryOther)
+
+    def voices(self, read, regions, least, most):
+        own = self.other.voices(read, regions, least, most)
+        parts = [regions[np.array(self.numbers) == k] for k in (0, 1)]
+        return replace(own, regions=parts)
 
 
 def found(diarizer=EveryOther(), score=ROLES, regions=REGIONS, **speakers):
@@ -90,6 +106,37 @@ def test_a_segment_that_may_be_the_agents_is_not_scored():
     assert unsure.speech == sure.speech
 
 
+def test_the_certainty_of_a_segment_is_that_of_its_speech():
+    class WithPauses(EveryOther):
+        def voices(self, read, regions, least, most):
+            own = super().voices(read, regions, least, most)
+            certainty = np.zeros_like(own.certainty)
+            for start, end in regions:
+                certainty[start:end] = 0.97
+            return replace(own, certainty=certainty)
+
+    # The customer speaks in three regions with pauses of 0.26 s.
+    regions = np.array([[0, 20], [100, 120], [128, 148], [156, 176]])
+    voices = [0, 1, 1, 1]
+    own = found(Given(voices, WithPauses()), agent_is="first", regions=regions)
+    assert len(own.speakers[1].segments) == 1
+
+
+def test_no_segment_contains_speech_of_another_voice():
+    regions = np.array([[70, 130], [130, 138], [138, 200]])
+    own = found(Given([0, 1, 0]), score={}, regions=regions)
+    frames = [
+        (round(i.start_s / FRAME_S), round(i.end_s / FRAME_S))
+        for i in own.speakers[0].segments
+    ]
+    assert frames == [(70, 130), (138, 200)]
+
+
+def test_a_single_role_is_that_of_every_voice():
+    own = found(score={"roles": ["customer"]}, count="2")
+    assert [(s.role, s.is_scored) for s in own.speakers] == [("customer", True)] * 2
+
+
 def test_unclear_speech_is_nobodys():
     own = found(EveryOther(unclear=1), agent_is="first")
     assert [(s.number, s.role) for s in own.speakers] == [
@@ -103,21 +150,38 @@ def test_unclear_speech_is_nobodys():
 
 def test_pauses_and_edges_belong_to_a_voice_where_no_one_else_speaks():
     regions = np.array([[0, 20], [30, 40], [45, 60], [100, 120], [130, 150]])
-    voices = np.array([0, 1, 0, 1, 1])
-
-    class Given(EveryOther):
-        def voices(self, read, regions, least, most):
-            own = super().voices(read, regions, least, most)
-            parts = [regions[voices == k] for k in (0, 1)]
-            return type(own)(parts, own.unclear, own.certainty, 0.9, 9.0)
-
-    first, second = found(Given(), score={}, regions=regions).speakers
+    own = found(Given([0, 1, 0, 1, 1]), score={}, regions=regions)
+    first, second = own.speakers
     frames = [
         [(round(i.start_s / FRAME_S), round(i.end_s / FRAME_S)) for i in s.speech]
         for s in (first, second)
     ]
     # Each side of a gap gets at most half of it, and at most 3 frames (0.1 s).
     assert frames == [[(0, 23), (43, 63)], [(27, 42), (97, 153)]]
+
+
+@pytest.mark.parametrize("count", [2, "2"])
+def test_a_number_of_voices_may_be_a_number_or_text(count):
+    plain = Config.from_dict({"speakers": {"count": count}})
+    assert plain.speakers.range_for(()) == (2, 2)
+    assert plain.hash() == Config.from_dict({"speakers": {"count": "2-2"}}).hash()
+    assert plain.hash() != Config().hash()
+
+
+@pytest.mark.parametrize(
+    ("score", "count"), [({}, "2"), ({"roles": ["agent"]}, "2"), (ROLES, "1")]
+)
+def test_an_agent_is_named_only_among_voices_with_both_roles(score, count):
+    own = {"count": count, "agent_is": "first"}
+    with pytest.raises(ConfigError, match="agent_is needs both roles"):
+        Config.from_dict({"score": score, "speakers": own})
+
+
+def test_mixed_channels_may_have_roles_where_voices_are_told_apart():
+    mixed = {"audio": {"mix": True}, "score": ROLES}
+    Config.from_dict(mixed)
+    with pytest.raises(ConfigError, match="cannot be combined"):
+        Config.from_dict(mixed | {"speakers": {"count": "1"}})
 
 
 @pytest.mark.parametrize("count", ["0", "9", "two", "3-2", "1-", "1-9", ""])
@@ -153,6 +217,7 @@ def test_a_mono_call_has_turns_and_emotions_by_role(
     assert recording["agent_talk_s"] > 0
     assert recording["customer_talk_s"] > 0
     assert len(recording["channel_talk_s"]) == 1
+    assert recording["overtalk_s"] is None
     assert {(r["channel"], r["speaker"], r["role"]) for r in rows["speech"]} == {
         (0, 0, "agent"),
         (0, 1, "customer"),
@@ -169,6 +234,54 @@ def test_a_mono_call_has_turns_and_emotions_by_role(
         ("1", "agent"),
         ("1", "customer"),
     }
+
+    made = ser("export", out, "--to", "csv", "--out", tmp_path / "csv")
+    assert made.returncode == 0, made.stderr
+    calls = pd.read_csv(tmp_path / "csv" / "calls.csv")
+    assert calls["interruptions"].isna().all()
+    assert calls["turns"].notna().all()
+    episodes = (tmp_path / "csv" / "episodes.csv").read_text().splitlines()[0]
+    assert "speaker" in episodes.split(",")
+
+
+def test_a_silent_mono_call_is_reported_as_without_speech(
+    tmp_path, tiny_bundle, in_turn
+):
+    write_call(tmp_path / "calls" / "x.wav", np.zeros((1, 40_000), np.float32))
+    own = config(tiny_bundle, score=ROLES, speakers={"agent_is": "first"})
+    analyzed([tmp_path / "calls"], tmp_path / "out", own)
+    (recording,) = tables(tmp_path / "out")["recordings"]
+    assert recording["not_scored"] == "no_speech"
+    assert recording["notes"] is None
+    assert recording["channel_talk_s"] == [0.0]
+
+
+def test_a_call_whose_voices_are_too_alike_has_a_reason_of_its_own(
+    mono, tmp_path, tiny_bundle, monkeypatch
+):
+    monkeypatch.setattr(
+        "ser_batch.engine.this_process.load_diarizer",
+        lambda config: EveryOther(certainty=0.7),
+    )
+    own = config(tiny_bundle, score=ROLES, speakers={"agent_is": "first"})
+    analyzed([mono], tmp_path / "out", own)
+    (recording,) = tables(tmp_path / "out")["recordings"]
+    assert recording["not_scored"] == "voices_unclear"
+
+
+@pytest.mark.parametrize("roles", [[], ROLES["roles"]])
+def test_a_mono_call_stored_as_stereo_is_told_apart(
+    tmp_path, call, tiny_bundle, in_turn, roles
+):
+    both = np.repeat(call.sum(axis=0, keepdims=True), 2, axis=0)
+    write_call(tmp_path / "calls" / "x.wav", both)
+    agent = {"agent_is": "first"} if roles else {"count": "2"}
+    own = config(tiny_bundle, score={"roles": roles}, speakers=agent)
+    analyzed([tmp_path / "calls"], tmp_path / "out", own)
+    rows = tables(tmp_path / "out")
+    assert {row["speaker"] for row in rows["speech"]} == {0, 1}
+    assert rows["segments"]
+    assert "all 2 channels are the same" in rows["recordings"][0]["notes"]
 
 
 def test_voices_without_roles_are_named_by_number_everywhere(

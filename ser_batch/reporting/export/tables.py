@@ -7,6 +7,7 @@ from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST
 from ser_batch.reporting.figures.database import literal, quoted
 from ser_batch.reporting.figures.measures import measures_of
+from ser_batch.reporting.figures.sides import channels_sql
 from ser_batch.reporting.pages.records import plain_text
 from ser_batch.version import __version__
 
@@ -23,7 +24,7 @@ def _write_tables(
     queries = {
         **{name: selection.rows(name) for name in ("recordings", "speech", "segments")},
         "calls": "calls",
-        "episodes": "episodes",
+        "episodes": channels_sql("episodes"),
     }
     for name, rows in queries.items():
         columns = selection.connection.execute(
@@ -79,7 +80,8 @@ def write_duckdb(selection: Selection, path: Path) -> None:
                 f"CREATE TABLE export.{name} AS FROM {selection.rows(name)}"
             )
         for name in ("calls", "episodes"):
-            connection.execute(f"CREATE TABLE export.{name} AS FROM {name}")
+            rows = channels_sql(name) if name == "episodes" else name
+            connection.execute(f"CREATE TABLE export.{name} AS FROM {rows}")
         connection.execute(
             "CREATE TABLE export.about AS SELECT * FROM (VALUES "
             f"('made by', {literal(f'ser {__version__}')}), "

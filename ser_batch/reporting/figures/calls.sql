@@ -233,18 +233,21 @@ SELECT
     CASE
         WHEN done THEN greatest(coalesce(longest_pause_non_talk_s, 0), tail_hold_s)
     END AS longest_non_talk_s,
-    CASE WHEN two_sided THEN spoken[1] >= 1 AND coalesce(spoken[2], 1) < 1 END AS one_sided,
+    CASE WHEN apart THEN spoken[1] >= 1 AND spoken[2] < 1 END AS one_sided,
     CASE WHEN two_sided THEN
-        coalesce(COLUMNS(
-            '^(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'
-        ), 0)
+        coalesce(COLUMNS('^(turns|backchannels|(slow_)?responses)$$'), 0)
+    END AS '\0',
+    CASE WHEN apart THEN
+        coalesce(COLUMNS('^(interruption|attempt)(s|_s)$$'), 0)
     END AS '\0',
     CASE WHEN two_sided THEN t.response_latency_s END AS response_latency_s,
     CASE WHEN by_role THEN
         coalesce(COLUMNS(
-            '^(agent|customer)_'
-            '(turns|backchannels|(interruption|attempt)(s|_s)|(slow_)?responses)$$'
+            '^(agent|customer)_(turns|backchannels|(slow_)?responses)$$'
         ), 0)
+    END AS '\0',
+    CASE WHEN apart AND by_role THEN
+        coalesce(COLUMNS('^(agent|customer)_(interruption|attempt)(s|_s)$$'), 0)
     END AS '\0',
     CASE WHEN by_role THEN COLUMNS('^(agent|customer)_latency_s$$') END AS '\0',
     CASE WHEN done THEN r.segments END AS segments,
@@ -281,9 +284,9 @@ FROM (
     SELECT
         *,
         status = 'done' AS done,
-        done AND (
-            len(channel_talk_s) >= 2 OR diarization_confidence IS NOT NULL
-        ) AS two_sided,
+        -- Within one channel, speech of both at once is given to one of them.
+        done AND len(channel_talk_s) >= 2 AS apart,
+        apart OR (done AND diarization_confidence IS NOT NULL) AS two_sided,
         two_sided AND agent_talk_s IS NOT NULL AS by_role,
         list_reverse_sort(channel_talk_s) AS spoken
     FROM _recordings

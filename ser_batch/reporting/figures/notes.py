@@ -17,6 +17,7 @@ NOT_SCORED = {
     "no_speech": "no speech",
     "customer_silent": "no speech in the scored role",
     "speakers_unknown": "it is unknown who is the customer",
+    "voices_unclear": "no voice is the customer's for certain",
     "too_short": "all speech is too short",
     "abstained": "the model was too unsure for any label",
 }

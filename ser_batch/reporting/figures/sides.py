@@ -27,6 +27,15 @@ def sides_sql(rows: str, recordings: str = "") -> str:
     return f"({selected})"
 
 
+def channels_sql(rows: str) -> str:
+    """Return SQL for rows with sides, with channel and speaker in their place."""
+    speaker = f"CASE WHEN channel >= {CHANNELS} THEN channel // {CHANNELS} - 1 END"
+    return (
+        f"(SELECT * REPLACE ((channel % {CHANNELS})::SMALLINT AS channel), "
+        f"({speaker})::SMALLINT AS speaker FROM {rows})"
+    )
+
+
 def channel_of(side: int) -> int:
     """Return the channel of a side."""
     return side % CHANNELS

@@ -46,9 +46,11 @@ def _call_parts(
         f"silence {(call['silence_s'] or 0) / call['duration_s']:.0%}"
     )
     if call["turns"] is not None:
-        facts += f" · overtalk {call['overtalk_s']:.1f} s"
+        if call["overtalk_s"] is not None:
+            facts += f" · overtalk {call['overtalk_s']:.1f} s"
         for name in ("turn", "backchannel", "interruption"):
-            facts += f" · {counted(call[f'{name}s'], name)}"
+            if call[f"{name}s"] is not None:
+                facts += f" · {counted(call[f'{name}s'], name)}"
     yield Text(facts)
     if call["notes"]:
         yield Text(f"note: {call['notes']}", "yellow")

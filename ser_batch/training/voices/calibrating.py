@@ -49,11 +49,11 @@ def calibrated(
     slope, offset = _logistic(apart, right)
     single = float(np.quantile(within, REJECTED))
     figures = {
-        "conversations": len(pairs),
+        "conversations": len(right),
         "accuracy": float(right.mean()),
         "lowest_accuracy": float(right.min()),
         "single_voices_divided": float((within >= single).mean()),
-        "pairs_not_divided": float((apart < single).mean()),
+        "pairs_not_divided": 1 - float((apart >= single).sum()) / len(pairs),
     }
     return replace(model, confidence=(slope, offset), separation=single), figures
 

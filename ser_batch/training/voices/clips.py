@@ -67,8 +67,9 @@ def read_clips(corpora: Sequence[Corpus], readers: Path | None, work: Path) -> C
         with file.on_disk() as path:
             waveform = read_mono(path, SAMPLE_RATE)
         loud = np.flatnonzero(np.abs(waveform) > EDGE * np.abs(waveform).max())
-        waveforms.append(waveform[loud[0] : loud[-1] + 1])
-        speakers.append(f"readers/{file.stem.split('-')[0]}")
+        if len(loud):
+            waveforms.append(waveform[loud[0] : loud[-1] + 1])
+            speakers.append(f"readers/{file.stem.split('-')[0]}")
     kept = [i for i, w in enumerate(waveforms) if len(w) >= SHORTEST_S * SAMPLE_RATE]
     return Clips([_levelled(waveforms[i]) for i in kept], [speakers[i] for i in kept])
 
