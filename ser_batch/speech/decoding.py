@@ -138,9 +138,10 @@ def _decode(
             channels = channels[:1]
             notes.append(f"all {audio.channels} channels are the same; treated as one")
         if diarizer is not None and len(channels) == 1:
-            # If all channels are the same, the one that was kept stands for all.
-            at = kept.index(True)
-            found = tell_apart(channels[0], job, recording_id, at, diarizer)
+            if not kept[0]:
+                # All channels are the same, and another one was kept.
+                job.waveforms.move(recording_id, kept.index(True), 0)
+            found = tell_apart(channels[0], job, recording_id, diarizer)
         else:
             found = by_channel(channels, config)
         return Decoded(

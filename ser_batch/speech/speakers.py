@@ -101,8 +101,8 @@ def channel_roles(
     return [None] * n_channels, [score_agents] * n_channels, [note]
 
 
-def by_voice(channel: Heard, voices: Voices, config: Config, at: int = 0) -> Found:
-    """Return one speaker for each voice of a single channel, with the number `at`."""
+def by_voice(channel: Heard, voices: Voices, config: Config) -> Found:
+    """Return one speaker for each voice of a single channel."""
     talk = [channel.seconds(regions) for regions in voices.regions]
     roles, notes = _voice_roles(talk, voices.confidence, config)
     named, score_agents = config.score.roles, config.score.score_agents
@@ -120,10 +120,10 @@ def by_voice(channel: Heard, voices: Voices, config: Config, at: int = 0) -> Fou
             segments = _certain(segments, regions, voices)
         speech = channel.seconds(spoken)
         speakers.append(
-            Speaker(at, role, speech, channel.seconds(segments), is_scored, number)
+            Speaker(0, role, speech, channel.seconds(segments), is_scored, number)
         )
     if len(unclear):
-        speakers.append(Speaker(at, None, channel.seconds(unclear)))
+        speakers.append(Speaker(0, None, channel.seconds(unclear)))
     several = len(voices.regions) > 1
     return Found(speakers, notes, voices.confidence if several else None)
 
@@ -207,15 +207,15 @@ def _certain(segments: Regions, regions: Regions, voices: Voices) -> Regions:
     return segments[np.array(sure, float) >= CERTAIN]
 
 
-def _reader(job: Job, recording_id: str, channel: int) -> Read:
-    """Return a function that reads a channel at `SAMPLE_RATE`."""
+def _reader(job: Job, recording_id: str) -> Read:
+    """Return a function that reads the first channel at `SAMPLE_RATE`."""
 
     def read(start: int, n: int) -> Samples:
         rate = job.sample_rate
         if rate == SAMPLE_RATE:
-            return job.waveforms.read(recording_id, channel, start, n)
+            return job.waveforms.read(recording_id, 0, start, n)
         at, end = (round(i * rate / SAMPLE_RATE) for i in (start, start + n))
-        own = job.waveforms.read(recording_id, channel, at, end - at)
+        own = job.waveforms.read(recording_id, 0, at, end - at)
         resampled = soxr.resample(own, rate, SAMPLE_RATE).astype(np.float32)
         return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
 
@@ -223,12 +223,12 @@ def _reader(job: Job, recording_id: str, channel: int) -> Read:
 
 
 def tell_apart(
-    channel: Heard, job: Job, recording_id: str, at: int, diarizer: Diarizer
+    channel: Heard, job: Job, recording_id: str, diarizer: Diarizer
 ) -> Found:
-    """Return the speakers within a single channel, with the number `at`."""
+    """Return the speakers within a single channel, whose waveform is kept."""
     if not len(channel.regions):
-        return Found([Speaker(at, None, [])], [])
+        return Found([Speaker(0, None, [])], [])
     least, most = job.config.speakers.range_for(job.config.score.roles)
-    read = _reader(job, recording_id, at)
+    read = _reader(job, recording_id)
     voices = diarizer.voices(read, channel.regions, least, most)
-    return by_voice(channel, voices, job.config, at)
+    return by_voice(channel, voices, job.config)

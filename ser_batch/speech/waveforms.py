@@ -45,6 +45,10 @@ class Waveforms(Protocol):
         """Return `n` samples from `start` on, with silence beyond the end."""
         ...
 
+    def move(self, recording_id: str, channel: int, to: int) -> None:
+        """Make the samples of one channel those of another."""
+        ...
+
     def remove(self, recording_id: str) -> None:
         """Remove the samples of a recording, if there are any."""
         ...
@@ -78,6 +82,10 @@ class LocalWaveforms:
         file = self._file(recording_id, channel)
         samples = np.fromfile(file, np.float32, n, offset=4 * start)
         return np.pad(samples, (0, n - len(samples)))
+
+    def move(self, recording_id: str, channel: int, to: int) -> None:
+        """Rename the file of a channel to that of another."""
+        self._file(recording_id, channel).replace(self._file(recording_id, to))
 
     def remove(self, recording_id: str) -> None:
         """Remove the folder of a recording."""

@@ -279,7 +279,10 @@ def test_a_mono_call_stored_as_stereo_is_told_apart(
     own = config(tiny_bundle, score={"roles": roles}, speakers=agent)
     analyzed([tmp_path / "calls"], tmp_path / "out", own)
     rows = tables(tmp_path / "out")
-    assert {row["speaker"] for row in rows["speech"]} == {0, 1}
+    assert {(row["channel"], row["speaker"]) for row in rows["speech"]} == {
+        (0, 0),
+        (0, 1),
+    }
     assert rows["segments"]
     assert "all 2 channels are the same" in rows["recordings"][0]["notes"]
 
