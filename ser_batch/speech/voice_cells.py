@@ -47,12 +47,11 @@ class Cells:
         self.speech_s = n_frames * FRAME_S
         # Evenly over the recording, so that no voice is missed.
         sampled = pieces[:: max(1, round(n_frames / SAMPLE_FRAMES))]
-        self._gain = 1.0
-        power = [np.square(self._samples(piece)).mean() for piece in sampled]
-        self._gain = LEVEL / max(
-            float(np.sqrt(np.mean(power))) if power else 0, QUIETEST
-        )
-        bands = [self._log_mel(piece) for piece in sampled]
+        samples = [self._samples(piece) for piece in sampled]
+        power = [np.square(own).mean() for own in samples]
+        level = float(np.sqrt(np.mean(power))) if power else 0.0
+        self._gain = np.float32(LEVEL / max(level, QUIETEST))
+        bands = [log_mel(self._gain * own) for own in samples]
         kept = [own for own in bands if len(own)]
         self._mean = np.zeros(0, np.float32)
         self.points, self.sample = (np.zeros((0, 1), np.float32) for _ in range(2))
@@ -67,10 +66,7 @@ class Cells:
 
     def _samples(self, piece: _Piece) -> Samples:
         start, end = piece.start * FRAME_SAMPLES, piece.end * FRAME_SAMPLES
-        return np.float32(self._gain) * self._read(start, end - start)
-
-    def _log_mel(self, piece: _Piece) -> LogMel:
-        return log_mel(self._samples(piece))
+        return self._read(start, end - start)
 
     def _steps(
         self, pieces: Sequence[_Piece], bands: Sequence[LogMel]
@@ -106,7 +102,7 @@ class Cells:
         length = round(CELL_WINDOW_S / STEP_S)
         for group in _groups(pieces):
             new = [piece for piece in group if piece not in known]
-            bands = [self._log_mel(piece) for piece in new]
+            bands = [log_mel(self._gain * self._samples(piece)) for piece in new]
             fresh = dict(zip(new, self._steps(new, bands), strict=True))
             for piece in group:
                 steps = fresh[piece] if piece in fresh else known[piece]

@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,12 @@ from ser_batch.speech.voices import load_voices
 from ser_batch.training.corpora.readers import read_corpora
 from ser_batch.training.voices.calibrating import read_from
 from ser_batch.training.voices.clips import Clips, read_clips
-from ser_batch.training.voices.conversations import Conversation, converse, speech_of
+from ser_batch.training.voices.conversations import (
+    Conversation,
+    converse,
+    paired,
+    speech_of,
+)
 
 ACTORS = ("02", "03", "05", "06")
 PACKAGES = ("resemblyzer", "webrtcvad-wheels")
@@ -64,16 +68,6 @@ def install(folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
         subprocess.run([*command, "--target", str(folder), *PACKAGES], check=True)
     sys.path.append(str(folder))
-
-
-def pairs(clips: Clips, turns: int, seed: int) -> Iterator[Conversation]:
-    """Yield a conversation of every pair of speakers."""
-    rng = np.random.default_rng(seed)
-    own: dict[str, list[np.ndarray]] = {}
-    for waveform, speaker in zip(clips.waveforms, clips.speakers, strict=True):
-        own.setdefault(speaker, []).append(waveform.astype(np.float32))
-    for a, b in combinations(sorted(own), 2):
-        yield converse(own[a], own[b], turns, rng)
 
 
 def real(folder: Path) -> Iterator[Conversation]:
@@ -176,9 +170,9 @@ def main() -> None:
         read = read_clips([], options.data / "speakers", Path(work))
     held_out = set(load_held_out())
     sets = {
-        "acted": list(pairs(acted, options.turns, options.seed)),
+        "acted": list(paired(acted, [options.turns], options.seed)),
         "read": list(
-            pairs(read.of(held_out.__contains__), options.turns, options.seed)
+            paired(read.of(held_out.__contains__), [options.turns], options.seed)
         ),
         "real": list(real(options.data / "vad")),
     }

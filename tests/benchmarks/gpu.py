@@ -43,7 +43,7 @@ from tests.benchmarks.speed import make_calls
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "calls" / "billing" / "1001.wav"
 BATCH_SIZES = (16, 64, 256, 1024)
-N_SEGMENTS = 2048
+N_SEGMENTS = 4096
 
 
 class Utilisation:

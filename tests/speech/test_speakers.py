@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_batch.config.options import Config
+from ser_batch.audio.opening import MAX_CHANNELS
+from ser_batch.config.options import MAX_VOICES, Config
 from ser_batch.errors import ConfigError
+from ser_batch.reporting.figures.sides import CHANNELS, speaker_of
 from ser_batch.speech.diarization import Voices
 from ser_batch.speech.speakers import Heard, by_voice, turns_of
 from ser_batch.speech.vad import FRAME_S
@@ -365,3 +367,25 @@ def test_extended_regions_contain_their_own_and_never_overlap(drawn):
         for start, end in before:
             assert covered[start:end].all()
     assert taken.max(initial=0) <= 1
+
+
+def test_voices_with_the_same_role_have_tiers_of_their_own(
+    mono, tmp_path, tiny_bundle, in_turn
+):
+    own = config(tiny_bundle, score={"roles": ["customer"]}, speakers={"count": "2"})
+    analyzed([mono], tmp_path / "out", own)
+    target = tmp_path / "grids"
+    made = ser("export", tmp_path / "out", "--to", "textgrid", "--out", target)
+    assert made.returncode == 0, made.stderr
+    (grid,) = target.rglob("*.TextGrid")
+    text = grid.read_text()
+    assert "customer speaker 1" in text
+    assert "customer speaker 2" in text
+
+
+def test_every_side_of_a_recording_fits_into_one_number():
+    assert CHANNELS == MAX_CHANNELS
+    largest = CHANNELS * MAX_VOICES + CHANNELS - 1
+    assert speaker_of(largest) == MAX_VOICES - 1
+    # turns.sql packs a side into 8 bits.
+    assert largest < 255

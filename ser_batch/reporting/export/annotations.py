@@ -12,7 +12,7 @@ import yaml
 
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.database import literal, quoted
-from ser_batch.reporting.figures.sides import channel_of
+from ser_batch.reporting.figures.sides import channel_of, side_name, speaker_of
 from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.version import __version__
 
@@ -132,9 +132,10 @@ def write_textgrid(selection: Selection, folder: Path) -> None:
         grid = textgrid.Textgrid(0, duration_s)
         several = len({t.who(channel) for channel in t.speech}) < len(t.speech)
         for channel, regions in t.speech.items():
-            name = (
-                f"{t.who(channel)} {channel_of(channel)}" if several else t.who(channel)
-            )
+            name = t.who(channel)
+            if several:
+                told_apart = speaker_of(channel) is not None
+                name += f" {side_name(channel) if told_apart else channel}"
             spoken = [
                 Interval(a, min(b, duration_s), "speech")
                 for a, b in regions

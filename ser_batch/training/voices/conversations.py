@@ -45,7 +45,9 @@ def converse(
     for number in range(n_turns):
         who = number % 2
         own = (first, second)[who]
-        drawn = rng.choice(len(own), min(len(own), int(rng.integers(1, 4))), False)
+        drawn = rng.choice(
+            len(own), min(len(own), int(rng.integers(1, CLIPS_OF_TURN + 1))), False
+        )
         pause = np.zeros(round(PAUSE_S * SAMPLE_RATE))
         turn = np.concatenate([part for i in drawn for part in (own[i], pause)])
         turn = turn[: len(turn) - len(pause)] * gain[who]
