@@ -14,7 +14,15 @@ from ser_batch.results import writing as module
 from ser_batch.results.maintenance import compact, repair, verify
 from ser_batch.results.manifest import read_manifest
 from ser_batch.results.writing import open_writer
-from tests.support.faults import Crash, Disk, Fault, FileSystem, instants
+from tests.support.faults import (
+    Crash,
+    Disk,
+    Fault,
+    FileSystem,
+    Operation,
+    instants,
+    power_cuts,
+)
 from tests.support.paths import ROOT
 from tests.support.rows import IDENTITY, globbed, ids, rows
 from tests.support.tables import live_file, tables
@@ -55,7 +63,7 @@ def old(tmp_path, monkeypatch, request) -> Path:
 
 def operations(
     monkeypatch, directory: Path, act: Callable[[Path], object]
-) -> list[str]:
+) -> list[Operation]:
     """Return the file system operations of an undisturbed act."""
     with monkeypatch.context() as patch:
         system = FileSystem(patch)
@@ -72,7 +80,9 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_rows(
     undisturbed = shutil.copytree(old, tmp_path / "undisturbed", symlinks=True)
     log = operations(monkeypatch, undisturbed, act)
     before, after = tables(old), tables(undisturbed)
-    assert {"open", "write", "flush", "fsync", "replace", "unlink"} <= set(log)
+    assert {"open", "write", "flush", "fsync", "replace", "unlink"} <= {
+        operation.name for operation in log
+    }
     for at in instants(log, fault):
         directory = shutil.copytree(old, tmp_path / str(at), symlinks=True)
         with monkeypatch.context() as patch:
@@ -104,7 +114,7 @@ def test_a_power_cut_during_a_commit_leaves_the_old_or_the_new_rows(
     log = operations(monkeypatch, undisturbed, second_night)
     before, after = tables(old), tables(undisturbed)
     outcomes = set()
-    for at in [*instants(log, Fault.kill), len(log) + 1]:
+    for at in power_cuts(log):
         directory = shutil.copytree(old, tmp_path / str(at), symlinks=True)
         with monkeypatch.context() as patch:
             disk = Disk(directory, patch)

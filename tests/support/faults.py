@@ -3,13 +3,23 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+
+
+class Operation(NamedTuple):
+    """A file system operation."""
+
+    name: str
+    site: tuple[int, ...]
+    """The lines of the package that led to it."""
 
 
 class Crash(BaseException):
@@ -40,8 +50,8 @@ class FileSystem:
         fault: Fault | None = None,
     ) -> None:
         self.at, self.fault, self.dead = at, fault, False
-        self.log: list[str] = []
-        """The name of each operation so far."""
+        self.log: list[Operation] = []
+        """The operations so far."""
         real_open, real_os_open = Path.open, os.open
         for owner, name in (
             (os, "fsync"), (os, "replace"), (os, "link"), (os, "symlink"),
@@ -58,8 +68,10 @@ class FileSystem:
                 self, self.operation("open", lambda: real_open(path, mode, 0))
             )
 
-        def os_opened(*args: Any, **kwargs: Any) -> int:
-            return self.operation("open", lambda: real_os_open(*args, **kwargs))
+        def os_opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            name = "open" if flags & (os.O_WRONLY | os.O_RDWR) else "open to read"
+            opening = partial(real_os_open, path, flags, *args, **kwargs)
+            return self.operation(name, opening)
 
         patch.setattr(Path, "open", opened)
         patch.setattr(os, "open", os_opened)
@@ -76,7 +88,7 @@ class FileSystem:
         """Do the operation, or let it fail; `half` does half of a write."""
         if self.dead:
             raise Crash
-        self.log.append(name)
+        self.log.append(Operation(name, _site()))
         seen = len(self.log)
         now, full = seen == self.at, self.fault in (Fault.full, Fault.short_write)
         if now and half and self.fault in (Fault.torn_write, Fault.short_write):
@@ -91,23 +103,55 @@ class FileSystem:
         return do()
 
 
-def instants(log: Sequence[str], fault: Fault) -> list[int]:
+def _site() -> tuple[int, ...]:
+    frame, lines = sys._getframe(), []
+    while frame := frame.f_back:
+        if frame.f_globals.get("__package__", "").startswith("ser_batch"):
+            lines.append(frame.f_lineno)
+    return tuple(lines)
+
+
+UNSEEN = ("open to read", "flush", "fsync")
+"""Operations that leave the files as they are."""
+FREEING = ("unlink", "rmtree")
+
+
+def instants(log: Sequence[Operation], fault: Fault) -> list[int]:
     """Return the numbers of the operations to fail at.
 
     Of several writes in a row, these are the first, one in the middle and the last.
-    Faults of writing apply to writes only. An error that the program sees is tried at
-    the first and the last of several equal operations; a kill at every one.
+    Faults of writing apply to writes only, and a full disk does not prevent a removal.
+    An error that the program sees is tried the first and the last time that the program
+    comes to the same place; a kill, after every operation that changes a file.
     """
-    chosen = []
-    for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1]):
-        numbers = [number for number, _ in group]
+    writes = []
+    for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1].name):
         if name == "write":
-            chosen += sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
-        elif fault is Fault.kill:
-            chosen += numbers
-        elif fault not in (Fault.torn_write, Fault.short_write):
-            chosen += sorted({numbers[0], numbers[-1]})
-    return chosen
+            numbers = [number for number, _ in group]
+            writes += [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
+    others = {at: own for at, own in enumerate(log, 1) if own.name != "write"}
+    chosen: Iterable[int] = ()
+    if fault is Fault.kill:
+        chosen = [at for at in others if at == 1 or log[at - 2].name not in UNSEEN]
+    elif fault in (Fault.io_error, Fault.full):
+        failing = {
+            at: own
+            for at, own in others.items()
+            if fault is Fault.io_error or own.name not in FREEING
+        }
+        last = {own: at for at, own in failing.items()}
+        first = {own: at for at, own in reversed(failing.items())}
+        chosen = {*first.values(), *last.values()}
+    return sorted({*writes, *chosen})
+
+
+def power_cuts(log: Sequence[Operation]) -> list[int]:
+    """Return the numbers of the operations before which the power is to fail.
+
+    What is on disk then differs only from one `fsync` to the next.
+    """
+    synced = [at for at, own in enumerate(log, 2) if own.name == "fsync"]
+    return [1, *synced]
 
 
 class _WatchedFile:
