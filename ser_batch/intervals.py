@@ -3,7 +3,7 @@
 `sample_index` is the only rounding rule from seconds to samples.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -52,6 +52,28 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
         else:
             merged.append(interval)
     return merged
+
+
+def divided(
+    interval: Interval, parts: Iterable[Interval]
+) -> Iterator[tuple[Interval, bool]]:
+    """Yield the pieces of an interval, and whether each lies within one of the parts.
+
+    Args:
+        interval: the interval to divide.
+        parts: ordered and disjoint.
+    """
+    at = interval.start_s
+    for part in parts:
+        start_s, end_s = max(part.start_s, at), min(part.end_s, interval.end_s)
+        if start_s >= end_s:
+            continue
+        if at < start_s:
+            yield Interval(at, start_s), False
+        yield Interval(start_s, end_s), True
+        at = end_s
+    if at < interval.end_s:
+        yield Interval(at, interval.end_s), False
 
 
 def total_s(intervals: Iterable[Interval]) -> float:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_batch.intervals import Interval, overlap_s, sample_index, total_s, union
+from ser_batch.intervals import (
+    Interval,
+    divided,
+    overlap_s,
+    sample_index,
+    total_s,
+    union,
+)
 
 RATES = st.sampled_from([8000, 11025, 16000, 44100, 48000])
 
@@ -53,3 +60,17 @@ def test_overlap_is_the_time_shared_by_two_or_more_tracks(tracks):
     assert overlap_s([segments(pairs) for pairs in tracks]) == pytest.approx(
         len(shared) / 1000
     )
+
+
+@given(milliseconds(), milliseconds())
+def test_a_divided_interval_is_covered_once_and_knows_what_is_in_the_parts(a, b):
+    parts = union(segments(b))
+    for interval in segments(a):
+        pieces = list(divided(interval, parts))
+        assert pieces[0][0].start_s == interval.start_s
+        assert pieces[-1][0].end_s == interval.end_s
+        for (before, _), (after, _) in pairwise(pieces):
+            assert before.end_s == after.start_s
+        for piece, is_part in pieces:
+            middle = (piece.start_s + piece.end_s) / 2
+            assert is_part == any(p.start_s <= middle < p.end_s for p in parts)

@@ -70,6 +70,22 @@ def command(
             rich_help_panel=_SPEECH,
         ),
     ] = None,
+    diarizer: Annotated[
+        str | None,
+        typer.Option(
+            help="What tells voices apart: ser (its own voice model) or pyannote. "
+            "Default: ser.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
+    diarizer_model: Annotated[
+        str | None,
+        typer.Option(
+            help="The pyannote pipeline: a local folder, or a name on the Hugging Face "
+            "Hub.",
+            rich_help_panel=_SPEECH,
+        ),
+    ] = None,
     bundle: Annotated[
         str | None,
         typer.Option(
@@ -208,7 +224,12 @@ def command(
             "raw_channels": raw_channels,
         },
         "vad": {"engine": vad, "model": vad_model},
-        "speakers": {"count": speakers, "agent_is": agent_is},
+        "speakers": {
+            "count": speakers,
+            "agent_is": agent_is,
+            "engine": diarizer,
+            "model": diarizer_model,
+        },
         "score": {
             "bundle": bundle,
             "roles": None

@@ -39,6 +39,14 @@ def make_command(
         str | None,
         typer.Option(help="Role on each channel: one profile per role."),
     ] = None,
+    speakers: Annotated[
+        str | None,
+        typer.Option(help="Voices on a single channel, as for ser analyze."),
+    ] = None,
+    agent_is: Annotated[
+        str | None,
+        typer.Option(help="Which voice of a single channel is the agent's."),
+    ] = None,
     bundle: Annotated[
         str | None,
         typer.Option(help="Bundle to make the profile for. Default: telephone."),
@@ -60,6 +68,7 @@ def make_command(
     settings = Config.from_toml(config) if config else Config()
     named = None if roles is None else [role.strip() for role in roles.split(",")]
     given: dict[str, dict[str, Any]] = {
+        "speakers": {"count": speakers, "agent_is": agent_is},
         "score": {"roles": named, "bundle": bundle, "profile": "bundle"},
         "run": {"device": device},
     }

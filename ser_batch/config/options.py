@@ -80,13 +80,7 @@ class VadConfig:
         """Return the hash of a local VAD model, or the name of one on the Hub."""
         if self.engine == "silero" or self.model is None:
             return None
-        path = Path(self.model)
-        path = path / "pytorch_model.bin" if path.is_dir() else path
-        return (
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            if path.is_file()
-            else self.model
-        )
+        return _content_or_name(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +94,20 @@ class SpeakersConfig:
     """
     agent_is: Literal["first", "last", "most"] | None = None
     """How the agent is recognised: by speaking first, last, or most."""
+    engine: Literal["ser", "pyannote"] = "ser"
+    """What tells voices apart: the shipped voice model, or pyannote.audio."""
+    model: str | None = None
+    """pyannote only: the folder of a pipeline, or its name on the Hugging Face Hub."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.engine in ("ser", "pyannote"), "speakers.engine", "ser or pyannote"
+        )
+        _require(
+            self.engine != "pyannote" or bool(self.model),
+            "speakers.model",
+            "the path or name of a pyannote pipeline",
+        )
         _require(
             self.count is None or _VOICES.fullmatch(str(self.count)) is not None,
             "speakers.count",
@@ -121,6 +127,16 @@ class SpeakersConfig:
             return (2, 2) if set(roles) == set(ROLES) else (1, 1)
         least, _, most = str(self.count).partition("-")
         return int(least), int(most or least)
+
+    def fingerprint(self, roles: Sequence[str]) -> dict[str, Any]:
+        """Return what tells voices apart, as far as it changes rows."""
+        least, most = self.range_for(roles)
+        model = None
+        if most > 1:
+            model = [voices_fingerprint()]
+            if self.engine == "pyannote" and self.model:
+                model.append(_content_or_name(self.model))
+        return {"count": f"{least}-{most}", "agent_is": self.agent_is, "model": model}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +287,24 @@ class Config:
         # ... and a profile has a fingerprint of its own.
         del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
-        least, most = self.speakers.range_for(self.score.roles)
-        values["speakers"]["count"] = f"{least}-{most}"
-        values["speakers"]["model"] = voices_fingerprint() if most > 1 else None
+        values["speakers"] = self.speakers.fingerprint(self.score.roles)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
             :16
         ]
+
+
+def _content_or_name(model: str) -> str:
+    """Return the hash of a local model, a file or a folder; else its name."""
+    path = Path(model)
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    if not path.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted(own for own in path.rglob("*") if own.is_file()):
+        digest.update(str(file.relative_to(path)).encode() + b"\0")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _require(holds: bool, name: str, wanted: str) -> None:

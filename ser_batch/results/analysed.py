@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ser_batch.emotion.analysis import Analysis, ScoredSegment
-from ser_batch.intervals import Interval, overlap_s, total_s
+from ser_batch.intervals import Interval, divided, overlap_s, total_s
 from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Copy
 from ser_batch.results.rows import Columns, Rows, check_types
@@ -165,15 +165,19 @@ def _talk_s(speakers: Sequence[Speaker], role: str) -> float | None:
 
 def _speech_columns(recording_id: str, speakers: Sequence[Speaker]) -> Columns:
     regions = [
-        (speaker, interval) for speaker in speakers for interval in speaker.speech
+        (speaker, *piece)
+        for speaker in speakers
+        for interval in speaker.speech
+        for piece in divided(interval, speaker.overlap)
     ]
     return {
         "recording_id": [recording_id] * len(regions),
-        "channel": [speaker.channel for speaker, _ in regions],
-        "speaker": [speaker.number for speaker, _ in regions],
-        "role": [speaker.role for speaker, _ in regions],
-        "start_s": [interval.start_s for _, interval in regions],
-        "end_s": [interval.end_s for _, interval in regions],
+        "channel": [speaker.channel for speaker, *_ in regions],
+        "speaker": [speaker.number for speaker, *_ in regions],
+        "role": [speaker.role for speaker, *_ in regions],
+        "start_s": [interval.start_s for _, interval, _ in regions],
+        "end_s": [interval.end_s for _, interval, _ in regions],
+        "overlap": [is_overlap for *_, is_overlap in regions],
     }
 
 

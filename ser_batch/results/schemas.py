@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 5
+FORMAT = 6
 """Number of the format of results; see docs/contributing/formats.md."""
 TABLES = ("recordings", "speech", "segments")
 
@@ -129,7 +129,21 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
             metadata,
         ),
         "speech": pa.schema(
-            [recording_id, channel, speaker, role, start, end], metadata
+            [
+                recording_id,
+                channel,
+                speaker,
+                role,
+                start,
+                end,
+                _field(
+                    "overlap",
+                    pa.bool_(),
+                    "whether another voice of the same channel speaks at the same "
+                    "time; such speech is not scored",
+                ),
+            ],
+            metadata,
         ),
         "segments": pa.schema(
             [

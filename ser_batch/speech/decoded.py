@@ -46,6 +46,8 @@ class Speaker:
 
     None if the voices of the channel were not told apart.
     """
+    overlap: list[Interval] = field(default_factory=list)
+    """The speech during which another voice of the channel speaks too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ def load_vad(config: VadConfig) -> Vad:
     """
     if config.engine == "pyannote":
         # Imported on demand, as pyannote.audio takes seconds and imports all of torch.
-        from ser_batch.speech.pyannote import PyannoteVad
+        from ser_batch.speech.pyannote_vad import PyannoteVad
 
         return PyannoteVad(config)
     # On demand as well: the parent of decoding processes needs no detector.
@@ -27,6 +27,7 @@ def load_diarizer(config: Config) -> Diarizer | None:
 
     Raises:
         BundleError: the voice model is missing or damaged.
+        UsageError: the pyannote pipeline cannot be loaded.
     """
     _, most = config.speakers.range_for(config.score.roles)
     if most < 2:
@@ -34,4 +35,9 @@ def load_diarizer(config: Config) -> Diarizer | None:
     from ser_batch.speech.voice_diarizer import VoiceDiarizer
     from ser_batch.speech.voices import load_voices
 
-    return VoiceDiarizer(load_voices())
+    if config.speakers.model is None or config.speakers.engine == "ser":
+        return VoiceDiarizer(load_voices())
+    # Imported on demand, as for the VAD.
+    from ser_batch.speech.pyannote_diarizer import PyannoteDiarizer
+
+    return PyannoteDiarizer(config.speakers.model, load_voices())

@@ -1,20 +1,16 @@
 """pyannote.audio's voice activity detection as a `Vad`, imported only on demand.
 
 The pipeline sees windows of about eleven minutes with context on both sides, so that
-memory does not grow with the recording. Telemetry is off.
+memory does not grow with the recording.
 """
 
-import io
-import os
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ser_batch.config.options import VadConfig
-from ser_batch.errors import UsageError
+from ser_batch.speech.pyannote_models import load_model
 from ser_batch.speech.vad import (
     FRAME_S,
     FRAME_SAMPLES,
@@ -23,13 +19,9 @@ from ser_batch.speech.vad import (
     Samples,
 )
 
-os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-with warnings.catch_warnings():
-    # It warns that it cannot decode files, but it only ever gets waveforms.
-    warnings.simplefilter("ignore")
-    from pyannote.audio import Model
-    from pyannote.audio.core.task import Problem, Resolution, Specifications
-    from pyannote.audio.pipelines import VoiceActivityDetection
+# After `pyannote_models`, which turns telemetry off.
+from pyannote.audio.core.task import Specifications  # isort: skip
+from pyannote.audio.pipelines import VoiceActivityDetection  # isort: skip
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
@@ -43,71 +35,6 @@ the same result as one pass over the whole recording.
 """
 WINDOW_FRAMES = 6 * CONTEXT_FRAMES
 
-_ALLOWED: list[Any] = [
-    Problem,
-    Resolution,
-    Specifications,
-    torch.torch_version.TorchVersion,
-]
-
-
-def load_model(name: str) -> Model:
-    """Load a segmentation model from a local checkpoint or its folder, or the hub.
-
-    Checkpoints are pickles, which can run code when they are loaded. One that contains
-    anything but tensors, plain values and pyannote's own specifications is rejected.
-
-    Raises:
-        UsageError: there is no such model, or it cannot be loaded safely.
-    """
-    path = Path(name)
-    path = path / "pytorch_model.bin" if path.is_dir() else path
-    if not path.is_file():
-        path = _from_hub(name)
-    data = path.read_bytes()
-    try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            checkpoint = torch.load(
-                io.BytesIO(data), map_location="cpu", weights_only=True
-            )
-        module = checkpoint["pyannote.audio"]["architecture"]["module"]
-    except Exception as error:  # a file can fail to be a checkpoint in many ways
-        raise UsageError(
-            f"{path}: not a pyannote model that can be loaded safely: {error}"
-        ) from error
-    if not module.startswith("pyannote.audio.models."):
-        raise UsageError(
-            f"{path}: its network is {module}, which is not one of pyannote.audio's"
-        )
-    # These bytes contain nothing but what was just allowed, so it is safe to pass them
-    # to the library's own loader.
-    model = Model.from_pretrained(io.BytesIO(data))
-    assert model is not None
-    return model.eval()
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-    )
-
-    try:
-        return Path(hf_hub_download(name, "pytorch_model.bin"))
-    except (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OSError,
-    ) as error:
-        raise UsageError(
-            f"--vad-model {name}: not a local file, and cannot be downloaded from the "
-            f"hub ({type(error).__name__}): accept the model's licence there and log "
-            "in, or give the path of a copy"
-        ) from error
-
 
 class PyannoteVad:
     """pyannote.audio's pipeline with the thresholds of `VadConfig`."""
@@ -115,7 +42,7 @@ class PyannoteVad:
     def __init__(self, config: VadConfig) -> None:
         assert config.model is not None
         torch.set_num_threads(1)
-        model = load_model(config.model)
+        model = load_model(config.model, "--vad-model")
         self._pipeline = VoiceActivityDetection(segmentation=model)
         parameters: dict[str, Any] = {
             "min_duration_on": config.min_speech_s,

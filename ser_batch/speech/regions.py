@@ -6,7 +6,7 @@ disjoint.
 """
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from ser_batch.config.options import VadConfig
 from ser_batch.speech.vad import FRAME_S
@@ -85,6 +85,15 @@ def spans(on: np.ndarray) -> Regions:
     """Return the runs of true values as pairs [start, end)."""
     edges = np.flatnonzero(np.diff(np.r_[False, on, False]))
     return edges.reshape(-1, 2)
+
+
+def inside(regions: Regions, n_frames: int) -> Bool[np.ndarray, " frames"]:
+    """Return which of the first `n_frames` frames are within a region."""
+    edges = np.zeros(n_frames + 1, np.int32)
+    starts, ends = np.minimum(regions, n_frames).T
+    np.add.at(edges, starts, 1)
+    np.add.at(edges, ends, -1)
+    return np.cumsum(edges[:-1]) > 0
 
 
 def _frames(seconds: float) -> int:

@@ -17,7 +17,7 @@ from ser_batch.speech.diarization import (
     Samples,
     Voices,
 )
-from ser_batch.speech.regions import Regions, spans
+from ser_batch.speech.regions import Regions, inside, spans
 from ser_batch.speech.segments import segment_regions
 from ser_batch.speech.vad import FRAME_S
 
@@ -108,19 +108,31 @@ def by_voice(channel: Heard, voices: Voices, config: Config) -> Found:
     named, score_agents = config.score.roles, config.score.score_agents
     speakers = []
     *turns, unclear = turns_of(voices)
-    found = zip(voices.regions, turns, roles, strict=True)
-    for number, (regions, spoken, role) in enumerate(found):
+    n_frames = len(voices.certainty) + PAD_FRAMES
+    both = inside(voices.overlap, n_frames)
+    found = zip(voices.regions, turns, voices.behind, roles, strict=True)
+    for number, (regions, turn, behind, role) in enumerate(found):
         is_scored = score_agents or role == "customer" or not named
         segments = regions[:0]
         if is_scored:
+            alone = spans(inside(regions, n_frames) & ~both)
             groups = enumerate([*voices.regions, voices.unclear])
-            others = np.concatenate([own for k, own in groups if k != number])
-            segments = channel.segments(regions, config, others)
-        if "agent" in roles and not score_agents:
-            segments = _certain(segments, regions, voices)
-        speech = channel.seconds(spoken)
+            others = [own for k, own in groups if k != number]
+            others_ = np.concatenate([*others, voices.overlap])
+            segments = channel.segments(alone, config, others_)
+            if "agent" in roles and not score_agents:
+                segments = _certain(segments, alone, voices)
+        spoken = inside(turn, n_frames) | inside(behind, n_frames)
         speakers.append(
-            Speaker(0, role, speech, channel.seconds(segments), is_scored, number)
+            Speaker(
+                0,
+                role,
+                channel.seconds(spans(spoken)),
+                channel.seconds(segments),
+                is_scored,
+                number,
+                channel.seconds(spans(spoken & both)),
+            )
         )
     if len(unclear):
         speakers.append(Speaker(0, None, channel.seconds(unclear)))
@@ -198,9 +210,7 @@ def turns_of(voices: Voices) -> list[Regions]:
 
 def _certain(segments: Regions, regions: Regions, voices: Voices) -> Regions:
     """Return the segments whose speech has the right voice for certain."""
-    own = np.zeros(len(voices.certainty), bool)
-    for start, end in regions:
-        own[start:end] = True
+    own = inside(regions, len(voices.certainty))
     sure = [
         voices.certainty[start:end][own[start:end]].mean() for start, end in segments
     ]

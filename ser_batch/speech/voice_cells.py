@@ -26,6 +26,7 @@ WINDOW_S, WINDOW_HOP_S = 2.5, 0.3
 MOST_WINDOWS = 400
 CELL_FRAMES = 4
 CELL_WINDOW_S = 1.0
+OVERLAP_WINDOW_S = 0.7
 QUIETEST = 1e-5
 
 
@@ -55,6 +56,8 @@ class Cells:
         kept = [own for own in bands if len(own)]
         self._mean = np.zeros(0, np.float32)
         self.points, self.sample = (np.zeros((0, 1), np.float32) for _ in range(2))
+        self.overlap = np.zeros(0, np.float32)
+        """The log odds that two speak at once, for each cell."""
         self.spans = np.zeros((0, 2), np.int32)
         self.after_pause = np.zeros(0, bool)
         if not kept:
@@ -98,8 +101,8 @@ class Cells:
         self.sample = every[chosen.round().astype(int)] - self.centre
 
     def _add_cells(self, pieces: Sequence[_Piece], known: dict[_Piece, Steps]) -> None:
-        points, spans, after_pause = [], [], []
-        length = round(CELL_WINDOW_S / STEP_S)
+        points, overlap, spans, after_pause = [], [], [], []
+        length, short = (round(s / STEP_S) for s in (CELL_WINDOW_S, OVERLAP_WINDOW_S))
         for group in _groups(pieces):
             new = [piece for piece in group if piece not in known]
             bands = [log_mel(self._gain * self._samples(piece)) for piece in new]
@@ -111,12 +114,17 @@ class Cells:
                 edges = [*range(piece.start, piece.end, CELL_FRAMES), piece.end]
                 cells = list(itertools.pairwise(edges))
                 middles = np.array([(a + b) / 2 - piece.start for a, b in cells])
-                starts = (middles * FRAME_S / STEP_S).round().astype(int) - length // 2
-                starts = starts.clip(0, max(len(steps) - length, 0))
-                points.append(self._model.points(steps, starts, length))
+                at = (middles * FRAME_S / STEP_S).round().astype(int)
+                points.append(
+                    self._model.points(steps, steps.starts(at, length), length)
+                )
+                overlap.append(
+                    self._model.overlap(steps, steps.starts(at, short), short)
+                )
                 spans.append(np.array(cells, np.int32))
                 after_pause.append(np.arange(len(cells)) < piece.is_first)
         self.points = np.concatenate(points) - self.centre
+        self.overlap = np.concatenate(overlap)
         self.spans = np.concatenate(spans)
         self.after_pause = np.concatenate(after_pause)
 

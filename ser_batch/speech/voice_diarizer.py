@@ -11,10 +11,11 @@ to change after a pause than within speech (as in VBx: Landini et al. 2022).
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
 from ser_batch.speech.clustering import clustered
-from ser_batch.speech.diarization import Read, Voices
-from ser_batch.speech.regions import Regions, spans
+from ser_batch.speech.diarization import Read, Voices, appearing, one_voice
+from ser_batch.speech.regions import Regions, inside, spans
 from ser_batch.speech.smoothing import smoothed
 from ser_batch.speech.vad import FRAME_S
 from ser_batch.speech.voice_cells import Cells
@@ -27,6 +28,7 @@ CHANGES, CHANGES_AT_PAUSE = 0.05, 0.27
 REFINEMENTS = 2
 SHORT_S, SURE = 0.5, 0.8
 """A region shorter than this has a voice only if its probability is high."""
+LEAST_OVERLAP_CELLS = 2
 LEAST_TALK_S = 3.0
 """A voice that speaks less cannot be told from an outburst of another."""
 
@@ -41,8 +43,10 @@ class VoiceDiarizer:
         """Return `least` to `most` voices in the speech regions of a channel."""
         cells = Cells(self.model, read, regions)
         if not len(cells.points):
-            return _one_voice(regions)
+            return one_voice(regions)
         means = self._means(cells, least, most)
+        if len(means) < 2:
+            return one_voice(regions)
         changes = np.where(cells.after_pause, CHANGES_AT_PAUSE, CHANGES)
         likely = np.ones((len(cells.points), 1))
         for _ in range(REFINEMENTS):
@@ -68,48 +72,51 @@ class VoiceDiarizer:
             talk_s = sizes / len(sample) * cells.speech_s
             if n <= least or (
                 talk_s.min() >= LEAST_TALK_S
-                and _separation(means) >= self.model.separation
+                and separation(means) >= self.model.separation
             ):
                 return means
         return sample.mean(0, keepdims=True)
+
+    def _overlap(self, cells: Cells) -> Bool[np.ndarray, " cells"]:
+        """Return in which cells two speak at once, for more than an instant."""
+        loud = spans(cells.overlap > self.model.overlap_above)
+        lasting = loud[loud[:, 1] - loud[:, 0] >= LEAST_OVERLAP_CELLS]
+        return inside(lasting, len(cells.overlap))
 
     def _voices(
         self, cells: Cells, likely: np.ndarray, means: Points, regions: Regions
     ) -> Voices:
         # Cells to frames, of which there are many more in the pauses.
         n_frames = int(regions[-1, 1])
-        voice = np.full(n_frames, -1)
+        voice, second = (np.full(n_frames, -1) for _ in range(2))
         certainty = np.zeros(n_frames, np.float32)
-        best, sure = likely.argmax(1), likely.max(1)
-        for (start, end), own, p in zip(cells.spans, best, sure, strict=True):
-            voice[start:end], certainty[start:end] = own, p
+        ranking = likely.argsort(1)
+        second_best = np.where(self._overlap(cells), ranking[:, -2], -1)
+        found = zip(
+            cells.spans, ranking[:, -1], second_best, likely.max(1), strict=True
+        )
+        for (start, end), own, other, p in found:
+            voice[start:end], second[start:end], certainty[start:end] = own, other, p
         for start, end in regions:
             brief = (end - start) * FRAME_S < SHORT_S
             if brief and certainty[start:end].mean() < SURE:
-                voice[start:end] = len(means)
+                voice[start:end], second[start:end] = len(means), -1
         # By first appearance.
-        first = [np.flatnonzero(voice == k) for k in range(len(means))]
-        appearing = sorted((own[0], k) for k, own in enumerate(first) if len(own))
-        order = [k for _, k in appearing]
+        order = appearing(voice, len(means))
         if len(order) < 2:
-            return _one_voice(regions)
-        separation = _separation(means[order])
+            return one_voice(regions)
+        apart = separation(means[order])
         return Voices(
             [spans(voice == k) for k in order],
             spans(voice == len(means)),
             certainty,
-            self.model.expected_accuracy(separation),
-            separation,
+            self.model.expected_accuracy(apart),
+            [spans(second == k) for k in order],
+            apart,
         )
 
 
-def _one_voice(regions: Regions) -> Voices:
-    n_frames = int(regions[-1, 1]) if len(regions) else 0
-    own = [regions] if len(regions) else []
-    return Voices(own, regions[:0], np.ones(n_frames, np.float32), 1.0, np.inf)
-
-
-def _separation(means: Points) -> float:
+def separation(means: Points) -> float:
     """Return the distance between the closest two means; infinite if there is one."""
     apart = np.linalg.norm(means[:, None] - means, axis=2)
     return float(apart[np.triu_indices(len(means), 1)].min(initial=np.inf))

@@ -40,7 +40,7 @@ DILATIONS = (1, 2, 3)
 GAP = 6
 """Frames of silence between regions: more than any convolution reaches."""
 VARIANCE_FLOOR = 1e-4
-FORMAT = 1
+FORMAT = 2
 
 LogMel = Float32[np.ndarray, "frames mels"]
 Points = Float32[np.ndarray, "windows axes"]
@@ -100,6 +100,23 @@ class Steps:
     def __len__(self) -> int:
         return len(self.sums) - 1
 
+    def starts(
+        self, middles: Int[np.ndarray, " windows"], length: int
+    ) -> Int[np.ndarray, " windows"]:
+        """Return the first step of each window, given the middle one."""
+        return (middles - length // 2).clip(0, max(len(self) - length, 0))
+
+    def pooled(
+        self, starts: Int[np.ndarray, " windows"], length: int
+    ) -> Float32[np.ndarray, "windows values"]:
+        """Return mean and deviation of each window; it ends with the region."""
+        ends = np.minimum(starts + length, len(self))
+        n = (ends - starts)[:, None].astype(np.float32)
+        mean = (self.sums[ends] - self.sums[starts]) / n
+        square = (self.squares[ends] - self.squares[starts]) / n
+        variance = np.maximum(square - np.square(mean), 0)
+        return np.concatenate([mean, np.sqrt(variance + VARIANCE_FLOOR)], 1)
+
 
 @dataclass(frozen=True)
 class VoiceModel:
@@ -113,6 +130,8 @@ class VoiceModel:
     """Slope and offset of `expected_accuracy`."""
     separation: float = 0.0
     """Clusters whose means are closer are the same voice in different moods."""
+    overlap_above: float = np.inf
+    """Two speak at once where the log odds are higher."""
 
     def steps(
         self, regions: Sequence[LogMel], mean: Float32[np.ndarray, " mels"]
@@ -159,16 +178,20 @@ class VoiceModel:
             starts: the first step of each window.
             length: the steps of a window; it ends with the region at the latest.
         """
-        ends = np.minimum(starts + length, len(steps))
-        n = (ends - starts)[:, None].astype(np.float32)
-        mean = (steps.sums[ends] - steps.sums[starts]) / n
-        square = (steps.squares[ends] - steps.squares[starts]) / n
-        variance = np.maximum(square - np.square(mean), 0)
-        pooled = np.concatenate([mean, np.sqrt(variance + VARIANCE_FLOOR)], 1)
         w = self.weights
-        embedding = pooled @ w["embedding"] + w["embedding_bias"]
+        embedding = steps.pooled(starts, length) @ w["embedding"] + w["embedding_bias"]
         embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
         return embedding @ w["axes"]
+
+    def overlap(
+        self, steps: Steps, starts: Int[np.ndarray, " windows"], length: int
+    ) -> Float32[np.ndarray, " windows"]:
+        """Return the log odds that two speak at once in each window of a region."""
+        w = self.weights
+        hidden = _activated(
+            steps.pooled(starts, length) @ w["overlap"], w["overlap_bias"]
+        )
+        return hidden @ w["overlap_odds"] + w["overlap_odds_bias"]
 
     def expected_accuracy(self, separation: float) -> float:
         """Return the share of speech that is expected to go to the right voice.
@@ -210,4 +233,6 @@ def load_voices(folder: Path = MODELS_FOLDER / "voices") -> VoiceModel:
             path=folder,
         )
     slope, offset = config["confidence"]
-    return VoiceModel(load(data), (slope, offset), config["separation"])
+    return VoiceModel(
+        load(data), (slope, offset), config["separation"], config["overlap_above"]
+    )

@@ -54,6 +54,8 @@ def analyse(calls: Path, bundle: str, out: Path) -> None:
         "--workers",
         "2",
         "--quiet",
+        "--speakers",
+        "2",
         "--out",
         str(out),
     ]

@@ -39,12 +39,12 @@ from ser_batch.pipeline import run
 from ser_batch.shipped import MODELS_FOLDER
 from ser_batch.speech.clustering import clustered
 from ser_batch.speech.diarization import SAMPLE_RATE, Voices
-from ser_batch.speech.regions import Regions, spans
+from ser_batch.speech.regions import Regions, inside, spans
 from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.speakers import turns_of
 from ser_batch.speech.vad import FRAME_S
 from ser_batch.speech.voice_diarizer import VoiceDiarizer
-from ser_batch.speech.voices import load_voices
+from ser_batch.speech.voices import STEP_S, load_voices
 from ser_batch.training.corpora.readers import read_corpora
 from ser_batch.training.voices.calibrating import read_from
 from ser_batch.training.voices.clips import Clips, read_clips
@@ -58,6 +58,8 @@ from ser_batch.training.voices.conversations import (
 ACTORS = ("02", "03", "05", "06")
 PACKAGES = ("resemblyzer", "webrtcvad-wheels")
 JOIN_S = 0.5
+OVERLAPS = 0.15
+"""The share of turns that begin before the one before them ends."""
 WINDOW_S, HOP_S = 1.2, 0.3
 Found = Sequence[Regions]
 
@@ -81,12 +83,21 @@ def real(folder: Path) -> Iterator[Conversation]:
         (float(row[3]), float(row[3]) + float(row[4]), names.index(row[7]))
         for row in rows
     ]
-    yield Conversation(read_mono(path, SAMPLE_RATE), turns)
+    samples = read_mono(path, SAMPLE_RATE)
+    n = round(len(samples) / SAMPLE_RATE / STEP_S)
+    edges = [[[a / STEP_S, b / STEP_S] for a, b, w in turns if w == k] for k in (0, 1)]
+    active = np.stack([inside(np.round(own).astype(int), n) for own in edges])
+    yield Conversation(samples, turns, active)
 
 
 def ours(samples: np.ndarray, regions: Regions) -> Found:
     voices = VoiceDiarizer(load_voices()).voices(read_from(samples), regions, 2, 2)
-    return turns_of(voices)[:2]
+    *turns, _ = turns_of(voices)
+    n = max((int(own[-1, 1]) for own in turns if len(own)), default=0)
+    return [
+        spans(inside(turn, n) | inside(behind, n))
+        for turn, behind in zip(turns, voices.behind, strict=True)
+    ]
 
 
 def resemblyzer(samples: np.ndarray, regions: Regions) -> Found:
@@ -110,7 +121,7 @@ def resemblyzer(samples: np.ndarray, regions: Regions) -> Found:
             voice[frame] = labels[nearest]
     certainty = np.ones(len(voice), np.float32)
     own = [spans(voice == k) for k in range(2)]
-    return turns_of(Voices(own, regions[:0], certainty, 1.0, 1.0))[:2]
+    return turns_of(Voices(own, regions[:0], certainty, 1.0, [regions[:0]] * 2))[:2]
 
 
 def annotation(found: Sequence[tuple[float, float, int]]) -> Annotation:
@@ -125,7 +136,12 @@ def score(
 ) -> None:
     """Print the errors of a method over conversations."""
     vad = SileroVad()
-    metrics = {collar: DiarizationErrorRate(collar=2 * collar) for collar in (0, 0.25)}
+    metrics = {
+        "strict": DiarizationErrorRate(),
+        "collar": DiarizationErrorRate(collar=0.5),
+        "alone": DiarizationErrorRate(skip_overlap=True),
+    }
+    both = np.zeros(3)
     worst, spent, detecting, audio_s = 0.0, 0.0, 0.0, 0.0
     for call in calls:
         start = time.process_time()
@@ -141,17 +157,34 @@ def score(
             for a, b in own
         ]
         whole = Timeline([Segment(0, len(call.samples) / SAMPLE_RATE)])
-        for collar, metric in metrics.items():
+        for kind, metric in metrics.items():
             der = metric(annotation(call.turns), annotation(found), uem=whole)
-            worst = max(worst, der) if not collar else worst
-    strict = metrics[0][:]
+            worst = max(worst, der) if kind == "strict" else worst
+        both += overlap_of(call, voices)
+    strict = metrics["strict"][:]
     total = strict["total"]
     parts = [strict[part] / total for part in ("missed detection", "confusion")]
     print(
-        f"{name:34} {len(calls):>4} {abs(metrics[0]):>7.1%} {abs(metrics[0.25]):>7.1%} "
-        f"{worst:>7.1%} {parts[0]:>7.1%} {parts[1]:>7.1%} {sum(parts):>7.1%} "
+        f"{name:30} {len(calls):>4} "
+        + " ".join(f"{abs(metric):>7.1%}" for metric in metrics.values())
+        + f" {worst:>7.1%} {parts[0]:>7.1%} {parts[1]:>7.1%} {sum(parts):>7.1%} "
         f"{spent / detecting:>6.2f}"
     )
+    true_s, found_s, shared_s = both
+    if true_s and found_s:
+        print(
+            f"{'':30} speech of two at once: {true_s / audio_s:.1%} of the time; "
+            f"found {shared_s / true_s:.0%}, of what is found {shared_s / found_s:.0%}"
+        )
+
+
+def overlap_of(call: Conversation, voices: Found) -> np.ndarray:
+    """Return the seconds of two at once: that there are, that are found, and shared."""
+    n = len(call.both)
+    middles = ((np.arange(n) + 0.5) * STEP_S / FRAME_S).astype(int)
+    last = int(middles[-1]) + 1
+    found = np.sum([inside(own, last)[middles] for own in voices], 0) > 1
+    return STEP_S * np.array([call.both.sum(), found.sum(), (call.both & found).sum()])
 
 
 def main() -> None:
@@ -174,10 +207,21 @@ def main() -> None:
         "read": list(
             paired(read.of(held_out.__contains__), [options.turns], options.seed)
         ),
+        "acted, overlapping": list(
+            paired(acted, [options.turns], options.seed, overlaps=OVERLAPS)
+        ),
+        "read, overlapping": list(
+            paired(
+                read.of(held_out.__contains__),
+                [options.turns],
+                options.seed,
+                overlaps=OVERLAPS,
+            )
+        ),
         "real": list(real(options.data / "vad")),
     }
-    head = ("DER", "collar", "worst", "missed", "conf.", "both", "/ VAD")
-    print(f"{'':34} {'n':>4} " + " ".join(f"{name:>7}" for name in head))
+    head = ("DER", "collar", "alone", "worst", "missed", "conf.", "both", "/ VAD")
+    print(f"{'':30} {'n':>4} " + " ".join(f"{name:>7}" for name in head))
     with threadpool_limits(1):
         for kind, calls in sets.items():
             if calls:

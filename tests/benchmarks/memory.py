@@ -3,7 +3,8 @@
     python tests/benchmarks/memory.py [--hours 10] [--files 100000] [--bundle telephone]
 
 Prints the peak PSS of the whole process tree for a one-hour stereo recording, a long
-one, one of eight channels, and many tiny files. Ratios are relative to the first.
+one, one of eight channels, long mono calls whose voices are told apart, and many tiny
+files. Ratios are relative to the first.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def tree_pss(process: psutil.Process) -> int:
     return total
 
 
-def peak_pss(recording: Path, out: Path, bundle: str) -> tuple[int, float]:
+def peak_pss(recording: Path, out: Path, *arguments: str) -> tuple[int, float]:
     """Return the peak PSS in bytes and the seconds of one analysis."""
     command = [
         sys.executable,
@@ -79,9 +80,8 @@ def peak_pss(recording: Path, out: Path, bundle: str) -> tuple[int, float]:
         recording,
         "--out",
         out,
-        "--bundle",
-        bundle,
         "--quiet",
+        *arguments,
     ]
     start = time.monotonic()
     process = psutil.Popen(list(map(str, command)), cwd=ROOT)
@@ -114,6 +114,12 @@ def main() -> None:
         "1 h of 8 channels": lambda folder: make_recording(
             folder / "x.wav", 1.0, options.call, 8
         ),
+        "1 h of mono": lambda folder: make_recording(
+            folder / "x.wav", 1.0, options.call, 1
+        ),
+        f"{options.hours:g} h of mono": lambda folder: make_recording(
+            folder / "x.wav", options.hours, options.call, 1
+        ),
         f"{options.files:,} files of 0.5 s": lambda folder: make_tiny(
             folder, options.files, options.call
         ),
@@ -123,7 +129,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "in").mkdir()
             make(Path(work) / "in")
-            peak, wall = peak_pss(Path(work) / "in", Path(work) / "out", options.bundle)
+            folder = Path(work)
+            arguments = ["--bundle", options.bundle, "--speakers", "2"]
+            peak, wall = peak_pss(folder / "in", folder / "out", *arguments)
         first = first or peak
         print(
             f"{name:>24}: peak {peak / 2**30:.2f} GiB PSS, {wall:.0f} s, "

@@ -95,6 +95,7 @@ def made_part(number: int, hot: float, rng: np.random.Generator) -> dict[str, pa
         "channel": np.tile(np.array([0, 1], np.int16), n), "speaker": [None] * 2 * n,
         "role": np.tile(["agent", "customer"], n),
         "start_s": both_start.ravel(), "end_s": both_end.ravel(),
+        "overlap": np.zeros(2 * n, bool),
     }  # fmt: skip
     talk = [(agent_end - agent_start).sum(1), (end - start).sum(1)]
     first = datetime(2026, 1, 1, tzinfo=UTC).timestamp()

@@ -20,10 +20,12 @@ from ser_batch.config.options import Config
 from ser_batch.engine.engine import TICK, Engine, Tick
 from ser_batch.speech.decoded import Job, Outcome, Task
 from ser_batch.speech.decoding import decode
+from ser_batch.speech.loading import load_diarizer
 from ser_batch.speech.silero import SileroVad
 from tests.support.equality import differences
 from tests.support.paths import EXAMPLES
 from tests.support.recordings import backdate, encode
+from tests.support.tables import tables
 
 ABSTAIN_BELOW = 0.15
 
@@ -50,7 +52,11 @@ def recordings(tmp_path_factory, call) -> Path:
 
 def configured(bundle: Path, **run: int) -> Config:
     return Config.from_dict(
-        {"score": {"bundle": str(bundle)}, "run": {"device": "cpu", **run}}
+        {
+            "score": {"bundle": str(bundle)},
+            "speakers": {"count": "2"},
+            "run": {"device": "cpu", **run},
+        }
     )
 
 
@@ -62,6 +68,7 @@ def undisturbed(tmp_path_factory, recordings, tiny_bundle) -> Path:
     )
     assert (progress.done, progress.failed) == (7, 1)
     assert progress.segments > 20
+    assert {row["speaker"] for row in tables(out)["speech"]} >= {None, 0, 1}
     return out
 
 
@@ -107,7 +114,8 @@ def test_blocks_batches_order_and_resume_points_do_not_change_rows(
     order,
     stops,
 ):
-    vad = SileroVad()
+    config = configured(tiny_bundle, batch_size=batch_size)
+    vad, diarizer = SileroVad(), load_diarizer(config)
 
     class AnyOrder:
         """An engine that decodes in any order, with pauses that end a batch early."""
@@ -118,14 +126,13 @@ def test_blocks_batches_order_and_resume_points_do_not_change_rows(
             for task in order.sample(list(tasks), len(tasks)):
                 if stop.is_set():
                     return
-                yield decode(task, job, vad)
+                yield decode(task, job, vad, diarizer)
                 if order.random() < 0.3:
                     yield TICK
 
     out = tmp_path_factory.mktemp("run") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoders, "BLOCK_S", block_s)
-        config = configured(tiny_bundle, batch_size=batch_size)
         resumed(recordings, out, config, stops, AnyOrder())
     assert list(differences(undisturbed, out, abstain_below=ABSTAIN_BELOW)) == []
     shutil.rmtree(out)

@@ -1,5 +1,6 @@
 """Voices within a channel: clusters, smoothing over time, and the voice of a frame."""
 
+import shutil
 from itertools import permutations, product
 
 import numpy as np
@@ -151,9 +152,10 @@ def test_long_speech_is_sampled_evenly_with_bounded_windows(monkeypatch):
 @pytest.mark.corpus
 @pytest.mark.slow
 def test_voices_that_training_never_heard_are_told_apart(data, tmp_path):
-    clips = read_clips(read_corpora([f"ravdess={data / 'ravdess'}"]), None, tmp_path)
-    held_out = clips.of(lambda speaker: speaker in ("ravdess/02", "ravdess/05"))
-    [call] = paired(held_out, [30], seed=1)
+    for actor in ("Actor_02", "Actor_05"):
+        shutil.copytree(data / "ravdess" / actor, tmp_path / "heard" / actor)
+    corpora = read_corpora([f"ravdess={tmp_path / 'heard'}"])
+    [call] = paired(read_clips(corpora, None, tmp_path), [30], seed=1)
     voices = VoiceDiarizer(load_voices()).voices(
         read_from(call.samples), speech_of(call, SileroVad()), 2, 2
     )

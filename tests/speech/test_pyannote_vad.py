@@ -21,46 +21,26 @@ from tests.support.tables import tables
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
-    """Save a tiny PyanNet in the format of pyannote.audio."""
-    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-    # The package turns telemetry off before it imports the library.
-    import ser_batch.speech.pyannote  # noqa: F401, I001
-    from pyannote.audio import __version__
+    """Save a tiny PyanNet that tells speech from silence."""
+    # On demand: importing pyannote.audio takes seconds.
     from pyannote.audio.core.task import Problem, Resolution, Specifications
-    from pyannote.audio.models.segmentation import PyanNet
+
+    from tests.support.pyannote_models import save, tiny_pyannet
 
     torch.manual_seed(4)
-    network = PyanNet(
-        lstm={"hidden_size": 8, "num_layers": 1},
-        linear={"hidden_size": 8, "num_layers": 1},
+    network = tiny_pyannet(
+        Specifications(
+            problem=Problem.BINARY_CLASSIFICATION,
+            resolution=Resolution.FRAME,
+            duration=10.0,
+            classes=["speech"],
+        )
     )
-    network.specifications = Specifications(
-        problem=Problem.BINARY_CLASSIFICATION,
-        resolution=Resolution.FRAME,
-        duration=10.0,
-        classes=["speech"],
-    )
-    network.build()
     with torch.no_grad():
         # Loud frames count as speech: the first layers respond to energy, and the last
         # one is scaled to separate its levels.
         network.classifier.weight.mul_(40)
-    saved = {
-        "state_dict": network.state_dict(),
-        "hyper_parameters": dict(network.hparams),
-        "pytorch-lightning_version": "2.0.0",
-        "pyannote.audio": {
-            "versions": {"torch": torch.__version__, "pyannote.audio": __version__},
-            "architecture": {
-                "module": "pyannote.audio.models.segmentation.PyanNet",
-                "class": "PyanNet",
-            },
-            "specifications": network.specifications,
-        },
-    }
-    path = tmp_path_factory.mktemp("pyannote") / "pytorch_model.bin"
-    torch.save(saved, path)
-    return path
+    return save(network, tmp_path_factory.mktemp("pyannote"))
 
 
 def bursts(minutes: float) -> np.ndarray:
@@ -111,7 +91,7 @@ def test_a_short_recording_matches_the_pipeline(checkpoint):
 
 @pytest.mark.slow
 def test_windows_match_a_single_pass_with_bounded_memory(checkpoint, monkeypatch):
-    import ser_batch.speech.pyannote as module
+    import ser_batch.speech.pyannote_vad as module
 
     # Short windows, so that the recording has several.
     monkeypatch.setattr(module, "WINDOW_FRAMES", module.CONTEXT_FRAMES)
@@ -169,24 +149,24 @@ class Evil:
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
-    from ser_batch.speech.pyannote import load_model
+    from ser_batch.speech.pyannote_models import load_model
 
     monkeypatch.chdir(tmp_path)
     torch.save({"pyannote.audio": Evil()}, tmp_path / "x.bin")
     with pytest.raises(UsageError, match="loaded safely"):
-        load_model(str(tmp_path / "x.bin"))
+        load_model(str(tmp_path / "x.bin"), "--vad-model")
     assert not (tmp_path / "pwned").exists()
 
 
 def test_a_network_from_another_library_is_refused(tmp_path):
-    from ser_batch.speech.pyannote import load_model
+    from ser_batch.speech.pyannote_models import load_model
 
     torch.save(
         {"pyannote.audio": {"architecture": {"module": "os", "class": "system"}}},
         tmp_path / "x.bin",
     )
     with pytest.raises(UsageError, match="not one of pyannote.audio's"):
-        load_model(str(tmp_path / "x.bin"))
+        load_model(str(tmp_path / "x.bin"), "--vad-model")
 
 
 def test_a_missing_model_exits_with_2_and_a_hint(calls, tmp_path, tiny_bundle):
@@ -210,7 +190,7 @@ def test_pyannote_is_imported_only_on_demand_and_without_telemetry():
     code = (
         "import sys, os; import ser_batch.pipeline\n"
         "assert 'pyannote.audio' not in sys.modules\n"
-        "import ser_batch.speech.pyannote\n"
+        "import ser_batch.speech.pyannote_vad\n"
         "assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'\n"
         "from pyannote.audio.telemetry.metrics import is_metrics_enabled\n"
         "assert not is_metrics_enabled()"

@@ -23,6 +23,7 @@ from tests.support.tables import tables
 from tests.support.voices import EveryOther
 
 ROLES = {"roles": ["agent", "customer"]}
+NONE = np.zeros((0, 2), int)
 REGIONS = np.array([[0, 60], [80, 120], [125, 200], [210, 260], [400, 480], [482, 485]])
 
 
@@ -137,6 +138,22 @@ def test_no_segment_contains_speech_of_another_voice():
 def test_a_single_role_is_that_of_every_voice():
     own = found(score={"roles": ["customer"]}, count="2")
     assert [(s.role, s.is_scored) for s in own.speakers] == [("customer", True)] * 2
+
+
+def frames_of(intervals):
+    return [(round(i.start_s / FRAME_S), round(i.end_s / FRAME_S)) for i in intervals]
+
+
+def test_speech_of_two_at_once_is_both_voices_and_is_not_scored():
+    regions = np.array([[0, 60], [80, 200]])
+    both = np.array([[120, 140]])
+    own = found(EveryOther(behind=both), score={}, regions=regions)
+    first, second = own.speakers
+    assert frames_of(first.speech) == [(0, 63), (120, 140)]
+    assert frames_of(second.speech) == [(77, 203)]
+    assert frames_of(first.overlap) == frames_of(second.overlap) == [(120, 140)]
+    assert frames_of(first.segments) == [(0, 60)]
+    assert frames_of(second.segments) == [(80, 120), (140, 200)]
 
 
 def test_unclear_speech_is_nobodys():
@@ -357,7 +374,9 @@ def test_extended_regions_contain_their_own_and_never_overlap(drawn):
         own[who].append((at + gap, at + gap + length))
         at += gap + length
     groups = [np.array(regions, int).reshape(-1, 2) for regions in own]
-    voices = Voices(groups[:2], groups[2], np.ones(at, np.float32), 1.0, 9.0)
+    voices = Voices(
+        groups[:2], groups[2], np.ones(at, np.float32), 1.0, [NONE, NONE], 9.0
+    )
     taken = np.zeros(at + 100, int)
     for before, after in zip(groups, turns_of(voices), strict=True):
         covered = np.zeros(len(taken), bool)

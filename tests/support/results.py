@@ -74,6 +74,7 @@ def call(
         "role": [roles[c] for _, _, c in regions],
         "start_s": [a for a, _, _ in regions],
         "end_s": [b for _, b, _ in regions],
+        "overlap": [False] * len(regions),
     }
     every = [
         {**dict.fromkeys(LABELS, 0.0), "neutral": 1 - sum(p.values()), **p}

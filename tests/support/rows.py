@@ -48,7 +48,7 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
         "level_dbfs": [-20.0] * n,
         "arousal": [None] * n,
     }
-    return Rows(recording, common, segments)
+    return Rows(recording, common | {"overlap": [False] * n}, segments)
 
 
 def ids(directory: Path, table: str = "recordings") -> list[str]:

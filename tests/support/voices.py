@@ -19,13 +19,17 @@ class EveryOther:
     unclear: int = 0
     """How many regions at the end could be any voice's."""
     certainty: float = 1.0
+    behind: Regions | None = None
+    """Where the first voice speaks during the second's speech."""
 
     def voices(self, read: Read, regions: Regions, least: int, most: int) -> Voices:
         clear, unclear = np.split(regions, [len(regions) - self.unclear])
         n_frames = int(regions[-1, 1]) if len(regions) else 0
         certainty = np.full(n_frames, self.certainty, np.float32)
         own = [part for part in (clear[::2], clear[1::2]) if len(part)]
-        return Voices(own, unclear, certainty, self.confidence, 9.0)
+        none = regions[:0]
+        behind = [none if self.behind is None else self.behind, *[none] * len(own)]
+        return Voices(own, unclear, certainty, self.confidence, behind[: len(own)], 9.0)
 
 
 def random_network(seed: int = 0) -> VoiceNetwork:

@@ -11,6 +11,7 @@ from ser_batch.errors import CorpusError
 from ser_batch.speech.diarization import SAMPLE_RATE
 from ser_batch.speech.voices import load_voices
 from ser_batch.training.corpora.readers import read_corpora
+from ser_batch.training.voices import overlaps
 from ser_batch.training.voices.building import build
 from ser_batch.training.voices.calibrating import _logistic
 from ser_batch.training.voices.clips import TEMPI, Clips
@@ -114,7 +115,10 @@ def test_the_confidence_curve_follows_the_accuracies():
 
 
 @pytest.mark.slow
-def test_training_writes_a_model_that_loads_and_leaves_speakers_out(tmp_path, call):
+def test_training_writes_a_model_that_loads_and_leaves_speakers_out(
+    tmp_path, call, monkeypatch
+):
+    monkeypatch.setattr(overlaps, "CONVERSATIONS", 3)
     # The VAD hears the voices of the example call, at several pitches.
     agent, customer = call
     for speaker, tempo in ((90, 0.8), (110, 0.9), (130, 1), (160, 1.1), (230, 1.25)):

@@ -111,9 +111,12 @@ def read_timelines(
         own = [s for s in scored if role is None or s["role"] in _scored_as(role)]
         tracks: dict[int, list[tuple[float, float]]] = {}
         for region in regions:
-            tracks.setdefault(region["channel"], []).append(
-                (region["start_s"], region["end_s"])
-            )
+            track = tracks.setdefault(region["channel"], [])
+            start_s, end_s = region["start_s"], region["end_s"]
+            if track and track[-1][1] == start_s:
+                # Divided only because another voice joined in.
+                start_s, _ = track.pop()
+            track.append((start_s, end_s))
         yield Timeline(
             call,
             dict(sorted(tracks.items())),
@@ -123,7 +126,7 @@ def read_timelines(
                 Episode(**{key: e[key] for key in EPISODE})
                 for e in episodes[recording_id]
             ],
-            _talk_overs(floor[recording_id]),
+            [] if call["interruptions"] is None else _talk_overs(floor[recording_id]),
             _holds(floor[recording_id], regions, call["duration_s"] or 0.0),
         )
 

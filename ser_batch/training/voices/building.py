@@ -18,6 +18,7 @@ from ser_batch.training.voices.card import voice_card
 from ser_batch.training.voices.clips import Clips, read_clips
 from ser_batch.training.voices.fitting import fit_network, with_axes
 from ser_batch.training.voices.lines import Lines
+from ser_batch.training.voices.overlaps import with_overlap
 from ser_batch.version import __version__
 
 READERS = "readers/"
@@ -59,9 +60,8 @@ def build(
         raise CorpusError(f"no such speakers: {names}; give CORPUS/SPEAKER")
     learned = clips.of(lambda speaker: speaker not in left_out)
     network = fit_network(Lines(learned.at_tempi(), seed), steps, seed, on_step)
-    model, figures = calibrated(
-        with_axes(network, learned), clips.of(calibrated_on.__contains__), seed
-    )
+    model = with_overlap(with_axes(network, learned), learned, seed)
+    model, figures = calibrated(model, clips.of(calibrated_on.__contains__), seed)
     titles = {corpus.title: corpus.licence for corpus in corpora}
     _write(model, out, {
         "ser_version": __version__,
@@ -94,6 +94,7 @@ def _write(model: VoiceModel, out: Path, training: dict[str, Any]) -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "confidence": model.confidence,
         "separation": model.separation,
+        "overlap_above": model.overlap_above,
         "training": training,
     }
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"

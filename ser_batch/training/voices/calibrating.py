@@ -1,17 +1,20 @@
 """What the separation of two voices says: of their number, and of the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_curve
 
 from ser_batch.errors import CorpusError
 from ser_batch.speech.diarization import Read, Samples
 from ser_batch.speech.silero import SileroVad
+from ser_batch.speech.speakers import CONFIDENT
 from ser_batch.speech.vad import FRAME_S
+from ser_batch.speech.voice_cells import Cells
 from ser_batch.speech.voice_diarizer import VoiceDiarizer
-from ser_batch.speech.voices import VoiceModel
+from ser_batch.speech.voices import STEP_S, VoiceModel
 from ser_batch.training.voices.clips import Clips
 from ser_batch.training.voices.conversations import (
     Conversation,
@@ -23,6 +26,9 @@ from ser_batch.training.voices.conversations import (
 LENGTHS = (6, 12, 12, 24, 24, 40)
 REJECTED = 0.9
 """The share of single voices that are not to be divided."""
+OVERLAPPING, OVERLAPS = (12, 24), 0.15
+PRECISION = 0.7
+"""The share of the speech found to be of two at once that is to be so."""
 
 
 def calibrated(
@@ -48,14 +54,27 @@ def calibrated(
         )
     slope, offset = _logistic(apart, right)
     single = float(np.quantile(within, REJECTED))
+    overlapping = paired(clips, OVERLAPPING, seed, overlaps=OVERLAPS)
+    overlap_above, recall, precision, share = _overlap_above(model, overlapping)
+    fitted = replace(
+        model,
+        confidence=(slope, offset),
+        separation=single,
+        overlap_above=overlap_above,
+    )
+    trusted = np.array([fitted.expected_accuracy(own) for own in within])
     figures = {
         "conversations": len(right),
         "accuracy": float(right.mean()),
         "lowest_accuracy": float(right.min()),
         "single_voices_divided": float((within >= single).mean()),
         "pairs_not_divided": 1 - float((apart >= single).sum()) / len(pairs),
+        "single_voices_trusted": float((trusted >= CONFIDENT).mean()),
+        "overlap_share": share,
+        "overlap_recall": recall,
+        "overlap_precision": precision,
     }
-    return replace(model, confidence=(slope, offset), separation=single), figures
+    return fitted, figures
 
 
 def _divided(
@@ -72,6 +91,30 @@ def _divided(
             separations.append(voices.separation)
             accuracies.append(accuracy(conversation.turns, voices.regions, FRAME_S))
     return np.array(separations), np.array(accuracies)
+
+
+def _overlap_above(
+    model: VoiceModel, found: Iterable[Conversation]
+) -> tuple[float, float, float, float]:
+    """Return the lowest log odds of two at once with sufficient precision.
+
+    Also the recall and precision there, and the share of speech that is of two.
+    """
+    odds, both = list[np.ndarray](), list[np.ndarray]()
+    vad = SileroVad()
+    for call in found:
+        cells = Cells(model, read_from(call.samples), speech_of(call, vad))
+        if len(cells.points):
+            middles = cells.spans.mean(1) * FRAME_S / STEP_S
+            steps = np.minimum(middles.astype(int), len(call.both) - 1)
+            odds.append(cells.overlap)
+            both.append(call.both[steps])
+    truth = np.concatenate(both)
+    precision, recall, above = precision_recall_curve(truth, np.concatenate(odds))
+    enough = np.flatnonzero(precision[:-1] >= PRECISION)
+    at = enough[0] if len(enough) else len(above) - 1
+    share = float(truth.mean())
+    return float(above[at]), float(recall[at]), float(precision[at]), share
 
 
 def read_from(samples: Samples) -> Read:

@@ -47,12 +47,19 @@ speech got the right one of two voices, {lowest_accuracy:.1%} in the worst conve
 `diarization_confidence` is the accuracy that such conversations have at the same
 distance between the two voices. Where the number of voices is left open, a voice is
 divided if the distance is one that 10 % of single voices exceed when they are divided
-nevertheless; {pairs_not_divided:.0%} of the pairs are then taken for one voice.
+nevertheless; {pairs_not_divided:.0%} of the pairs are then taken for one voice. If
+two voices are asked for where there is one, `diarization_confidence` is high enough for
+roles, although it should not be, in {single_voices_trusted:.0%} of the recordings.
+
+A network with one hidden layer on the same output tells speech of two at once. In
+conversations of those speakers in which it is {overlap_share:.1%} of the speech, it
+finds {overlap_recall:.0%} of it, and {overlap_precision:.0%} of what it finds is right.
 
 ## Limits
 
-Simulated conversations have no overlapping speech, and acted moods change faster than
-in calls. Voices of the same sex are confused more often than others. Children, singing,
+Most overlapping speech is missed. In the simulated conversations, acted moods change
+faster than in calls. Voices of the same sex are confused more often than others.
+Children, singing,
 and languages unlike those of the corpora have not been tested.
 """
 
