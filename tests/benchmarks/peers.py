@@ -196,7 +196,7 @@ def silero_stock(channel: np.ndarray) -> None:
 
 def pyannote(channel: np.ndarray) -> None:
     """Find the speech of a channel with pyannote's segmentation network, PyanNet."""
-    import ser_batch.speech.pyannote  # noqa: F401, I001  (turns its telemetry off)
+    import ser_batch.speech.pyannote  # noqa: F401  (turns its telemetry off)
     from pyannote.audio import Inference
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet

@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """Save a tiny PyanNet in the format of pyannote.audio."""
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     # The package turns telemetry off before it imports the library.
-    import ser_batch.speech.pyannote  # noqa: F401, I001
+    import ser_batch.speech.pyannote  # noqa: F401
     from pyannote.audio import __version__
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
