@@ -122,7 +122,7 @@ def run(
     model: ModelInfo = scorer or read_bundle(config.score.bundle)
     found = source.find(inputs)
     check_log_location(config.run.log_file, out)
-    identity = Identity(model.model_id, config.hash(), model.labels)
+    identity = _identity(model, config)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         matched = match_recordings(found.recordings, writer.known, source)
         tasks = tasks_for(matched, writer.known, config.run.retry_failed)
@@ -283,10 +283,16 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     source = LocalSource()
     found = source.find(inputs)
     model = read_bundle(config.score.bundle)
-    identity = Identity(model.model_id, config.hash(), model.labels)
+    identity = _identity(model, config)
     known = read_known(out, identity)
     matched = match_recordings(found.recordings, known, source)
     return found, tasks_for(matched, known, config.run.retry_failed)
+
+
+def _identity(model: ModelInfo, config: Config) -> Identity:
+    return Identity(
+        model.model_id, config.hash(), model.labels, options=config.to_dict()
+    )
 
 
 def _scorer(config: Config) -> Scorer:

@@ -1,7 +1,8 @@
 """Formatting of names, times and counts, for the terminal and the results."""
 
+import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 EXAMPLES = 3
 """Number of names shown of a long list."""
@@ -43,6 +44,16 @@ def counted(n: float, noun: str) -> str:
     ('1 call', '1,200 calls')
     """
     return f"{n:,.0f} {noun}" if n == 1 else f"{n:,.0f} {noun}s"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the most similar of some names; empty if none is similar.
+
+    >>> did_you_mean("custmer", ["agent", "customer"])
+    '; did you mean customer?'
+    """
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def counted_examples(names: Sequence[str], noun: str) -> str:

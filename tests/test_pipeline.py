@@ -152,6 +152,9 @@ def test_results_cannot_be_extended_with_another_configuration(
     calls, tmp_path, tiny_bundle
 ):
     analyzed([calls], tmp_path / "out", config(tiny_bundle))
+    with pytest.raises(ResultsError, match=r"vad.onset 0.5 \(now 0.6\)\. Rows of"):
+        analyzed([calls], tmp_path / "out", config(tiny_bundle, vad={"onset": 0.6}))
+    (tmp_path / "out" / "run.json").unlink()
     with pytest.raises(ResultsError, match="Choose a new --out"):
         analyzed([calls], tmp_path / "out", config(tiny_bundle, vad={"onset": 0.6}))
 

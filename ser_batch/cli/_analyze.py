@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ser_batch.cli._options import Inputs, MetadataFile, NamePattern, Sidecars
-from ser_batch.errors import ExitCode
+from ser_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from ser_batch.config.options import Config
@@ -213,6 +213,12 @@ def command(
     from ser_batch.config.options import Config, parse_assignments
     from ser_batch.metadata.gathering import MetadataInputs
 
+    for path in inputs:
+        if path.lower().endswith(".csv") and Path(path).is_file():
+            raise UsageError(
+                f"{path}: a table is not a recording. Call metadata is given as "
+                f"--metadata {path}, a list of recordings as @{path}"
+            )
     call_metadata = MetadataInputs(metadata, name_pattern, sidecars)
     call_metadata.check()
     settings = Config.from_toml(config) if config else Config()

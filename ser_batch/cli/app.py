@@ -55,6 +55,16 @@ app.command("models")(_models.command)
 app.command("doctor")(_doctor.command)
 
 
+@app.command("help")
+def _help(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="As in: ser help corpus check.")
+    ] = None,
+) -> None:
+    """Show the help of a command."""
+    app([*(command or []), "--help"])
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"ser {__version__}")
@@ -67,6 +77,7 @@ def _root(
         bool,
         typer.Option(
             "--version",
+            "-V",
             callback=_version,
             is_eager=True,
             help="Show the version and exit.",

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from ser_batch.config.structuring import from_plain, read_toml, to_plain
 from ser_batch.errors import ConfigError
 from ser_batch.shipped import voices_fingerprint
+from ser_batch.text import did_you_mean
 
 ROLES = ("agent", "customer")
 MAX_VOICES = 8
@@ -176,12 +177,13 @@ class ScoreConfig:
     """Segments with lower certainty get no label; None: the bundle's threshold."""
 
     def __post_init__(self) -> None:
-        wrong = [role for role in self.roles if role not in ROLES]
-        _require(
-            not wrong,
-            "score.roles",
-            f"a list of {' and '.join(ROLES)}, one for each channel",
-        )
+        for role in self.roles:
+            _require(
+                role in ROLES,
+                "score.roles",
+                f"a list of {' and '.join(ROLES)}, one for each channel"
+                + did_you_mean(role, ROLES),
+            )
         _require(
             self.abstain_below is None or 0 <= self.abstain_below <= 1,
             "score.abstain_below",

@@ -8,11 +8,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ser_batch.errors import ConfigError
+from ser_batch.text import did_you_mean
 
 T = TypeVar("T")
 
@@ -42,7 +44,9 @@ def from_plain(cls: type[T], values: Any, where: str = "") -> T:
     """
     for key, known in _unknown_keys(cls, values, where):
         raise ConfigError(
-            f"unknown option {key}; choose from {', '.join(sorted(known))}", option=key
+            f"unknown option {key}; choose from {', '.join(sorted(known))}"
+            + did_you_mean(key.rpartition(".")[2], known),
+            option=key,
         )
     try:
         return msgspec.convert(values, cls)
@@ -122,7 +126,8 @@ def _readable(error: msgspec.ValidationError, cls: Any, where: str) -> ConfigErr
     if choices := _choices(cls, inner):
         value = message.partition("Invalid enum value ")[2] or "another type"
         wanted = " or ".join(map(str, choices))
-        return ConfigError(f"{key} must be {wanted}, not {value}", option=key)
+        guess = did_you_mean(value.strip("'"), map(str, choices))
+        return ConfigError(f"{key} must be {wanted}, not {value}{guess}", option=key)
     plain = message.replace("`", "")
     for theirs, ours in (("object", "table"), ("array", "list"), ("null", "none")):
         plain = plain.replace(theirs, ours)
@@ -136,4 +141,10 @@ def _choices(hint: Any, key: str) -> tuple[Any, ...]:
             hint = get_type_hints(hint).get(name)
         elif get_origin(hint) is tuple:
             hint = get_args(hint)[0]
-    return get_args(hint) if get_origin(hint) is Literal else ()
+    hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(
+        value
+        for kind in hints
+        if get_origin(kind) is Literal
+        for value in get_args(kind)
+    )

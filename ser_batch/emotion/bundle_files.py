@@ -19,6 +19,7 @@ from typing import Any
 from ser_batch.emotion.answers import Answers
 from ser_batch.errors import BundleError
 from ser_batch.shipped import MODELS_FOLDER
+from ser_batch.text import did_you_mean
 
 FORMAT = 2
 
@@ -70,10 +71,10 @@ def find_bundle(name_or_path: str) -> Path:
     for folder in (Path(name_or_path), MODELS_FOLDER / name_or_path):
         if (folder / "config.json").is_file():
             return folder
-    names = ", ".join(path.name for path in shipped_bundles()) or "none"
+    names = [path.name for path in shipped_bundles()]
     raise BundleError(
         f"no bundle {name_or_path!r}: give the path of one, or the name of a shipped "
-        f"one ({names})"
+        f"one ({', '.join(names) or 'none'}){did_you_mean(name_or_path, names)}"
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,7 @@ from ser_batch.errors import ResultsError
 from ser_batch.results.schemas import FORMAT, TABLES
 from ser_batch.storage.local import crc32_of
 
-MANIFEST = "manifest.json"
+MANIFEST, RUN_RECORD = "manifest.json", "run.json"
 GENERATIONS, CURRENT = ".gen", "current"
 PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,})?\.parquet(\.partial)?")
 """The file names of parts, with or without a generation."""
@@ -26,6 +27,10 @@ class Identity:
     labels: tuple[str, ...]
     profile_id: str = ""
     """The profile of the place; empty if rows were scored without one."""
+    options: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict, compare=False
+    )
+    """The options of the run, to say which of them differ from those of the rows."""
 
     @property
     def row_hash(self) -> str:
@@ -170,10 +175,51 @@ def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
         ("model", found.model_id, wanted.model_id),
         ("configuration", found.config_hash, wanted.config_hash),
     ):
-        if old != new:
+        if old == new:
+            continue
+        differences = _differences(directory, found, wanted)
+        if what == "configuration" and differences:
             raise ResultsError(
-                f"{directory}: its rows were made with {what} {old}, but this run has "
-                f"{new}: results of different models or configurations cannot be "
-                "mixed. Choose a new --out, or use the options in run.json",
+                f"{directory}: its rows were made with other options: "
+                f"{'; '.join(differences)}. Rows of different options cannot be mixed: "
+                "choose a new --out, or use the options of its rows",
                 path=directory,
             )
+        raise ResultsError(
+            f"{directory}: its rows were made with {what} {old}, but this run has "
+            f"{new}: results of different models or configurations cannot be "
+            "mixed. Choose a new --out, or use the options in run.json",
+            path=directory,
+        )
+
+
+def _differences(directory: Path, found: Identity, wanted: Identity) -> list[str]:
+    """Return each option that differs, if `run.json` has those of the rows."""
+    try:
+        record = json.loads((directory / RUN_RECORD).read_bytes())
+        groups = record["config"]
+        if record["config_hash"] != found.config_hash:
+            return []
+        before, now = (_flat(options) for options in (groups, wanted.options))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+    def shown(options: dict[str, Any], name: str) -> str:
+        value = options.get(name, "")
+        return "unset" if value == "" else str(value)
+
+    return [
+        f"{name} {shown(before, name)} (now {shown(now, name)})"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _flat(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the options that affect rows, as `group.option`."""
+    return {
+        f"{group}.{name}": ",".join(value) if isinstance(value, list) else value
+        for group, values in options.items()
+        for name, value in values.items()
+        if group != "run" and f"{group}.{name}" not in ("score.bundle", "score.profile")
+    }

@@ -15,10 +15,15 @@ import pyarrow.parquet as pq
 from ser_batch.errors import ResultsError
 from ser_batch.metadata.gathering import MetadataInputs, gather_metadata
 from ser_batch.results.known import Known, known_recordings
-from ser_batch.results.manifest import Identity, Manifest, read_manifest
+from ser_batch.results.manifest import (
+    RUN_RECORD,
+    Identity,
+    Manifest,
+    read_manifest,
+)
 from ser_batch.results.reading import ResultsChanged, missing_part, read_parts
 from ser_batch.results.schemas import table_schemas
-from ser_batch.results.writing import RUN_RECORD, ResultsWriter, open_writer
+from ser_batch.results.writing import ResultsWriter, open_writer
 from ser_batch.storage.local import LocalStorage
 
 TRIES = 5

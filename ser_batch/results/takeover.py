@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.known import Known, known_recordings
-from ser_batch.results.manifest import read_manifest
+from ser_batch.results.manifest import RUN_RECORD, read_manifest
 from ser_batch.results.profiles import profile_name, read_results_profile
-from ser_batch.results.writing import RUN_RECORD, open_writer
+from ser_batch.results.writing import open_writer
 
 
 def take_over(directory: Path, fresh: Path) -> None:

@@ -20,7 +20,13 @@ from ser_batch.errors import ResultsError, SerError
 from ser_batch.results.generations import Generation, check_origin, supports_links
 from ser_batch.results.known import Known, KnownRecording, read_known
 from ser_batch.results.live_parts import LiveParts, Tables
-from ser_batch.results.manifest import MANIFEST, Identity, Manifest, check_identity
+from ser_batch.results.manifest import (
+    MANIFEST,
+    RUN_RECORD,
+    Identity,
+    Manifest,
+    check_identity,
+)
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
@@ -33,7 +39,6 @@ COMMIT_S = 30.0
 KNOWN_COLUMNS = frozenset(field.name for field in fields(KnownRecording))
 WORK_FOLDER = ".work"
 """Where waveforms are kept until they are scored."""
-RUN_RECORD = "run.json"
 
 
 class ResultsWriter:

@@ -196,7 +196,8 @@ def silero_stock(channel: np.ndarray) -> None:
 
 def pyannote(channel: np.ndarray) -> None:
     """Find the speech of a channel with pyannote's segmentation network, PyanNet."""
-    import ser_batch.speech.pyannote  # noqa: F401  (turns its telemetry off)
+    # Before the others, as it turns telemetry off.
+    import ser_batch.speech.pyannote_models  # noqa: F401, I001
     from pyannote.audio import Inference
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet

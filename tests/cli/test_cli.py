@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ser_batch.cli.app import app
+from ser_batch.version import __version__
 from tests.support.commands import command_line, ser, ser_process
 from tests.support.paths import EXAMPLES, ROOT
 from tests.support.tables import tables
@@ -411,3 +412,20 @@ def test_the_example_queries_run_on_the_results(tmp_path):
 
 def test_the_readme_has_no_placeholders():
     assert "@@" not in (ROOT / "README.md").read_text()
+
+
+def test_help_and_version_are_found_where_one_looks_for_them():
+    assert (
+        ser("help", "corpus", "check").stdout == ser("corpus", "check", "--help").stdout
+    )
+    assert ser("help").stdout == ser("--help").stdout
+    assert ser("-V").stdout == ser("--version").stdout == f"ser {__version__}\n"
+
+
+def test_a_table_given_as_a_recording_gets_a_hint(tmp_path):
+    table = tmp_path / "calls.csv"
+    table.write_text("path,queue\na.wav,billing\n")
+    said = ser("analyze", table, "--out", tmp_path / "out")
+    assert said.returncode == 2
+    assert f"--metadata {table}" in said.stderr
+    assert not (tmp_path / "out").exists()

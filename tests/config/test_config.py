@@ -39,6 +39,8 @@ def test_the_example_file_lists_every_option_with_its_default():
         ({"vad": {"engine": "pyannote"}}, "path or name of a pyannote model"),
         ({"segments": {"min_s": 5.0}}, "max_s must be between twice min_s"),
         ({"score": {"roles": ["boss"]}}, "agent and customer"),
+        ({"score": {"roles": ["custmer"]}}, "did you mean customer?"),
+        ({"speakers": {"agent_is": "fist"}}, "not 'fist'; did you mean first?"),
         ({"score": {"roles": "agent"}}, "score.roles: expected list, got str"),
         (
             {"audio": {"mix": True}, "score": {"roles": ["customer", "customer"]}},

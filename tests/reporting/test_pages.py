@@ -140,7 +140,14 @@ def test_a_call_can_be_selected_by_name(results):
     assert "billing/storm.wav" in ser("report", results, "--call", "storm.wav").stdout
     done = ser("report", results, "--call", "nobody.wav")
     assert done.returncode == 2
-    assert "no such call in these results" in done.stderr
+    assert done.stderr.endswith("no such call in these results\n")
+    done = ser("report", results, "--call", "stomr.wav")
+    assert (
+        "no such call in these results; did you mean billing/storm.wav" in done.stderr
+    )
+    done = ser("report", results, "--call", ".wav")
+    assert "give the full path" in done.stderr
+    assert "billing/storm.wav" in ser("report", results, "--call", "storm").stdout
     storm = json.loads(
         ser("report", results, "--call", "billing/storm.wav", "--format", "json").stdout
     )

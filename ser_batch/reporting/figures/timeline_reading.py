@@ -1,6 +1,7 @@
 """Reading of call timelines from results: some of them, or all in bounded memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import duckdb
@@ -12,27 +13,51 @@ from ser_batch.reporting.figures.sides import sides_sql
 from ser_batch.reporting.figures.timelines import Episode, Scored, Timeline
 from ser_batch.reporting.figures.turns import HOLD_S, TalkOver, turns_sql
 from ser_batch.results.results import Results
+from ser_batch.text import EXAMPLES, counted_examples, printable
 
 PARTS_AT_ONCE = 4
 EPISODE = ("emotion", "start_s", "end_s", "channel", "role", "peak", "mean", "scored_s")
 
 
+ALIKE = 0.75
+"""Jaro-Winkler similarity of names that may be mistaken for each other."""
+
+
 def find_call(connection: duckdb.DuckDBPyConnection, name: str) -> str:
-    """Return the id of the recording with this id, path, or end of a path.
+    """Return the id of the recording with this id, path, end of a path, or part of it.
 
     Raises:
         UsageError: none or several in `calls` match.
     """
-    found: list[tuple[str]] = []
-    for fits in ("recording_id = $1 OR path = $1", "ends_with(path, '/' || $1)"):
-        query = f"SELECT recording_id FROM calls WHERE {fits}"
+    found: list[tuple[str, str]] = []
+    for fits in (
+        "recording_id = $1 OR path = $1",
+        "ends_with(path, '/' || $1)",
+        "parse_filename(path, true) = $1",
+        "contains(path, $1)",
+    ):
+        query = f"SELECT recording_id, path FROM calls WHERE {fits} ORDER BY path"
         found = found or connection.execute(query, [name]).fetchall()
     if len(found) == 1:
         return found[0][0]
-    which = "no such call in these results"
     if found:
-        which = f"{len(found)} calls match; give the full path"
+        some = counted_examples([path for _, path in found], "call")
+        which = f"matches {some}; give the full path"
+    else:
+        which = "no such call in these results" + _similar(connection, name)
     raise UsageError(f"--call {name}: {which}", option="--call")
+
+
+def _similar(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    """Return a question with the calls of similar names; empty if there are none."""
+    alike = "jaro_winkler_similarity(parse_filename(path, true), $1)"
+    query = (
+        f"SELECT path FROM calls WHERE {alike} >= {ALIKE} "
+        f"ORDER BY {alike} DESC, path LIMIT {EXAMPLES}"
+    )
+    rows = connection.execute(query, [PurePath(name).stem]).fetchall()
+    close = " or ".join(printable(path) for (path,) in rows)
+    return f"; did you mean {close}?" if close else ""
 
 
 def all_timelines(
