@@ -1,6 +1,7 @@
 """`ser report`: summarise results."""
 
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,14 @@ def command(
         str | None,
         typer.Option(
             help="End of the period; a day includes all its hours.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of --since and --until: today, yesterday, week, last-week, "
+            "month, last-month, 10d, 2w, or FROM..TO.",
             rich_help_panel=_WHICH,
         ),
     ] = None,
@@ -138,6 +147,7 @@ def command(
     from ser_batch.metadata.gathering import MetadataInputs
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report
+    from ser_batch.reporting.figures.periods import find_zone, parse_period
     from ser_batch.reporting.figures.selection import options_of
     from ser_batch.reporting.figures.thresholds import crossed_thresholds
     from ser_batch.results.results import open_results
@@ -145,10 +155,16 @@ def command(
     if role not in ("customer", "agent"):
         message = f"--role {role}: must be customer or agent"
         raise UsageError(message, option="--role")
+    start: str | datetime | None = since
+    end: str | datetime | None = until
+    if period is not None:
+        if since or until:
+            raise UsageError("--period and --since or --until cannot be combined")
+        start, end = parse_period(period, zone=find_zone(timezone))
     options = options_of(
         MetadataInputs(metadata, name_pattern, sidecars),
-        since,
-        until,
+        start,
+        end,
         timezone,
         undated=undated is Undated.include,
         by=by,

@@ -19,7 +19,7 @@ from ser_batch.reporting.figures.estimates import (
 )
 from ser_batch.reporting.figures.groups import chances_against_the_rest, figures_by
 from ser_batch.reporting.figures.overview import make_report
-from ser_batch.reporting.figures.periods import find_zone, parse_time
+from ser_batch.reporting.figures.periods import find_zone, parse_period, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.pages.html import write_html
 from ser_batch.reporting.pages.markdown import to_markdown
@@ -231,6 +231,38 @@ def test_a_partial_day_is_compared_with_the_same_hours_before(tmp_path):
     assert today.comparison.against == "2026-03-09 00:00 to 2026-03-09 09:00"
     week = report_of(directory, since=datetime(2026, 3, 3), until=until, **options)
     assert week.comparison.against == "2026-02-23 00:00 to 2026-03-02 09:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        ("today", "2026-03-04", None),
+        ("yesterday", "2026-03-03", "2026-03-04"),
+        ("week", "2026-03-02", None),
+        ("last-week", "2026-02-23", "2026-03-02"),
+        ("month", "2026-03-01", None),
+        ("last-month", "2026-02-01", "2026-03-01"),
+        ("10d", "2026-02-23", None),
+        ("2w", "2026-02-19", None),
+        ("2026-01-05..2026-01-06", "2026-01-05", "2026-01-07"),
+    ],
+)
+def test_a_named_period_consists_of_whole_days(text, since, until):
+    now = datetime(2026, 3, 4, 15, 30)  # a Wednesday
+    start, end = parse_period(text, now)
+    assert start == datetime.fromisoformat(since)
+    assert end == (until and datetime.fromisoformat(until))
+
+
+def test_an_unknown_period_gets_a_suggestion_and_only_one_way_is_taken(results):
+    with pytest.raises(UsageError, match="did you mean last-week?"):
+        parse_period("lastweek")
+    done = ser("report", results, "--period", "week", "--since", "7d")
+    assert done.returncode == 2
+    assert "cannot be combined" in done.stderr
+    whole = ser("report", results, "--period", "2026-01-01..2026-12-31")
+    same = ser("report", results, "--since", "2026-01-01", "--until", "2026-12-31")
+    assert whole.stdout == same.stdout
 
 
 def test_days_follow_the_requested_time_zone(tmp_path):

@@ -109,7 +109,8 @@ def _previous_period(options: Options) -> tuple[datetime, datetime]:
     """
     if not options.since:
         raise UsageError(
-            "--compare previous needs --since, which the previous period depends on",
+            "--compare previous needs --period or --since, which the previous period "
+            "depends on",
             option="--compare",
         )
     until = options.until or local_now(options.inputs.zone)

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ser_batch.errors import UsageError
+from ser_batch.text import did_you_mean
 
 WORDS = {"today": 0, "yesterday": 1}
 
@@ -85,6 +86,48 @@ def parse_time(
     except OverflowError:
         raise UsageError(f"{text!r} is out of range for a calendar date") from None
     return moment
+
+
+def parse_period(
+    text: str, now: datetime | None = None, zone: tzinfo | None = None
+) -> tuple[datetime, datetime | None]:
+    """Return the beginning and the end of a period; None if it lasts until now.
+
+    A period may be `today`, `yesterday`, `week` or `month` (the current one),
+    `last-week`, `last-month`, `10d` or `2w` (whole days, including today), or
+    `FROM..TO`. Weeks begin on Monday.
+
+    >>> parse_period("last-month", now=datetime(2026, 1, 31, 12))
+    (datetime.datetime(2025, 12, 1, 0, 0), datetime.datetime(2026, 1, 1, 0, 0))
+
+    Raises:
+        UsageError: the text is not a period.
+    """
+    text, now = text.strip(), now or local_now(zone)
+    start, dots, end = text.partition("..")
+    if dots:
+        return parse_time(start, False, now, zone), parse_time(end, True, now, zone)
+    today = datetime.combine(now.date(), time())
+    week = today - timedelta(days=today.weekday())
+    month = today.replace(day=1)
+    named = {
+        "today": (today, None),
+        "yesterday": (today - timedelta(days=1), today),
+        "week": (week, None),
+        "last-week": (week - timedelta(days=7), week),
+        "month": (month, None),
+        "last-month": ((month - timedelta(days=1)).replace(day=1), month),
+    }
+    if text in named:
+        return named[text]
+    if ago := re.fullmatch(r"([1-9]\d{0,4})([dw])", text):
+        days = int(ago[1]) * (7 if ago[2] == "w" else 1)
+        return parse_time(f"{days}d", False, now, zone), None
+    raise UsageError(
+        f"--period {text}: use {', '.join(named)}, 10d, 2w or FROM..TO"
+        + did_you_mean(text, named),
+        option="--period",
+    )
 
 
 def _hours_before(now: datetime, hours: int, zone: tzinfo | None) -> datetime:
