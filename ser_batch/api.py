@@ -51,7 +51,8 @@ class Call:
     notes: list[str]
     """Problems with the audio, if any, and how the speakers were named."""
     speech: pd.DataFrame
-    """One row per speech region: channel, speaker, role, start_s, end_s."""
+    """One row per speech region: channel, speaker, role, start_s, end_s,
+    overlap."""
     segments: pd.DataFrame
     """One row per scored segment: channel, speaker, role, start_s, end_s, label (None
     where the model abstains), confidence, one `p_<label>` per label, level_dbfs,

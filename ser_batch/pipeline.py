@@ -291,7 +291,7 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
 
 def _identity(model: ModelInfo, config: Config) -> Identity:
     return Identity(
-        model.model_id, config.hash(), model.labels, options=config.to_dict()
+        model.model_id, config.hash(), model.labels, options=config.identity()
     )
 
 

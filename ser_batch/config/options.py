@@ -17,6 +17,7 @@ from ser_batch.text import did_you_mean
 
 ROLES = ("agent", "customer")
 MAX_VOICES = 8
+PIPELINE_FILES = (".yaml", ".bin", ".npz", ".ckpt", ".safetensors")
 _VOICES = re.compile(f"[1-{MAX_VOICES}](-[1-{MAX_VOICES}])?")
 
 
@@ -81,7 +82,13 @@ class VadConfig:
         """Return the hash of a local VAD model, or the name of one on the Hub."""
         if self.engine == "silero" or self.model is None:
             return None
-        return _content_or_name(self.model)
+        path = Path(self.model)
+        path = path / "pytorch_model.bin" if path.is_dir() else path
+        return (
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            if path.is_file()
+            else self.model
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +112,9 @@ class SpeakersConfig:
             self.engine in ("ser", "pyannote"), "speakers.engine", "ser or pyannote"
         )
         _require(
-            self.engine != "pyannote" or bool(self.model),
+            (self.engine == "pyannote") == bool(self.model),
             "speakers.model",
-            "the path or name of a pyannote pipeline",
+            "the path or name of a pyannote pipeline, with the engine pyannote",
         )
         _require(
             self.count is None or _VOICES.fullmatch(str(self.count)) is not None,
@@ -136,7 +143,7 @@ class SpeakersConfig:
         if most > 1:
             model = [voices_fingerprint()]
             if self.engine == "pyannote" and self.model:
-                model.append(_content_or_name(self.model))
+                model.append(_pipeline_fingerprint(Path(self.model)))
         return {"count": f"{least}-{most}", "agent_is": self.agent_is, "model": model}
 
 
@@ -247,6 +254,11 @@ class Config:
                 "mix and roles cannot be combined: mix leaves one channel, and "
                 "roles need one each, or voices that are told apart"
             )
+        if self.speakers.engine == "pyannote" and most < 2:
+            raise ConfigError(
+                "a diarizer needs voices to tell apart (--speakers 2)",
+                option="speakers.engine",
+            )
         both = set(self.score.roles) == set(ROLES)
         if self.speakers.agent_is and not (both and most > 1):
             raise ConfigError(
@@ -282,6 +294,11 @@ class Config:
 
     def hash(self) -> str:
         """Return a fingerprint of all options that change rows."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """Return all options that change rows, with models by their content."""
         values = dataclasses.asdict(self)
         del values["run"]
         # Models are identified by content, not by path: a bundle has its model_id ...
@@ -290,22 +307,21 @@ class Config:
         del values["score"]["profile"]
         values["vad"]["model"] = self.vad.model_fingerprint()
         values["speakers"] = self.speakers.fingerprint(self.score.roles)
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[
-            :16
-        ]
+        return values
 
 
-def _content_or_name(model: str) -> str:
-    """Return the hash of a local model, a file or a folder; else its name."""
-    path = Path(model)
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    if not path.is_dir():
-        return model
+def _pipeline_fingerprint(folder: Path) -> str:
+    """Return the hash of a pipeline's settings and weights; the name of one elsewhere.
+
+    Other files in the folder make no difference.
+    """
+    if not folder.is_dir():
+        return str(folder)
     digest = hashlib.sha256()
-    for file in sorted(own for own in path.rglob("*") if own.is_file()):
-        digest.update(str(file.relative_to(path)).encode() + b"\0")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in PIPELINE_FILES and file.is_file():
+            digest.update(f"{file.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -145,7 +145,7 @@ def _timing(decoded: Decoded) -> dict[str, Any]:
         "notes": "; ".join(decoded.notes) or None,
         "channel_talk_s": [total_s(speech) for speech in channels.values()],
         "silence_s": max(0.0, decoded.duration_s - total_s(everyone)),
-        # Within one channel, speech of both at once is given to one of them.
+        # Within one channel, most speech of both at once is not found.
         "overtalk_s": overlap_s(tracks)
         if decoded.diarization_confidence is None
         else None,

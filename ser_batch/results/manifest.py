@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ser_batch.errors import ResultsError
+from ser_batch.config.options import Config
+from ser_batch.errors import ConfigError, ResultsError
 from ser_batch.results.schemas import FORMAT, TABLES
 from ser_batch.storage.local import crc32_of
 
@@ -197,29 +198,29 @@ def _differences(directory: Path, found: Identity, wanted: Identity) -> list[str
     """Return each option that differs, if `run.json` has those of the rows."""
     try:
         record = json.loads((directory / RUN_RECORD).read_bytes())
-        groups = record["config"]
         if record["config_hash"] != found.config_hash:
             return []
-        before, now = (_flat(options) for options in (groups, wanted.options))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        options = Config.from_dict(record["config"]).identity()
+        before, now = _flat(options), _flat(wanted.options)
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return []
 
-    def shown(options: dict[str, Any], name: str) -> str:
-        value = options.get(name, "")
-        return "unset" if value == "" else str(value)
-
     return [
-        f"{name} {shown(before, name)} (now {shown(now, name)})"
+        f"{name} {before.get(name, 'unset')} (now {now.get(name, 'unset')})"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
 
 
-def _flat(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the options that affect rows, as `group.option`."""
+def _flat(options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return options that are set, as `group.option`."""
     return {
-        f"{group}.{name}": ",".join(value) if isinstance(value, list) else value
+        f"{group}.{name}": _text(value)[:40]
         for group, values in options.items()
         for name, value in values.items()
-        if group != "run" and f"{group}.{name}" not in ("score.bundle", "score.profile")
+        if value not in (None, (), [], "")
     }
+
+
+def _text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, (list, tuple)) else str(value)

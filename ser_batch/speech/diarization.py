@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
 from ser_batch.speech.regions import Regions, inside, spans
 
@@ -23,7 +23,7 @@ class Voices:
     regions: list[Regions]
     """The speech of each, in VAD frames, ordered and disjoint.
 
-    Where two speak at once, it is that of one of them.
+    Where two speak at once, it is that of one of them; the other may have no more.
     """
     unclear: Regions
     """Speech that could be any voice's; none if there is only one."""
@@ -51,11 +51,13 @@ def one_voice(regions: Regions) -> Voices:
     return Voices(own, regions[:0], certainty, 1.0, [regions[:0]] * len(own))
 
 
-def appearing(owner: Int[np.ndarray, " frames"], n_voices: int) -> list[int]:
-    """Return the voices that own any frame, by first appearance."""
-    numbers, first = np.unique(owner, return_index=True)
-    order = numbers[np.argsort(first)]
-    return [int(k) for k in order if 0 <= k < n_voices]
+def appearing(
+    owner: Int[np.ndarray, " frames"], behind: Bool[np.ndarray, "frames voices"]
+) -> list[int]:
+    """Return the voices that own a frame or are behind another, by first appearance."""
+    heard = behind | (owner[:, None] == np.arange(behind.shape[1]))
+    first = np.where(heard.any(0), heard.argmax(0), len(owner))
+    return [int(k) for k in np.argsort(first, kind="stable") if first[k] < len(owner)]
 
 
 class Diarizer(Protocol):

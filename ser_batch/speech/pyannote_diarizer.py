@@ -5,7 +5,9 @@ recording. The voices of a window are those of the windows before it whose embed
 are most similar; the embeddings are written nowhere.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from pyannote.core import Annotation
 
 WINDOW_FRAMES = round(1800 / FRAME_S)
+SAME_VOICE = 0.6
+"""Cosine similarity of one voice in two windows, at least. Not calibrated."""
 FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE)
 
 Active = Bool[np.ndarray, "frames voices"]
@@ -51,16 +55,25 @@ class PyannoteDiarizer:
 
     def voices(self, read: Read, regions: Regions, least: int, most: int) -> Voices:
         """Return `least` to `most` voices in the speech regions of a channel."""
-        n_frames = int(regions[-1, 1]) if len(regions) else 0
-        known: Embeddings | None = None
+        if not len(regions):
+            return one_voice(regions)
+        n_frames = int(regions[-1, 1])
+        n_windows = -(-n_frames // WINDOW_FRAMES)
+        edges = np.linspace(0, n_frames, n_windows + 1).round().astype(int).tolist()
+        # Of several windows, some may contain fewer voices.
+        fewest = least if n_windows == 1 else 1
+        windows = [
+            self._window(read, slice(*edge), fewest, most) for edge in pairwise(edges)
+        ]
+        numbers = _matched([own.embeddings for own in windows], most)
         exclusive, active = (np.zeros((n_frames, most), bool) for _ in range(2))
-        for start in range(0, n_frames, WINDOW_FRAMES):
-            window = slice(start, min(start + WINDOW_FRAMES, n_frames))
-            *own, embeddings = self._window(read, window, least, most)
-            known, numbers = _matched(known, embeddings, most)
-            for frames, heard in zip((exclusive, active), own, strict=True):
-                for column, number in enumerate(numbers):
-                    frames[window, number] |= heard[:, column]
+        for (start, end), window, given in zip(
+            pairwise(edges), windows, numbers, strict=True
+        ):
+            for column, number in enumerate(given):
+                if number is not None:
+                    exclusive[start:end, number] |= window.exclusive[:, column]
+                    active[start:end, number] |= window.active[:, column]
         found = _voices(exclusive, active, regions)
         if len(found.regions) < 2:
             return found
@@ -72,15 +85,14 @@ class PyannoteDiarizer:
         """Return the distance between the closest two voices, as the model hears it."""
         cells = Cells(self._model, read, regions)
         middles = cells.spans.mean(1).astype(int)
-        own = [inside(part, len(found.certainty))[middles] for part in found.regions]
-        if not all(cell.any() for cell in own):
-            return 0.0
-        return separation(np.stack([cells.points[cell].mean(0) for cell in own]))
+        heard = [
+            cells.points[inside(own, len(found.certainty))[middles]]
+            for own in found.regions
+        ]
+        means = [points.mean(0) for points in heard if len(points)]
+        return separation(np.stack(means)) if len(means) > 1 else 0.0
 
-    def _window(
-        self, read: Read, window: slice, least: int, most: int
-    ) -> tuple[Active, Active, Embeddings]:
-        """Return where each voice speaks alone or loudest, and where at all."""
+    def _window(self, read: Read, window: slice, least: int, most: int) -> "_Window":
         n_frames = window.stop - window.start
         samples = read(window.start * FRAME_SAMPLES, n_frames * FRAME_SAMPLES)
         file: dict[str, Any] = {
@@ -90,15 +102,23 @@ class PyannoteDiarizer:
         }
         output: Any = self._pipeline(file, min_speakers=least, max_speakers=most)
         labels = output.speaker_diarization.labels()[:most]
-        exclusive, active = (
-            _frames(own, labels, n_frames)
-            for own in (
-                output.exclusive_speaker_diarization,
-                output.speaker_diarization,
-            )
+        return _Window(
+            _frames(output.exclusive_speaker_diarization, labels, n_frames),
+            _frames(output.speaker_diarization, labels, n_frames),
+            np.nan_to_num(output.speaker_embeddings)[: len(labels)],
         )
-        embeddings = np.nan_to_num(output.speaker_embeddings)[: len(labels)]
-        return exclusive, active, embeddings
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What the pipeline finds in a window."""
+
+    exclusive: Active
+    """Where each voice speaks; where two do, one of them."""
+    active: Active
+    """Where each voice speaks."""
+    embeddings: Embeddings
+    """That of each voice; zero if it speaks too little."""
 
 
 def _frames(turns: "Annotation", labels: list[str], n_frames: int) -> Active:
@@ -111,29 +131,36 @@ def _frames(turns: "Annotation", labels: list[str], n_frames: int) -> Active:
     return frames
 
 
-def _matched(
-    known: Embeddings | None, found: Embeddings, most: int
-) -> tuple[Embeddings, list[int]]:
-    """Return the voices known so far, and which of them each of a window's is.
+def _matched(windows: Sequence[Embeddings], most: int) -> list[list[int | None]]:
+    """Return the number of each voice of each window, the same in all windows.
 
-    Pairs are chosen so that their cosine similarities have the largest sum. A voice
-    that is left over is a new one, unless there are as many as there may be.
+    The windows with the most voices come first. Pairs are chosen so that their cosine
+    similarities have the largest sum. A voice that is like none before it is a new one,
+    unless there are as many as there may be. One without an embedding has no number.
     """
-    found = found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-9)
-    if known is None:
-        return found, list(range(len(found)))
-    similarity = found @ known.T
-    rows, columns = linear_sum_assignment(-similarity)
-    numbers = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    for row in range(len(found)):
-        if row in numbers:
-            continue
-        if len(known) < most:
-            numbers[row] = len(known)
-            known = np.concatenate([known, found[row : row + 1]])
-        else:
-            numbers[row] = int(similarity[row].argmax())
-    return known, [numbers[row] for row in range(len(found))]
+    numbers: list[list[int | None]] = [[None] * len(own) for own in windows]
+    known = list[np.ndarray]()
+    for window in sorted(range(len(windows)), key=lambda i: -_n_known(windows[i])):
+        length = np.linalg.norm(windows[window], axis=1)
+        rows = np.flatnonzero(length)
+        found = windows[window][rows] / length[rows, None]
+        likeness = found @ np.stack(known).T if known else np.zeros((len(rows), 0))
+        pairs = dict(zip(*linear_sum_assignment(-likeness), strict=True))
+        for i, row in enumerate(rows):
+            same = pairs.get(i)
+            full = len(known) == most
+            if same is not None and (full or likeness[i, same] >= SAME_VOICE):
+                numbers[window][row] = int(same)
+            elif full:
+                numbers[window][row] = int(likeness[i].argmax())
+            else:
+                numbers[window][row] = len(known)
+                known.append(found[i])
+    return numbers
+
+
+def _n_known(embeddings: Embeddings) -> int:
+    return int(embeddings.any(1).sum())
 
 
 def _voices(exclusive: Active, active: Active, regions: Regions) -> Voices:
@@ -156,7 +183,7 @@ def _voices(exclusive: Active, active: Active, regions: Regions) -> Voices:
         owner[start:end] = exclusive[start:end][nearest].argmax(1)
     is_clear = speech & (owner < unclear)
     behind = active & is_clear[:, None] & (owner[:, None] != np.arange(unclear))
-    order = appearing(owner, unclear)
+    order = appearing(owner, behind)
     if len(order) < 2:
         return one_voice(regions)
     return Voices(

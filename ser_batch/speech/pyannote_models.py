@@ -3,6 +3,7 @@
 Imported only on demand, as pyannote.audio takes seconds and imports all of torch.
 """
 
+import importlib
 import io
 import os
 import warnings
@@ -30,6 +31,8 @@ with warnings.catch_warnings():
     from pyannote.audio.pipelines import SpeakerDiarization
 
 PIPELINE = "config.yaml"
+CLUSTERINGS = ("VBxClustering", "AgglomerativeClustering")
+"""Others need the number of voices, or the truth."""
 MODEL = "pytorch_model.bin"
 _FOLDER = "$model"
 _ALLOWED: list[Any] = [
@@ -63,39 +66,50 @@ def load_model(name: str, option: str) -> Model:
             checkpoint = torch.load(
                 io.BytesIO(data), map_location="cpu", weights_only=True
             )
-        module = checkpoint["pyannote.audio"]["architecture"]["module"]
+        architecture = checkpoint["pyannote.audio"]["architecture"]
+        module, name = str(architecture["module"]), str(architecture["class"])
+        settings = checkpoint.get("hyper_parameters", {})
     except Exception as error:  # a file can fail to be a checkpoint in many ways
         raise UsageError(
             f"{path}: not a pyannote model that can be loaded safely: {error}"
         ) from error
-    if not module.startswith("pyannote.audio.models."):
+    # Lightning would import and call whatever the second names.
+    if not module.startswith("pyannote.audio.models.") or "_instantiator" in settings:
         raise UsageError(
-            f"{path}: its network is {module}, which is not one of pyannote.audio's"
+            f"{path}: its network is {module}.{name}, which is not one of "
+            "pyannote.audio's"
         )
-    # These bytes contain nothing but what was just allowed, so it is safe to pass them
-    # to the library's own loader.
-    model = Model.from_pretrained(io.BytesIO(data))
-    assert model is not None
+    try:
+        kind = getattr(importlib.import_module(module), name)
+        if not issubclass(kind, Model):
+            raise TypeError(f"{module}.{name} is not a network")
+        # These bytes contain nothing but what was just allowed, so it is safe to pass
+        # them to the library's own loader.
+        model = Model.from_pretrained(io.BytesIO(data))
+        assert model is not None
+    except Exception as error:  # whatever is missing or does not fit
+        raise UsageError(f"{path}: cannot be loaded: {error}") from error
     return model.eval()
 
 
 def load_pipeline(name: str, option: str) -> SpeakerDiarization:
     """Load a speaker diarization pipeline from a local folder, or the hub.
 
-    The folder contains `config.yaml`, and what that refers to as `$model/...`. Other
-    models that it names come from the hub.
+    The folder contains `config.yaml`, and what that refers to as `$model/...`. A
+    pipeline from the hub may refer to other models there, a local one may not.
 
     Raises:
         UsageError: there is no such pipeline, or it cannot be loaded safely.
     """
     folder = Path(name)
-    if not (folder / PIPELINE).is_file():
+    is_local = folder.is_dir()
+    if not is_local:
         folder = _from_hub(name, option)
     path = folder / PIPELINE
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        kind, given = config["pipeline"]["name"], dict(config["pipeline"]["params"])
-        settings = config["params"]
+        kind = str(config["pipeline"]["name"])
+        given, settings = dict(config["pipeline"]["params"]), dict(config["params"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         message = f"{path}: not a pyannote pipeline: {error}"
         raise UsageError(message) from error
@@ -104,26 +118,39 @@ def load_pipeline(name: str, option: str) -> SpeakerDiarization:
         ".SpeakerDiarization"
     ):
         raise UsageError(f"{path}: it is a {kind}, not a SpeakerDiarization")
+    clustering = given.setdefault("clustering", "VBxClustering")
+    if clustering not in CLUSTERINGS:
+        raise UsageError(f"{path}: {clustering} cannot be used here")
+    parts = ["segmentation", "embedding"]
+    parts += ["plda"] if clustering == "VBxClustering" else []
+    for part in parts:
+        given[part] = _within(folder, given.get(part), part, is_local)
     for part in ("segmentation", "embedding"):
-        given[part] = load_model(_within(folder, given.get(part), part), option)
-    if "plda" in given:
-        given["plda"] = _within(folder, given["plda"], "plda")
-    elif given.get("clustering") != "VBxClustering":
+        given[part] = load_model(given[part], option)
+    if clustering != "VBxClustering":
         # Not used, but the library would download one.
         given["plda"] = object.__new__(PLDA)
     try:
-        pipeline = SpeakerDiarization(**given)
+        pipeline = SpeakerDiarization(**given | {"legacy": False})
         pipeline.instantiate(settings)
     except Exception as error:  # whatever is wrong with its options
         raise UsageError(f"{path}: cannot be loaded: {error}") from error
     return pipeline
 
 
-def _within(folder: Path, name: Any, part: str) -> str:
-    """Return the path that a pipeline gives as `$model/...`, or a name on the hub."""
+def _within(folder: Path, name: Any, part: str, is_local: bool) -> str:
+    """Return the path of a part that is given as `$model/...`, or a name on the hub."""
+    config = folder / PIPELINE
     if not isinstance(name, str):
-        raise UsageError(f"{folder / PIPELINE}: {part} is not a path or a name")
-    return name.replace(_FOLDER, str(folder), 1) if name.startswith(_FOLDER) else name
+        raise UsageError(f"{config}: {part} is not a path or a name")
+    if name.startswith(_FOLDER):
+        return name.replace(_FOLDER, str(folder), 1)
+    if is_local and not Path(name).exists():
+        raise UsageError(
+            f"{config}: {part} is {name}, which is not in this folder: copy it there, "
+            f"and refer to it as {_FOLDER}/{part}"
+        )
+    return name
 
 
 def _from_hub(name: str, option: str, file: str | None = None) -> Path:

@@ -103,12 +103,16 @@ def channel_roles(
 
 def by_voice(channel: Heard, voices: Voices, config: Config) -> Found:
     """Return one speaker for each voice of a single channel."""
-    talk = [channel.seconds(regions) for regions in voices.regions]
+    n_frames = len(voices.certainty) + PAD_FRAMES
+    heard = [
+        inside(own, n_frames) | inside(behind, n_frames)
+        for own, behind in zip(voices.regions, voices.behind, strict=True)
+    ]
+    talk = [channel.seconds(spans(own)) for own in heard]
     roles, notes = _voice_roles(talk, voices.confidence, config)
     named, score_agents = config.score.roles, config.score.score_agents
     speakers = []
     *turns, unclear = turns_of(voices)
-    n_frames = len(voices.certainty) + PAD_FRAMES
     both = inside(voices.overlap, n_frames)
     found = zip(voices.regions, turns, voices.behind, roles, strict=True)
     for number, (regions, turn, behind, role) in enumerate(found):

@@ -28,7 +28,8 @@ CHANGES, CHANGES_AT_PAUSE = 0.05, 0.27
 REFINEMENTS = 2
 SHORT_S, SURE = 0.5, 0.8
 """A region shorter than this has a voice only if its probability is high."""
-LEAST_OVERLAP_CELLS = 2
+LEAST_OVERLAP_FRAMES = 8
+"""Shorter speech of two at once is too uncertain."""
 LEAST_TALK_S = 3.0
 """A voice that speaks less cannot be told from an outburst of another."""
 
@@ -77,12 +78,6 @@ class VoiceDiarizer:
                 return means
         return sample.mean(0, keepdims=True)
 
-    def _overlap(self, cells: Cells) -> Bool[np.ndarray, " cells"]:
-        """Return in which cells two speak at once, for more than an instant."""
-        loud = spans(cells.overlap > self.model.overlap_above)
-        lasting = loud[loud[:, 1] - loud[:, 0] >= LEAST_OVERLAP_CELLS]
-        return inside(lasting, len(cells.overlap))
-
     def _voices(
         self, cells: Cells, likely: np.ndarray, means: Points, regions: Regions
     ) -> Voices:
@@ -90,19 +85,17 @@ class VoiceDiarizer:
         n_frames = int(regions[-1, 1])
         voice, second = (np.full(n_frames, -1) for _ in range(2))
         certainty = np.zeros(n_frames, np.float32)
-        ranking = likely.argsort(1)
-        second_best = np.where(self._overlap(cells), ranking[:, -2], -1)
-        found = zip(
-            cells.spans, ranking[:, -1], second_best, likely.max(1), strict=True
-        )
-        for (start, end), own, other, p in found:
+        ranking = likely.argsort(1)[:, ::-1]
+        found = zip(cells.spans, ranking, likely.max(1), strict=True)
+        for (start, end), (own, other, *_), p in found:
             voice[start:end], second[start:end], certainty[start:end] = own, other, p
+        second[~overlapping(cells, self.model.overlap_above, n_frames)] = -1
         for start, end in regions:
             brief = (end - start) * FRAME_S < SHORT_S
             if brief and certainty[start:end].mean() < SURE:
                 voice[start:end], second[start:end] = len(means), -1
-        # By first appearance.
-        order = appearing(voice, len(means))
+        behind = second[:, None] == np.arange(len(means))
+        order = appearing(voice, behind)
         if len(order) < 2:
             return one_voice(regions)
         apart = separation(means[order])
@@ -111,9 +104,21 @@ class VoiceDiarizer:
             spans(voice == len(means)),
             certainty,
             self.model.expected_accuracy(apart),
-            [spans(second == k) for k in order],
+            [spans(behind[:, k]) for k in order],
             apart,
         )
+
+
+def overlapping(
+    cells: Cells, above: float, n_frames: int
+) -> Bool[np.ndarray, " frames"]:
+    """Return in which frames two speak at once: where the log odds stay `above`."""
+    loud = np.zeros(n_frames, bool)
+    for start, end in cells.spans[cells.overlap > above]:
+        loud[start:end] = True
+    found = spans(loud)
+    lasting = found[found[:, 1] - found[:, 0] >= LEAST_OVERLAP_FRAMES]
+    return inside(lasting, n_frames)
 
 
 def separation(means: Points) -> float:

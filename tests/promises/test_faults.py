@@ -1,5 +1,6 @@
 """Exactly once: after a fault at any operation, the rows are the old or the new."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,32 @@ def test_a_power_cut_during_a_commit_leaves_the_old_or_the_new_rows(
         assert tables(cut) == after
         assert globbed(cut) == ids(cut)
     assert outcomes == {False, True}
+
+
+def test_a_simulated_power_cut_notices_a_file_that_is_overwritten_in_place(
+    tmp_path, monkeypatch
+):
+    def overwrite(directory: Path) -> None:
+        with (directory / "x.json").open("wb") as file:
+            file.write(b"new")
+            file.flush()
+            os.fsync(file.fileno())
+
+    for name in ("undisturbed", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.json").write_bytes(b"old")
+    log = operations(monkeypatch, tmp_path / "undisturbed", overwrite)
+    found = []
+    for at in power_cuts(log):
+        directory = shutil.copytree(tmp_path / "old", tmp_path / str(at))
+        with monkeypatch.context() as patch:
+            disk = Disk(directory, patch)
+            FileSystem(patch, at, Fault.kill)
+            with suppress(Crash):
+                overwrite(directory)
+        cut = disk.after_a_power_cut(tmp_path / f"{at}-cut")
+        found.append((cut / "x.json").read_bytes())
+    assert found == [b"old", b"", b"new"]
 
 
 @pytest.mark.slow

@@ -245,6 +245,7 @@ def test_a_partial_day_is_compared_with_the_same_hours_before(tmp_path):
         ("10d", "2026-02-23", None),
         ("2w", "2026-02-19", None),
         ("2026-01-05..2026-01-06", "2026-01-05", "2026-01-07"),
+        ("2026-01-05", "2026-01-05", "2026-01-06"),
     ],
 )
 def test_a_named_period_consists_of_whole_days(text, since, until):
@@ -257,6 +258,9 @@ def test_a_named_period_consists_of_whole_days(text, since, until):
 def test_an_unknown_period_gets_a_suggestion_and_only_one_way_is_taken(results):
     with pytest.raises(UsageError, match="did you mean last-week?"):
         parse_period("lastweek")
+    for text in ("2026-01-05..", "99999w", ""):
+        with pytest.raises(UsageError, match=f"--period {text}: use "):
+            parse_period(text)
     done = ser("report", results, "--period", "week", "--since", "7d")
     assert done.returncode == 2
     assert "cannot be combined" in done.stderr

@@ -1,5 +1,6 @@
 """pyannote.audio as the diarizer: windows, voices, and refused pipelines."""
 
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -53,7 +54,8 @@ def test_frames_have_the_voices_that_the_pipeline_gives_them(folder):
     read = read_from(samples)
     whole = np.array([[0, FRAMES]])
     voices = diarizer.voices(read, whole, 2, 2)
-    exclusive, active, _ = diarizer._window(read, slice(0, FRAMES), 2, 2)
+    window = diarizer._window(read, slice(0, FRAMES), 2, 2)
+    exclusive, active = window.exclusive, window.active
     assert len(voices.regions) == 2
     assert active.any(0).all(), "the pipeline finds two voices in this noise"
     found = np.stack([inside(own, FRAMES) for own in voices.regions], 1)
@@ -71,14 +73,14 @@ def test_frames_have_the_voices_that_the_pipeline_gives_them(folder):
 class Known:
     """A pipeline that finds given turns, and numbers the voices anew in each window."""
 
-    def __init__(self, turns, window_s: float) -> None:
-        self.turns, self.window_s, self.calls = turns, window_s, 0
+    def __init__(self, turns) -> None:
+        self.turns, self.calls, self.heard_s = turns, 0, 0.0
 
     def __call__(self, file, min_speakers, max_speakers):
         from pyannote.core import Annotation, Segment
 
-        after, length_s = self.calls * self.window_s, file["waveform"].shape[1] / 8000
-        self.calls += 1
+        after, length_s = self.heard_s, file["waveform"].shape[1] / SAMPLE_RATE
+        self.calls, self.heard_s = self.calls + 1, after + length_s
         found = Annotation()
         exclusive = Annotation()
         order = sorted({who for *_, who in self.turns}, reverse=bool(self.calls % 2))
@@ -108,7 +110,7 @@ def diarizer(monkeypatch):
     def made(turns, window_frames: int) -> Diarizer:
         monkeypatch.setattr(module, "WINDOW_FRAMES", window_frames)
         found = object.__new__(module.PyannoteDiarizer)
-        found._pipeline = Known(turns, window_frames * FRAME_S)
+        found._pipeline = Known(turns)
         found._model = load_voices()
         return found
 
@@ -128,6 +130,33 @@ def test_a_voice_keeps_its_number_across_windows(diarizer, window_frames):
     ]
     assert not len(voices.unclear)
     assert not len(voices.overlap)
+
+
+@pytest.mark.parametrize("most", [2, 4])
+def test_a_voice_that_speaks_only_later_is_another_voice(diarizer, most):
+    read = read_from(np.zeros(FRAMES * 256, np.float32))
+    regions = np.array([[0, 400], [500, 900]])
+    turns = [(0.0, 12.8, 0), (16.0, 28.8, 1)]
+    voices = diarizer(turns, FRAMES // 2).voices(read, regions, 1, most)
+    assert [own.tolist() for own in voices.regions] == [[[0, 400]], [[500, 900]]]
+
+
+def test_a_window_without_embeddings_does_not_confuse_the_others():
+    # On demand: importing pyannote.audio takes seconds.
+    from ser_batch.speech.pyannote_diarizer import _matched
+
+    a, b, none = np.eye(3)[0], np.eye(3)[1], np.zeros(3)
+    windows = [np.stack(own) for own in ([none, none], [a, b], [b, a], [b])]
+    assert _matched(windows, 2) == [[None, None], [0, 1], [1, 0], [1]]
+
+
+def test_a_voice_that_is_only_ever_behind_another_is_kept(diarizer):
+    read = read_from(np.zeros(FRAMES * 256, np.float32))
+    regions = np.array([[0, 300]])
+    turns = [(0.0, 9.6, 0), (3.2, 6.4, 1)]
+    voices = diarizer(turns, FRAMES).voices(read, regions, 2, 2)
+    assert [own.tolist() for own in voices.regions] == [[[0, 300]], []]
+    assert voices.overlap.tolist() == [[100, 200]]
 
 
 def test_speech_of_two_at_once_is_marked_and_speech_of_none_is_unclear(diarizer):
@@ -164,6 +193,10 @@ def test_an_analysis_runs_with_a_pipeline_from_a_local_folder(
     assert (progress.done, progress.failed) == (2, 1)
     speech = tables(out)["speech"]
     assert {row["speaker"] for row in speech} >= {0}
+    shipped = {"engine": "ser", "count": "2"}
+    own = Config.from_dict(values.to_dict() | {"speakers": shipped})
+    run([str(calls / "billing")], tmp_path / "own", own, threading.Event())
+    assert speech != tables(tmp_path / "own")["speech"]
 
 
 @pytest.mark.slow
@@ -205,6 +238,7 @@ def test_another_pipeline_gives_other_results(folder, tmp_path):
     [
         ("os.system", "not a SpeakerDiarization"),
         ("evil.SpeakerDiarization", "not a SpeakerDiarization"),
+        (3, "not a SpeakerDiarization"),
         (None, "not a pyannote pipeline"),
     ],
 )
@@ -227,6 +261,43 @@ def test_a_missing_pipeline_exits_with_2_and_a_hint(calls, tmp_path, tiny_bundle
     assert "--diarizer-model no/such-model: not a local path" in said.stderr
 
 
-def test_pyannote_needs_a_pipeline():
-    with pytest.raises(ConfigError, match=r"speakers\.model"):
-        Config.from_dict({"speakers": {"engine": "pyannote"}})
+@pytest.mark.parametrize(
+    "speakers",
+    [
+        {"engine": "pyannote", "count": "2"},
+        {"model": "some/name", "count": "2"},
+        {"engine": "pyannote", "model": "some/name"},
+    ],
+    ids=["no pipeline", "no engine", "nothing to tell apart"],
+)
+def test_a_diarizer_that_would_do_nothing_is_refused(speakers):
+    with pytest.raises(ConfigError, match=r"speakers\.model|needs voices"):
+        Config.from_dict({"speakers": speakers})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"clustering": "OracleClustering"}, "OracleClustering cannot be used"),
+        ({"clustering": "VBxClustering"}, "plda is not a path"),
+        ({"embedding": "pyannote/elsewhere"}, "not in this folder: copy it there"),
+        ({"segmentation": "$model/nowhere"}, "not a local path"),
+        ({"nonsense": 1}, "cannot be loaded"),
+    ],
+)
+def test_a_pipeline_that_cannot_work_is_refused(folder, tmp_path, changes, says):
+    from ser_batch.speech.pyannote_models import load_pipeline
+
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["pipeline"]["params"] |= changes
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UsageError, match=says):
+        load_pipeline(str(copy), "--diarizer-model")
+
+
+def test_other_files_in_the_folder_make_no_difference(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    before = configured(copy).hash()
+    (copy / ".DS_Store").write_bytes(b"x")
+    assert configured(copy).hash() == before == configured(folder).hash()

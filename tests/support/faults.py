@@ -18,7 +18,7 @@ class Operation(NamedTuple):
     """A file system operation."""
 
     name: str
-    site: tuple[int, ...]
+    site: tuple[tuple[str, int], ...]
     """The lines of the package that led to it."""
 
 
@@ -103,11 +103,11 @@ class FileSystem:
         return do()
 
 
-def _site() -> tuple[int, ...]:
+def _site() -> tuple[tuple[str, int], ...]:
     frame, lines = sys._getframe(), []
     while frame := frame.f_back:
-        if frame.f_globals.get("__package__", "").startswith("ser_batch"):
-            lines.append(frame.f_lineno)
+        if (frame.f_globals.get("__package__") or "").startswith("ser_batch"):
+            lines.append((frame.f_code.co_filename, frame.f_lineno))
     return tuple(lines)
 
 
@@ -122,7 +122,8 @@ def instants(log: Sequence[Operation], fault: Fault) -> list[int]:
     Of several writes in a row, these are the first, one in the middle and the last.
     Faults of writing apply to writes only, and a full disk does not prevent a removal.
     An error that the program sees is tried the first and the last time that the program
-    comes to the same place; a kill, after every operation that changes a file.
+    comes to the same place, and once in between; a kill, after every operation that
+    changes a file.
     """
     writes = []
     for name, group in groupby(enumerate(log, 1), key=lambda entry: entry[1].name):
@@ -139,19 +140,25 @@ def instants(log: Sequence[Operation], fault: Fault) -> list[int]:
             for at, own in others.items()
             if fault is Fault.io_error or own.name not in FREEING
         }
-        last = {own: at for at, own in failing.items()}
-        first = {own: at for at, own in reversed(failing.items())}
-        chosen = {*first.values(), *last.values()}
+        places: dict[Operation, list[int]] = {}
+        for at, own in failing.items():
+            places.setdefault(own, []).append(at)
+        chosen = [
+            at
+            for same in places.values()
+            for at in (same[0], same[len(same) // 2], same[-1])
+        ]
     return sorted({*writes, *chosen})
 
 
 def power_cuts(log: Sequence[Operation]) -> list[int]:
     """Return the numbers of the operations before which the power is to fail.
 
-    What is on disk then differs only from one `fsync` to the next.
+    What is on disk then differs only after an `fsync`, and after a file was opened for
+    writing, whose contents are no longer certain.
     """
-    synced = [at for at, own in enumerate(log, 2) if own.name == "fsync"]
-    return [1, *synced]
+    changed = [at for at, own in enumerate(log, 2) if own.name in ("open", "fsync")]
+    return sorted({1, *changed, len(log) + 1})
 
 
 class _WatchedFile:

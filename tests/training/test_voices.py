@@ -134,7 +134,7 @@ def test_training_writes_a_model_that_loads_and_leaves_speakers_out(
     for name in ("1-1-0001", "2-1-0001", "2-1-0002"):
         own = tmp_path / "readers" / f"{name}.flac"
         soundfile.write(own, buzz(140, 1, 5), SAMPLE_RATE)
-    build(
+    built = build(
         read_corpora([f"folder={tmp_path / 'corpus'}"]),
         tmp_path / "readers",
         frozenset({"corpus/90"}),
@@ -143,7 +143,11 @@ def test_training_writes_a_model_that_loads_and_leaves_speakers_out(
         seed=3,
         out=tmp_path / "voices",
     )
-    load_voices(tmp_path / "voices")
+    loaded = load_voices(tmp_path / "voices")
+    assert loaded.weights.keys() == built.weights.keys()
+    for name, own in built.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], own, name)
+    assert loaded.overlap_above == built.overlap_above
     training = json.loads((tmp_path / "voices" / "voices.json").read_text())["training"]
     assert training["held_out"] == ["corpus/90", "readers/2"]
     assert training["speakers"] == 3

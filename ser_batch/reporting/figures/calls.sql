@@ -284,7 +284,7 @@ FROM (
     SELECT
         *,
         status = 'done' AS done,
-        -- Within one channel, speech of both at once is given to one of them.
+        -- Within one channel, most speech of both at once is not found.
         done AND len(channel_talk_s) >= 2 AS apart,
         apart OR (done AND diarization_confidence IS NOT NULL) AS two_sided,
         two_sided AND agent_talk_s IS NOT NULL AS by_role,

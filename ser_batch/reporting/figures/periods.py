@@ -95,7 +95,7 @@ def parse_period(
 
     A period may be `today`, `yesterday`, `week` or `month` (the current one),
     `last-week`, `last-month`, `10d` or `2w` (whole days, including today), or
-    `FROM..TO`. Weeks begin on Monday.
+    `FROM..TO`; or it is a day, `2026-01-31`. Weeks begin on Monday.
 
     >>> parse_period("last-month", now=datetime(2026, 1, 31, 12))
     (datetime.datetime(2025, 12, 1, 0, 0), datetime.datetime(2026, 1, 1, 0, 0))
@@ -105,7 +105,7 @@ def parse_period(
     """
     text, now = text.strip(), now or local_now(zone)
     start, dots, end = text.partition("..")
-    if dots:
+    if dots and start and end:
         return parse_time(start, False, now, zone), parse_time(end, True, now, zone)
     today = datetime.combine(now.date(), time())
     week = today - timedelta(days=today.weekday())
@@ -120,11 +120,13 @@ def parse_period(
     }
     if text in named:
         return named[text]
-    if ago := re.fullmatch(r"([1-9]\d{0,4})([dw])", text):
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return parse_time(text, False, now, zone), parse_time(text, True, now, zone)
+    if ago := re.fullmatch(r"([1-9]\d{0,3})([dw])", text):
         days = int(ago[1]) * (7 if ago[2] == "w" else 1)
         return parse_time(f"{days}d", False, now, zone), None
     raise UsageError(
-        f"--period {text}: use {', '.join(named)}, 10d, 2w or FROM..TO"
+        f"--period {text}: use {', '.join(named)}, 10d, 2w, a day or FROM..TO"
         + did_you_mean(text, named),
         option="--period",
     )

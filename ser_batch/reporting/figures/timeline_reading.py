@@ -34,7 +34,7 @@ def find_call(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         "recording_id = $1 OR path = $1",
         "ends_with(path, '/' || $1)",
         "parse_filename(path, true) = $1",
-        "contains(path, $1)",
+        "$1 != '' AND contains(path, $1)",
     ):
         query = f"SELECT recording_id, path FROM calls WHERE {fits} ORDER BY path"
         found = found or connection.execute(query, [name]).fetchall()

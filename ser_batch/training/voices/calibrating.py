@@ -9,11 +9,12 @@ from sklearn.metrics import precision_recall_curve
 
 from ser_batch.errors import CorpusError
 from ser_batch.speech.diarization import Read, Samples
+from ser_batch.speech.regions import inside
 from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.speakers import CONFIDENT
 from ser_batch.speech.vad import FRAME_S
 from ser_batch.speech.voice_cells import Cells
-from ser_batch.speech.voice_diarizer import VoiceDiarizer
+from ser_batch.speech.voice_diarizer import VoiceDiarizer, overlapping
 from ser_batch.speech.voices import STEP_S, VoiceModel
 from ser_batch.training.voices.clips import Clips
 from ser_batch.training.voices.conversations import (
@@ -100,21 +101,28 @@ def _overlap_above(
 
     Also the recall and precision there, and the share of speech that is of two.
     """
-    odds, both = list[np.ndarray](), list[np.ndarray]()
-    vad = SileroVad()
+    heard, vad = list[tuple[Cells, np.ndarray]](), SileroVad()
     for call in found:
         cells = Cells(model, read_from(call.samples), speech_of(call, vad))
         if len(cells.points):
-            middles = cells.spans.mean(1) * FRAME_S / STEP_S
-            steps = np.minimum(middles.astype(int), len(call.both) - 1)
-            odds.append(cells.overlap)
-            both.append(call.both[steps])
-    truth = np.concatenate(both)
-    precision, recall, above = precision_recall_curve(truth, np.concatenate(odds))
+            n_frames = int(cells.spans[-1, 1])
+            steps = ((np.arange(n_frames) + 0.5) * FRAME_S / STEP_S).astype(int)
+            heard.append((cells, call.both[np.minimum(steps, len(call.both) - 1)]))
+    odds = np.concatenate([cells.overlap for cells, _ in heard])
+    is_both = [both[cells.spans.mean(1).astype(int)] for cells, both in heard]
+    precision, _, limits = precision_recall_curve(np.concatenate(is_both), odds)
     enough = np.flatnonzero(precision[:-1] >= PRECISION)
-    at = enough[0] if len(enough) else len(above) - 1
-    share = float(truth.mean())
-    return float(above[at]), float(recall[at]), float(precision[at]), share
+    above = float(limits[enough[0]]) if len(enough) else np.inf
+    true_n = found_n = shared_n = speech_n = 0
+    for cells, both in heard:
+        speech = inside(cells.spans, len(both))
+        marked = overlapping(cells, above, len(both))
+        true_n += int((both & speech).sum())
+        found_n += int(marked.sum())
+        shared_n += int((both & marked).sum())
+        speech_n += int(speech.sum())
+    recall, right = shared_n / max(true_n, 1), shared_n / max(found_n, 1)
+    return above, recall, right, true_n / speech_n
 
 
 def read_from(samples: Samples) -> Read:

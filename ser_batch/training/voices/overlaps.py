@@ -108,11 +108,13 @@ def _fitted(x: Pooled, is_both: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     assert isinstance(last, nn.Linear)
     # The inputs are scaled by the weights.
     kernel = first.weight.detach().numpy().T / scale[:, None]
+    weights = {
+        "overlap": kernel,
+        "overlap_bias": first.bias.detach().numpy() - mean @ kernel,
+        "overlap_odds": last.weight.detach().numpy()[0],
+        "overlap_odds_bias": last.bias.detach().numpy(),
+    }
+    # Contiguous, as safetensors writes the memory as it is.
     return {
-        "overlap": kernel.astype(np.float32),
-        "overlap_bias": (first.bias.detach().numpy() - mean @ kernel).astype(
-            np.float32
-        ),
-        "overlap_odds": last.weight.detach().numpy()[0].copy(),
-        "overlap_odds_bias": last.bias.detach().numpy().copy(),
+        name: np.ascontiguousarray(own, np.float32) for name, own in weights.items()
     }
