@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from ser_batch.speech import smoothing, voice_diarizer
 from ser_batch.speech.clustering import clustered
 from ser_batch.speech.diarization import SAMPLE_RATE
+from ser_batch.speech.regions import inside
 from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.smoothing import smoothed
 from ser_batch.speech.vad import FRAME_S
 from ser_batch.speech.voice_diarizer import VoiceDiarizer
-from ser_batch.speech.voices import load_voices
+from ser_batch.speech.voices import STEP_S, load_voices
 from ser_batch.training.corpora.readers import read_corpora
 from ser_batch.training.voices.calibrating import read_from
 from ser_batch.training.voices.clips import read_clips
@@ -160,3 +161,19 @@ def test_voices_that_training_never_heard_are_told_apart(data, tmp_path):
         read_from(call.samples), speech_of(call, SileroVad()), 2, 2
     )
     assert accuracy(call.turns, voices.regions, FRAME_S) > 0.85
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_speech_of_two_at_once_is_mostly_that(data, tmp_path):
+    for actor in ("Actor_03", "Actor_06"):
+        shutil.copytree(data / "ravdess" / actor, tmp_path / "heard" / actor)
+    corpora = read_corpora([f"ravdess={tmp_path / 'heard'}"])
+    [call] = paired(read_clips(corpora, None, tmp_path), [30], seed=1, overlaps=0.5)
+    voices = VoiceDiarizer(load_voices()).voices(
+        read_from(call.samples), speech_of(call, SileroVad()), 2, 2
+    )
+    middles = (np.arange(len(call.both)) + 0.5) * STEP_S / FRAME_S
+    found = inside(voices.overlap, int(middles[-1]) + 1)[middles.astype(int)]
+    assert found.sum() * STEP_S > 2
+    assert (call.both & found).sum() > 0.5 * found.sum()

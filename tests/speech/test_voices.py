@@ -10,6 +10,7 @@ from ser_batch.errors import BundleError
 from ser_batch.shipped import MODELS_FOLDER
 from ser_batch.speech.voices import (
     FLOOR,
+    FORMAT,
     HOP,
     N_MELS,
     WINDOW,
@@ -82,7 +83,9 @@ def test_a_damaged_voice_model_is_refused(tmp_path):
     with pytest.raises(BundleError, match="do not match voices.json"):
         load_voices(tmp_path)
     settings_ = tmp_path / "voices.json"
-    settings_.write_text(settings_.read_text().replace('"format": 1', '"format": 99'))
+    settings_.write_text(
+        settings_.read_text().replace(f'"format": {FORMAT}', '"format": 99')
+    )
     with pytest.raises(BundleError, match="format 99"):
         load_voices(tmp_path)
     settings_.unlink()
