@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ser_batch.config.options import Config
+from ser_batch.engine import this_process
 from ser_batch.engine.engine import TICK
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.pipeline import run
@@ -39,9 +40,8 @@ def analysed(folder: Path, out: Path, settings: Config):
     return run([str(folder)], out, settings, threading.Event())
 
 
-@pytest.mark.processes
 def test_recordings_on_a_share_that_dropped_out_are_analysed_by_the_next_run(
-    calls, tmp_path, settings
+    calls, tmp_path, settings, monkeypatch
 ):
     away = tmp_path / "away"
     for i in range(12):
@@ -51,14 +51,15 @@ def test_recordings_on_a_share_that_dropped_out_are_analysed_by_the_next_run(
         )
     backdate(calls)
 
-    def drop_out(progress) -> None:
-        if progress.done and calls.exists():
+    def drop_out(*work):
+        outcome = decode(*work)
+        if calls.exists():
             calls.rename(away)
+        return outcome
 
-    one_process = settings.updated({"run": {"workers": 1}})
-    first = run(
-        [str(calls)], tmp_path / "out", one_process, threading.Event(), drop_out
-    )
+    with monkeypatch.context() as patched:
+        patched.setattr(this_process, "decode", drop_out)
+        first = analysed(calls, tmp_path / "out", settings)
     assert first.failed > 1
     away.rename(calls)
     analysed(calls, tmp_path / "out", settings)  # no --retry-failed
