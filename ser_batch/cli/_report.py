@@ -33,6 +33,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class Copied(StrEnum):
+    """What is copied of recordings."""
+
+    clips = "clips"
+    calls = "calls"
+
+
 def command(
     directory: Annotated[
         Path,
@@ -123,6 +130,32 @@ def command(
             rich_help_panel=_HOW,
         ),
     ] = None,
+    audio_base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the HTML report finds the recordings: the address at which "
+            "the input folder is served.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    copy_audio: Annotated[
+        Copied | None,
+        typer.Option(
+            help="Copy the recordings beside the HTML report, as Opus: whole calls, "
+            "or clips, in which all but the moments is silent.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Show the HTML report in this machine's own browser, with the "
+            "recordings, until interrupted.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     plots: Annotated[
         Path | None,
         typer.Option(
@@ -145,13 +178,16 @@ def command(
 ) -> None:
     """Report what happened, what changed, and which calls to listen to."""
     from ser_batch.metadata.gathering import MetadataInputs
-    from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.figures.overview import make_report
     from ser_batch.reporting.figures.periods import find_zone, parse_period
     from ser_batch.reporting.figures.selection import options_of
     from ser_batch.reporting.figures.thresholds import crossed_thresholds
     from ser_batch.results.results import open_results
 
+    if html is None and (audio_base or copy_audio):
+        raise UsageError("--audio-base and --copy-audio need --html")
+    if audio_base and copy_audio:
+        raise UsageError("--audio-base and --copy-audio cannot be combined")
     if role not in ("customer", "agent"):
         message = f"--role {role}: must be customer or agent"
         raise UsageError(message, option="--role")
@@ -176,16 +212,17 @@ def command(
     with make_report(open_results(directory), options) as opened:
         crossed = crossed_thresholds(opened.report, fail_if or [])
         if html is not None:
-            from ser_batch.reporting.pages.html import write_html
-
-            with translated_errors(opened.results):
-                typer.echo(f"written: {write_html(opened, html)}", err=True)
+            _write_page(opened, html, audio_base, copy_audio)
         if plots is not None:
             from ser_batch.reporting.pages.plots import draw_plots
 
             for path in draw_plots(opened.report, plots):
                 typer.echo(f"written: {path}", err=True)
-        if call is not None:
+        if serve:
+            from ser_batch.reporting.pages.server import serve as serve_report
+
+            serve_report(opened, _say_address)
+        elif call is not None:
             _print_call(opened, call, role, format_)
         elif format_ is not Format.table or not (html or plots):
             _print(opened, format_)
@@ -193,6 +230,35 @@ def command(
         typer.secho(f"ser: threshold crossed: {line}", err=True, fg="red")
     if crossed:
         raise typer.Exit(ExitCode.THRESHOLD)
+
+
+def _write_page(
+    opened: "Opened", html: str, audio_base: str | None, copied: Copied | None
+) -> None:
+    from ser_batch.reporting.figures.database import translated_errors
+    from ser_batch.reporting.pages.html import page_path, write_html
+    from ser_batch.reporting.pages.recordings import Recordings
+    from ser_batch.text import counted
+
+    page = page_path(html)
+    into = "audio" if page.name == "index.html" else f"{page.stem}-audio"
+    what = copied.value if copied else None
+    recordings = Recordings(page.parent, audio_base, what, into)
+    with translated_errors(opened.results):
+        typer.echo(f"written: {write_html(opened, html, recordings)}", err=True)
+    if n := recordings.unreachable:
+        hint = (
+            "their files cannot be read"
+            if copied
+            else "give --audio-base or --copy-audio"
+        )
+        typer.echo(
+            f"{counted(n, 'recording')} cannot be played from there: {hint}", err=True
+        )
+
+
+def _say_address(address: str) -> None:
+    typer.echo(f"Open {address}\nCtrl-C ends it.", err=True)
 
 
 def _print(opened: "Opened", format_: Format) -> None:

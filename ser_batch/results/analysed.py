@@ -144,6 +144,7 @@ def _timing(decoded: Decoded) -> dict[str, Any]:
         "duration_s": decoded.duration_s,
         "notes": "; ".join(decoded.notes) or None,
         "channel_talk_s": [total_s(speech) for speech in channels.values()],
+        "level_curves": decoded.level_curves,
         "silence_s": max(0.0, decoded.duration_s - total_s(everyone)),
         # Within one channel, most speech of both at once is not found.
         "overtalk_s": overlap_s(tracks)

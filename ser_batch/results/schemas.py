@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 6
+FORMAT = 7
 """Number of the format of results; see docs/contributing/formats.md."""
 TABLES = ("recordings", "speech", "segments")
 
@@ -76,6 +76,13 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     pa.list_(seconds),
                     "time in speech of each analysed channel",
                     "s",
+                ),
+                _field(
+                    "level_curves",
+                    pa.list_(pa.binary()),
+                    "for each analysed channel, the highest level in each of up to 600 "
+                    "equal parts of the recording, in bytes from 0 (-60 dBFS and "
+                    "below) to 255 (0 dBFS): enough to draw it",
                 ),
                 _field(
                     "agent_talk_s",

@@ -64,6 +64,8 @@ class Decoded:
     speakers: list[Speaker]
     """Ordered by channel and number."""
     notes: list[str]
+    level_curves: list[bytes]
+    """The level of each channel over the recording; see `level_curve`."""
     diarization_confidence: float | None = None
     """The expected share of speech that was given to the right voice.
 

@@ -31,7 +31,7 @@ from ser_batch.speech.decoded import (
     Unchanged,
 )
 from ser_batch.speech.diarization import Diarizer
-from ser_batch.speech.regions import frame_levels_db, speech_regions
+from ser_batch.speech.regions import frame_levels_db, level_curve, speech_regions
 from ser_batch.speech.speakers import (
     Heard,
     by_channel,
@@ -154,6 +154,7 @@ def _decode(
             duration_s,
             found.speakers,
             [*found.notes, *notes, *audio.notes],
+            [level_curve(channel.levels_db) for channel in channels],
             found.confidence,
         )
 

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from ser_batch.config.options import VadConfig
 from ser_batch.speech.vad import FRAME_S
 
+CURVE_PARTS, QUIETEST_DB = 600, -60.0
+
 Regions = Int[np.ndarray, "regions 2"]
 
 
@@ -79,6 +81,18 @@ def frame_levels_db(
     sound = samples - samples.mean(axis=1, keepdims=True)
     power = np.einsum("fs,fs->f", sound, sound) / samples.shape[1]
     return 10 * np.log10(np.maximum(power, 1e-12))
+
+
+def level_curve(levels_db: Float32[np.ndarray, " frames"]) -> bytes:
+    """Return the highest level in each of up to `CURVE_PARTS` equal parts, as bytes.
+
+    From 0 (-60 dBFS and below) to 255 (0 dBFS).
+    """
+    n_parts = min(CURVE_PARTS, len(levels_db))
+    starts = np.arange(n_parts) * len(levels_db) // max(n_parts, 1)
+    highest = np.maximum.reduceat(levels_db, starts) if n_parts else levels_db
+    share = (highest / -QUIETEST_DB + 1).clip(0, 1)
+    return (255 * share).round().astype(np.uint8).tobytes()
 
 
 def spans(on: np.ndarray) -> Regions:

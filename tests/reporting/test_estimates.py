@@ -1,7 +1,6 @@
 """Intervals of ratios: a naive implementation as the oracle, and their coverage."""
 
 import json
-import shutil
 import subprocess
 
 import numpy as np
@@ -22,9 +21,8 @@ from ser_batch.reporting.figures.estimates import (
     log_quantiles,
     p_values,
 )
-from tests.support.paths import ROOT
+from tests.support.paths import NODE, ROOT
 
-NODE = shutil.which("node")
 SUMS = st.lists(
     st.tuples(st.floats(0.01, 0.99), st.floats(0.5, 500)),
     min_size=MIN_UNITS,
@@ -192,9 +190,6 @@ def test_intervals_have_their_nominal_coverage(n, least):
     assert least < ((low <= 0.2) & (high >= 0.2)).mean() < 0.985
 
 
-@pytest.mark.skipif(
-    not NODE, reason="Node.js is needed to run the formulas of the HTML report"
-)
 @pytest.mark.parametrize("clustered", [False, True])
 def test_the_html_report_computes_the_same_limits(clustered):
     rng = np.random.default_rng(7)
@@ -217,15 +212,22 @@ def test_the_html_report_computes_the_same_limits(clustered):
         "tails": TAILS,
         "clustered": clustered,
     }
-    script = (ROOT / "ser_batch/reporting/pages/page/estimates.js").read_text() + (
-        f"\nconst settings = {json.dumps(settings_)};\n"
-        f"console.log(JSON.stringify({json.dumps(cases)}"
-        ".map(([scale, units]) => serEstimate(units, scale, settings))));"
+    estimates = ROOT / "ser_batch/reporting/pages/page/src/estimates.js"
+    script = (
+        f"import {{ difference, estimate }} from {json.dumps(estimates.as_uri())};\n"
+        f"const settings = {json.dumps(settings_)};\n"
+        f"const found = {json.dumps(cases)}"
+        ".map(([scale, units]) => estimate(units, scale, settings));\n"
+        "const changes = found.map((now, i) => difference(now, found.at(i - 1)));\n"
+        "console.log(JSON.stringify([found, changes]));"
     )
     done = subprocess.run(
-        [str(NODE), "-"], input=script, capture_output=True, text=True, check=True
-    )
-    for (scale, rows), page in zip(cases, json.loads(done.stdout), strict=True):
+        [str(NODE), "--input-type=module", "-"],
+        input=script, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    pages, changes = json.loads(done.stdout)
+    every = []
+    for (scale, rows), page in zip(cases, pages, strict=True):
         over, by, calls = np.array(rows).T
         here = estimate(
             Units(over[:, None], by[:, None], calls[:, None]),
@@ -238,4 +240,12 @@ def test_the_html_report_computes_the_same_limits(clustered):
         if "low" in page:
             assert (page["low"], page["high"]) == pytest.approx(
                 (low, high), rel=1e-3, abs=1e-9
+            )
+        every.append(here)
+    for i, change in enumerate(changes):
+        low, high = difference_limits(every[i], every[i - 1])
+        assert ("low" in change) == np.isfinite(low[0])
+        if "low" in change:
+            assert (change["low"], change["high"]) == pytest.approx(
+                (low[0], high[0]), rel=1e-3, abs=1e-3
             )

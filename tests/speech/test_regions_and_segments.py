@@ -9,9 +9,11 @@ from hypothesis.extra.numpy import arrays
 from ser_batch.config.options import SegmentConfig, VadConfig
 from ser_batch.errors import UsageError
 from ser_batch.speech.regions import (
+    CURVE_PARTS,
     close_gaps,
     frame_levels_db,
     hysteresis,
+    level_curve,
     speech_regions,
 )
 from ser_batch.speech.segments import segment_regions
@@ -188,3 +190,14 @@ def test_levels_of_a_sine_and_of_silence_are_exact():
     sine = np.sin(np.arange(FRAME_SAMPLES) * 2 * np.pi / 64).astype(np.float32)
     levels = frame_levels_db(np.stack([sine, 0.1 * sine, np.zeros_like(sine)]))
     np.testing.assert_allclose(levels, [-3.01, -23.01, -120], atol=0.01)
+
+
+@given(st.lists(st.floats(-120, 10), max_size=2000))
+def test_a_level_curve_has_the_highest_level_of_each_part(levels):
+    frames = np.array(levels, np.float32)
+    curve = np.frombuffer(level_curve(frames), np.uint8)
+    assert len(curve) == min(len(levels), CURVE_PARTS)
+    if levels:
+        parts = np.split(frames, np.arange(1, len(curve)) * len(frames) // len(curve))
+        expected = [255 * min(max(part.max() / 60 + 1, 0), 1) for part in parts]
+        np.testing.assert_allclose(curve, expected, atol=0.51)

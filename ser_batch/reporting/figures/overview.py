@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -35,7 +35,7 @@ from ser_batch.reporting.figures.notes import (
     notes_on,
     out_of_domain_notes,
 )
-from ser_batch.reporting.figures.periods import zone_name
+from ser_batch.reporting.figures.periods import local_now, zone_name
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import read_timelines
 from ser_batch.reporting.figures.timelines import Timeline
@@ -78,6 +78,8 @@ class Report:
     """Whose emotions: customer, agent, or everyone if no roles were given."""
     timezone: str
     """The time zone of days and hours."""
+    made_on: date
+    """The day on which the report was made, in that time zone."""
     first: datetime | None
     last: datetime | None
     measures: dict[str, Measure]
@@ -209,6 +211,7 @@ def _sum_up(
         labels=labels,
         role=options.role if by_roles else "everyone",
         timezone=zone_name(options.inputs.zone),
+        made_on=local_now(options.inputs.zone).date(),
         first=first,
         last=last,
         measures=measures_of(labels),

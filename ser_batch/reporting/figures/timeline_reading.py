@@ -130,6 +130,14 @@ def read_timelines(
         f"AND (talks_over OR pause_s >= {HOLD_S})",
         f"WITH {turns_sql(own_speech)}",
     )
+    drawn = (
+        f"SELECT recording_id, level_curves FROM {recordings} "
+        "WHERE recording_id IN (SELECT unnest($ids))"
+    )
+    curves = {
+        row["recording_id"]: row["level_curves"] or []
+        for row in rows_of(connection, drawn, {"ids": ids})
+    }
     for recording_id in ids:
         (call,), regions = calls[recording_id], speech[recording_id]
         scored = segments[recording_id]
@@ -153,6 +161,7 @@ def read_timelines(
             ],
             [] if call["interruptions"] is None else _talk_overs(floor[recording_id]),
             _holds(floor[recording_id], regions, call["duration_s"] or 0.0),
+            curves[recording_id],
         )
 
 

@@ -89,6 +89,8 @@ class Timeline:
     talk_overs: list[TalkOver] = field(repr=False)
     silences: list[tuple[float, float]]
     """Silences on all channels of `HOLD_S` or more."""
+    level_curves: list[bytes] = field(default_factory=list, repr=False)
+    """The level of each channel over the recording, as in `speech.regions`."""
 
     def who(self, channel: int | None) -> str:
         """Return the role of a side, or its name if it has none."""

@@ -33,12 +33,12 @@ def sparkline(values: Sequence[float | None]) -> str:
     )
 
 
-def strip(timeline: Timeline, parts: int = 24) -> Text:
+def highest_distress(timeline: Timeline, parts: int) -> list[float | None]:
     """Return the highest distress in each of `parts` equal parts of a call.
 
-    Bars are higher and redder with more distress; a dot means that nothing was scored.
+    None where nothing was scored.
     """
-    duration_s = timeline.call["duration_s"]
+    duration_s = timeline.call["duration_s"] or 0.0
     highest: list[float | None] = [None] * parts
     for s in timeline.segments:
         for part in range(parts):
@@ -48,8 +48,16 @@ def strip(timeline: Timeline, parts: int = 24) -> Text:
                 and part * duration_s / parts < s.end_s
             ):
                 highest[part] = max(highest[part] or 0.0, s.distress)
+    return highest
+
+
+def strip(timeline: Timeline, parts: int = 24) -> Text:
+    """Return the highest distress in each of `parts` equal parts of a call.
+
+    Bars are higher and redder with more distress; a dot means that nothing was scored.
+    """
     text = Text()
-    for distress in highest:
+    for distress in highest_distress(timeline, parts):
         if distress is None:
             text.append("·", "dim")
         else:

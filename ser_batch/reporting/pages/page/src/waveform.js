@@ -1,0 +1,185 @@
+// The waveforms of a call under one playhead, with its distress, its labels, and who
+// speaks when.
+
+import WaveSurfer from "wavesurfer.js";
+import Regions from "wavesurfer.js/dist/plugins/regions.esm.js";
+import Timeline from "wavesurfer.js/dist/plugins/timeline.esm.js";
+import { colourOf, svg } from "./dom.js";
+import { clock } from "./text.js";
+
+const CHANNEL_PX = 44;
+const SCALE = 255;
+const INTERVALS_S = [5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200];
+const LABELS_SHOWN = 8;
+
+// Levels in bytes of dB, as heights that look like a waveform.
+const heights = (curve) =>
+  Array.from(atob(curve), (c) => (c.charCodeAt(0) / SCALE) ** 2);
+
+const rect = (call, from, to, y, height, attributes, title) => {
+  const node = svg("rect", {
+    x: from / (100 * call.s),
+    width: Math.max((to - from) / (100 * call.s), 0.0005),
+    y,
+    height,
+    ...attributes,
+  });
+  if (title) node.append(svg("title", {}, title));
+  return node;
+};
+
+const at = (s) => clock(s / 100);
+
+const titleOf = ([, from, to, label, , distress]) =>
+  `${at(from)} to ${at(to)}: ${label ?? "unsure"}, distress ` +
+  (distress / 1000).toFixed(2);
+
+// Distress as one line, over the whole height.
+const distressLine = (call, details) => {
+  const x = (s) => s / (100 * call.s);
+  const d = details.segments
+    .map(([, from, to, , , distress]) => {
+      const y = (1 - distress / 1000).toFixed(3);
+      return `M${x(from)} ${y}H${x(to)}`;
+    })
+    .join("");
+  const path = svg("path", {
+    d,
+    class: "distress",
+    "vector-effect": "non-scaling-stroke",
+  });
+  const hits = details.segments.map((segment) =>
+    rect(call, segment[1], segment[2], 0, 1, { class: "hit" }, titleOf(segment)),
+  );
+  return [path, ...hits];
+};
+
+const labelStrip = (data, call, details) =>
+  details.segments
+    .filter((segment) => segment[3] !== null)
+    .map((segment) =>
+      rect(
+        call,
+        segment[1],
+        segment[2],
+        0,
+        1,
+        { fill: data.colours[segment[3]] },
+        titleOf(segment),
+      ),
+    );
+
+// All probabilities of each segment, stacked, with those of distress at the bottom.
+const stacked = (data, call, details) => {
+  const order = data.labels
+    .map((label, i) => ({ label, i, isDistress: data.distress.includes(label) }))
+    .sort((a, b) => b.isDistress - a.isDistress);
+  return details.segments.flatMap((segment) => {
+    let below = 0;
+    return order.map(({ label, i }) => {
+      const p = segment[4][i] / 1000;
+      below += p;
+      const title = `${titleOf(segment)}; ${label} ${p.toFixed(2)}`;
+      const fill = { fill: data.colours[label] };
+      return rect(call, segment[1], segment[2], 1 - below, p, fill, title);
+    });
+  });
+};
+
+const talkStrip = (data, call, [side, times], number, name) => {
+  const fill = { fill: data.channels[number % data.channels.length] };
+  const spans = [];
+  for (let k = 0; k < times.length; k += 2) {
+    const title = `${name} speaks, ${at(times[k])} to ${at(times[k + 1])}`;
+    spans.push(rect(call, times[k], times[k + 1], 0, 1, fill, title));
+  }
+  return { spans, side };
+};
+
+const strip = (className, height, children) => {
+  const frame = { class: `strip ${className}`, viewBox: "0 0 1 1", height };
+  return svg(
+    "svg",
+    { ...frame, preserveAspectRatio: "none", width: "100%" },
+    ...children,
+  );
+};
+
+export const labelsOf = (data, details) => {
+  const counts = new Map();
+  for (const segment of details.segments)
+    if (segment[3] !== null)
+      counts.set(segment[3], (counts.get(segment[3]) ?? 0) + segment[2] - segment[1]);
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, LABELS_SHOWN)
+    .map(([label]) => [label, data.colours[label]]);
+};
+
+export const drawWaveform = (container, media, data, call, details, showsAll) => {
+  const curves = details.levels.length ? details.levels.map(heights) : [[0, 0]];
+  const every = INTERVALS_S.find((s) => call.s / s <= 10) ?? 7200;
+  const regions = Regions.create();
+  const waves = WaveSurfer.create({
+    container,
+    media,
+    peaks: curves,
+    duration: call.s,
+    height: CHANNEL_PX,
+    cursorColor: colourOf("--focus"),
+    cursorWidth: 2,
+    splitChannels: curves.map((_, i) => ({
+      waveColor: data.channels[i % data.channels.length],
+      progressColor: data.channels[i % data.channels.length],
+    })),
+    normalize: true,
+    dragToSeek: true,
+    plugins: [
+      regions,
+      Timeline.create({
+        height: 18,
+        timeInterval: every / 5,
+        primaryLabelInterval: every,
+        secondaryLabelOpacity: 0,
+        formatTimeCallback: clock,
+      }),
+    ],
+  });
+  const names = details.speech.map(([side], i) =>
+    talkStrip(data, call, details.speech[i], i, details.roles[side]),
+  );
+  const strips = [
+    ...names.map(({ spans }) => strip("talk", 7, spans)),
+    showsAll
+      ? strip("all", 70, stacked(data, call, details))
+      : strip("line", 46, distressLine(call, details)),
+    strip("labels", 10, labelStrip(data, call, details)),
+  ];
+  const wrapper = waves.getWrapper();
+  const height = strips.reduce(
+    (sum, own) => sum + Number(own.getAttribute("height")) + 3,
+    0,
+  );
+  const holder = document.createElement("div");
+  holder.part.add("strips");
+  holder.style.cssText = `position:relative;z-index:2;height:${height}px`;
+  const style = document.createElement("style");
+  style.textContent =
+    `.strip{display:block;margin-top:3px;background:${colourOf("--paper")}}` +
+    `.distress{fill:none;stroke:${colourOf("--ink")};stroke-width:2.5px}` +
+    `.hit{fill:transparent}`;
+  holder.append(style, ...strips);
+  wrapper.append(holder);
+  waves.on("ready", () => {
+    for (const [emotion, from, to] of details.episodes)
+      if (emotion === "distress")
+        regions.addRegion({
+          start: from / 100,
+          end: to / 100,
+          drag: false,
+          resize: false,
+          color: colourOf("--episode"),
+        });
+  });
+  return waves;
+};
