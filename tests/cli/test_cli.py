@@ -385,7 +385,7 @@ def test_the_example_scripts_run_on_the_example_calls(tmp_path):
     assert "billing/1003-broken.wav: failed" in moments
     assert re.search(r"billing/1001.wav: \d+ segments", moments)
     assert re.search(
-        r"customer +8\.\d", run("one_call.py", EXAMPLES / "billing" / "1001.wav")
+        r"customer +25\.\d", run("one_call.py", EXAMPLES / "billing" / "1001.wav")
     )
     ser("analyze", EXAMPLES, "--roles", "agent,customer", "--out", tmp_path / "results")
     assert "delivery" in run("queues.py", tmp_path / "results", "folder")

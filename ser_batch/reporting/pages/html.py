@@ -17,7 +17,7 @@ import jinja2
 
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.overview import Opened, Report
-from ser_batch.reporting.pages.page_data import details, packed, page_data
+from ser_batch.reporting.pages.page_data import details, packed, report_data
 from ser_batch.reporting.pages.recordings import Recordings
 from ser_batch.reporting.pages.wording import changes
 from ser_batch.storage.local import LocalStorage
@@ -56,12 +56,12 @@ def write_html(
             for i, chunk in enumerate(chunks):
                 script = f'serChunk({i}, "{chunk}");\n'
                 storage.put({f"calls/{i}.js": script.encode()})
-            data = packed(page_data(opened, recordings, known))
+            data = packed(report_data(opened, recordings, known))
             storage.put({"data.js": f'serData("{data}");\n'.encode()})
             storage.put({page.name: _page(opened.report, recordings, None, [])})
             return page
         own = list(chunks)
-        data = packed(page_data(opened, recordings, known))
+        data = packed(report_data(opened, recordings, known))
         made = _page(opened.report, recordings, data, own)
         if len(made) > MAX_BYTES:
             raise UsageError(

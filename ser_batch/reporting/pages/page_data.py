@@ -80,7 +80,7 @@ def details(
         yield packed(waiting)
 
 
-def page_data(
+def report_data(
     opened: Opened, recordings: Recordings, known: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the data of all calls.
