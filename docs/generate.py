@@ -9,7 +9,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
+
 from ser_batch.reporting.figures.measures import measures_of
+from ser_batch.results.schemas import table_schemas
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 64
@@ -44,6 +47,34 @@ def measures() -> str:
         by = "–" if m.kind == "count" else f"`{m.by}`"
         rows.append(f"| `{name}` | {m.meaning} | {m.unit} | `{m.over}` | {by} |")
     return "\n".join(rows)
+
+
+def tables() -> str:
+    """Return the columns of each table of the results, with units and meanings."""
+    rows = {
+        "recordings": "recording, including failed ones and copies",
+        "speech": "speech region on any channel",
+        "segments": "scored segment",
+    }
+    parts = []
+    for name, schema in table_schemas(("neutral",)).items():
+        parts += [
+            f"## `{name}`: one row per {rows[name]}",
+            "",
+            "| column | type | unit | meaning |",
+            "| --- | --- | --- | --- |",
+            *(_column(field) for field in schema),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _column(field: pa.Field) -> str:
+    about = {key.decode(): value.decode() for key, value in field.metadata.items()}
+    name, meaning = field.name, about["description"]
+    if name == "p_neutral":
+        name, meaning = "p_<label>", "calibrated probability of each label"
+    return f"| `{name}` | {field.type} | {about.get('unit', '')} | {meaning} |"
 
 
 def help_of_all_commands() -> str:

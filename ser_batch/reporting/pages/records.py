@@ -1,6 +1,6 @@
 """Machine-readable reports: everything as JSON, or a row for each recording as CSV.
 
-docs/reports.md lists the keys.
+docs/reference/json.md lists the keys.
 """
 
 import csv
