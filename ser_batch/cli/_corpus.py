@@ -4,12 +4,15 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.cli import help_pages
 from ser_batch.errors import ExitCode
 
 SAMPLE_RATE = 8000
 
 app = typer.Typer(
-    no_args_is_help=True, help="Inspect emotion corpora, as read by ser train."
+    cls=help_pages.Group,
+    no_args_is_help=True,
+    help="Inspect emotion corpora, as read by ser train.",
 )
 
 
@@ -17,7 +20,7 @@ app = typer.Typer(
 def _corpus() -> None: ...
 
 
-@app.command("check")
+@app.command(**help_pages.command("corpus check"))
 def command(
     corpora: Annotated[
         list[str],

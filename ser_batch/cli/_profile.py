@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from ser_batch.cli import help_pages
 from ser_batch.cli._options import Inputs
 from ser_batch.errors import ExitCode
 
 
-class _MakeIsMeant(TyperGroup):
+class _MakeIsMeant(help_pages.Group):
     """Treats `ser profile calls/` as `ser profile make calls/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 
-@app.command("make")
+@app.command(**help_pages.command("profile make"))
 def make_command(
     inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write.")],
@@ -91,7 +91,7 @@ def make_command(
     _print(made)
 
 
-@app.command("show")
+@app.command(**help_pages.command("profile show"))
 def show_command(
     place: Annotated[
         Path,
@@ -117,7 +117,7 @@ def show_command(
     _print(profile)
 
 
-@app.command("refresh")
+@app.command(**help_pages.command("profile refresh"))
 def refresh_command(
     directory: Annotated[
         Path,

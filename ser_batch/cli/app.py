@@ -25,44 +25,46 @@ from ser_batch.cli import (
     _report,
     _train,
 )
+from ser_batch.cli.help_pages import Command, Group, command
 from ser_batch.errors import AccountingError, ExitCode, SerError, UsageError
 from ser_batch.version import __version__
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Speech emotion analytics for call recordings: folders of calls in, "
     "per-segment emotions out.",
 )
-app.command("analyze")(_analyze.command)
-app.command("report")(_report.command)
-app.command("export")(_export.command)
-app.command("verify")(_maintain.verify_command)
-app.command("compact")(_maintain.compact_command)
-app.command("path")(_maintain.path_command)
-app.command("forget")(_maintain.forget_command)
-app.command("relocate")(_maintain.relocate_command)
-app.command("predict")(_predict.command)
+app.command(**command("analyze"))(_analyze.command)
+app.command(**command("report"))(_report.command)
+app.command(**command("export"))(_export.command)
+app.command(**command("verify"))(_maintain.verify_command)
+app.command(**command("compact"))(_maintain.compact_command)
+app.command(**command("path"))(_maintain.path_command)
+app.command(**command("forget"))(_maintain.forget_command)
+app.command(**command("relocate"))(_maintain.relocate_command)
+app.command(**command("predict"))(_predict.command)
 app.add_typer(_profile.app, name="profile")
-app.command("train")(_train.command)
-app.command("evaluate")(_evaluate.command)
-app.command("compare")(_compare.command)
+app.command(**command("train"))(_train.command)
+app.command(**command("evaluate"))(_evaluate.command)
+app.command(**command("compare"))(_compare.command)
 app.add_typer(_corpus.app, name="corpus")
-app.command("models")(_models.command)
-app.command("doctor")(_doctor.command)
+app.command(**command("models"))(_models.command)
+app.command(**command("doctor"))(_doctor.command)
 
 
-@app.command("help")
+@app.command("help", cls=Command)
 def _help(
-    command: Annotated[
-        list[str] | None, typer.Argument(help="As in: ser help corpus check.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[COMMAND]...", help="As in: ser help corpus check."),
     ] = None,
 ) -> None:
     """Show the help of a command."""
-    app([*(command or []), "--help"])
+    app([*(words or []), "--help"])
 
 
 def _version(wanted: bool) -> None:

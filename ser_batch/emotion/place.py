@@ -57,7 +57,8 @@ def place_weight(n_recordings: int) -> float:
     """Return the weight of statistics that were computed from `n_recordings`.
 
     0.65 n / (n + 10): as much as keeps the distress of a call within 0.1, whether it is
-    scored among a hundred angry recordings or among mixed ones (docs/explanation/lab-book.md).
+    scored among a hundred angry recordings or among mixed ones
+    (docs/explanation/lab-book.md).
     Fewer than three recordings have no weight: one long angry call must not set the
     normalisation statistics.
     """
