@@ -1,10 +1,9 @@
 """The probability of each voice over time, by a hidden Markov model."""
 
+from math import isqrt
+
 import numpy as np
 from jaxtyping import Float
-
-BLOCK = 16_384
-"""Cells that are plain numbers at a time, to bound memory."""
 
 
 def smoothed(
@@ -13,7 +12,7 @@ def smoothed(
 ) -> Float[np.ndarray, "cells voices"]:
     """Return the probability of each voice in each cell, given all of them.
 
-    The forward-backward algorithm (Rabiner 1989), in time linear in cells and voices.
+    The forward-backward algorithm (Rabiner 1989).
 
     Args:
         evidence: the log likelihood of each cell, given the voice.
@@ -23,40 +22,39 @@ def smoothed(
     n_cells, n_voices = evidence.shape
     if not n_cells or n_voices == 1:
         return np.ones_like(evidence)
-    forward = np.empty_like(evidence)
-    backward = np.empty_like(evidence)
-    blocks = [slice(i, i + BLOCK) for i in range(0, n_cells, BLOCK)]
-    state = [1 / n_voices] * n_voices
-    for block in blocks:
-        found, likelihood, changed = [], *_plain(evidence[block], changes[block])
-        for own, other in zip(likelihood, changed, strict=True):
-            stays = 1 - other * n_voices
-            joint = [(p * stays + other) * q for p, q in zip(state, own, strict=True)]
-            total = sum(joint)
-            state = [p / total for p in joint]
-            found.append(state)
-        forward[block] = found
-    state = [1.0] * n_voices
-    for block in reversed(blocks):
-        found, likelihood, changed = [], *_plain(evidence[block], changes[block])
-        for own, other in zip(reversed(likelihood), reversed(changed), strict=True):
-            found.append(state)
-            joint = [p * q for p, q in zip(state, own, strict=True)]
-            stays, rest = 1 - other * n_voices, other * sum(joint)
-            state = [p * stays + rest for p in joint]
-            total = sum(state)
-            state = [p / total for p in state]
-        backward[block] = found[::-1]
+    likelihood = np.exp(evidence - evidence.max(1, keepdims=True))
+    other = (changes / (n_voices - 1))[:, None, None]
+    transition = other + (1 - n_voices * other) * np.eye(n_voices)
+    forward = _carried(transition * likelihood[:, None])
+    # What follows says nothing of the last cell.
+    backward = np.full_like(forward, 1 / n_voices)
+    backward[:-1] = _carried((transition * likelihood[:, :, None])[:0:-1])[::-1]
     both = forward * backward
     return both / both.sum(1, keepdims=True)
 
 
-def _plain(
-    evidence: np.ndarray, changes: np.ndarray
-) -> tuple[list[list[float]], list[float]]:
-    """Return likelihoods and the probability of each other voice, as plain numbers.
+def _carried(
+    matrices: Float[np.ndarray, "cells voices voices"],
+) -> Float[np.ndarray, "cells voices"]:
+    """Return a uniform row vector multiplied by the first matrix, the first two, ...
 
-    A call of numpy for each of a million cells would take seconds.
+    Each sums to 1. The cells are laid out in rows, whose products are computed side by
+    side, since a call of numpy for each of a million cells would take seconds.
     """
-    likelihood = np.exp(evidence - evidence.max(1, keepdims=True))
-    return likelihood.tolist(), (changes / (evidence.shape[1] - 1)).tolist()
+    n_cells, n_voices, _ = matrices.shape
+    length = isqrt(n_cells) + 1
+    n_rows = -(-n_cells // length)
+    rows = np.tile(np.eye(n_voices), (n_rows * length, 1, 1))
+    rows[:n_cells] = matrices
+    rows = rows.reshape(n_rows, length, n_voices, n_voices)
+    for i in range(1, length):
+        product = np.einsum("rij,rjk->rik", rows[:, i - 1], rows[:, i])
+        rows[:, i] = product / product.sum((1, 2), keepdims=True)
+    state = np.full(n_voices, 1 / n_voices)
+    starts = np.empty((n_rows, n_voices))
+    for number, whole in enumerate(rows[:, -1]):
+        starts[number] = state
+        state = state @ whole
+        state /= state.sum()
+    found = np.einsum("ri,rlij->rlj", starts, rows).reshape(-1, n_voices)[:n_cells]
+    return found / found.sum(1, keepdims=True)

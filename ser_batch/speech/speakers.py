@@ -27,7 +27,7 @@ PAD_FRAMES = round(0.1 / FRAME_S)
 """A speaker's regions are extended by this at both ends."""
 CERTAIN = 0.9
 """With roles, segments given to the customer with less certainty are not scored."""
-CONFIDENT = 0.8
+CONFIDENT = 0.84
 """With roles, nobody is scored if voices are told apart with less confidence."""
 MORE, EARLIER_S = 1.2, 0.5
 """How much more the agent speaks (`most`), or how much earlier or later, at least."""

@@ -4,7 +4,6 @@ Memory is bounded: long speech goes through the network in chunks, and only the 
 of cells are kept, about 1 kB for a second of speech.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +56,7 @@ class Cells:
         self._mean = np.zeros(0, np.float32)
         self.points, self.sample = (np.zeros((0, 1), np.float32) for _ in range(2))
         self.overlap = np.zeros(0, np.float32)
-        """The log odds that two speak at once, for each cell."""
+        """The log odds that two voices overlap, for each cell."""
         self.spans = np.zeros((0, 2), np.int32)
         self.after_pause = np.zeros(0, bool)
         if not kept:
@@ -89,13 +88,11 @@ class Cells:
     def _add_sample(self, steps: Sequence[Steps]) -> None:
         length, hop = round(WINDOW_S / STEP_S), round(WINDOW_HOP_S / STEP_S)
         windows = [
-            self._model.points(
-                own, np.arange(0, max(len(own) - length, 0) + 1, hop), length
-            )
+            own.pooled(np.arange(0, max(len(own) - length, 0) + 1, hop), length)
             for own in steps
             if len(own)
         ]
-        every = np.concatenate(windows)
+        every = self._model.points(np.concatenate(windows))
         chosen = np.linspace(0, len(every) - 1, min(len(every), MOST_WINDOWS))
         self.centre = every.mean(0)
         self.sample = every[chosen.round().astype(int)] - self.centre
@@ -107,22 +104,22 @@ class Cells:
             new = [piece for piece in group if piece not in known]
             bands = [log_mel(self._gain * self._samples(piece)) for piece in new]
             fresh = dict(zip(new, self._steps(new, bands), strict=True))
+            long_windows, short_windows = [], []
             for piece in group:
                 steps = fresh[piece] if piece in fresh else known[piece]
                 if not len(steps):
                     continue
-                edges = [*range(piece.start, piece.end, CELL_FRAMES), piece.end]
-                cells = list(itertools.pairwise(edges))
-                middles = np.array([(a + b) / 2 - piece.start for a, b in cells])
+                starts = np.arange(piece.start, piece.end, CELL_FRAMES)
+                cells = np.stack([starts, np.append(starts[1:], piece.end)], 1)
+                middles = cells.mean(1) - piece.start
                 at = (middles * FRAME_S / STEP_S).round().astype(int)
-                points.append(
-                    self._model.points(steps, steps.starts(at, length), length)
-                )
-                overlap.append(
-                    self._model.overlap(steps, steps.starts(at, short), short)
-                )
-                spans.append(np.array(cells, np.int32))
+                long_windows.append(steps.pooled(steps.starts(at, length), length))
+                short_windows.append(steps.pooled(steps.starts(at, short), short))
+                spans.append(cells.astype(np.int32))
                 after_pause.append(np.arange(len(cells)) < piece.is_first)
+            if long_windows:
+                points.append(self._model.points(np.concatenate(long_windows)))
+                overlap.append(self._model.overlap(np.concatenate(short_windows)))
         self.points = np.concatenate(points) - self.centre
         self.overlap = np.concatenate(overlap)
         self.spans = np.concatenate(spans)

@@ -29,7 +29,7 @@ REFINEMENTS = 2
 SHORT_S, SURE = 0.5, 0.8
 """A region shorter than this has a voice only if its probability is high."""
 LEAST_OVERLAP_FRAMES = 8
-"""Shorter speech of two at once is too uncertain."""
+"""Shorter overlaps are too uncertain."""
 LEAST_TALK_S = 3.0
 """A voice that speaks less cannot be told from an outburst of another."""
 
@@ -81,14 +81,14 @@ class VoiceDiarizer:
     def _voices(
         self, cells: Cells, likely: np.ndarray, means: Points, regions: Regions
     ) -> Voices:
-        # Cells to frames, of which there are many more in the pauses.
         n_frames = int(regions[-1, 1])
         voice, second = (np.full(n_frames, -1) for _ in range(2))
         certainty = np.zeros(n_frames, np.float32)
-        ranking = likely.argsort(1)[:, ::-1]
-        found = zip(cells.spans, ranking, likely.max(1), strict=True)
-        for (start, end), (own, other, *_), p in found:
-            voice[start:end], second[start:end], certainty[start:end] = own, other, p
+        frames = np.flatnonzero(inside(cells.spans, n_frames))
+        cell = np.repeat(np.arange(len(likely)), np.diff(cells.spans)[:, 0])
+        ranking = likely.argsort(1)
+        voice[frames], second[frames] = ranking[cell, -1], ranking[cell, -2]
+        certainty[frames] = likely.max(1)[cell]
         second[~overlapping(cells, self.model.overlap_above, n_frames)] = -1
         for start, end in regions:
             brief = (end - start) * FRAME_S < SHORT_S
@@ -112,11 +112,8 @@ class VoiceDiarizer:
 def overlapping(
     cells: Cells, above: float, n_frames: int
 ) -> Bool[np.ndarray, " frames"]:
-    """Return in which frames two speak at once: where the log odds stay `above`."""
-    loud = np.zeros(n_frames, bool)
-    for start, end in cells.spans[cells.overlap > above]:
-        loud[start:end] = True
-    found = spans(loud)
+    """Return in which frames two voices overlap: where the log odds stay `above`."""
+    found = spans(inside(cells.spans[cells.overlap > above], n_frames))
     lasting = found[found[:, 1] - found[:, 0] >= LEAST_OVERLAP_FRAMES]
     return inside(lasting, n_frames)
 

@@ -34,15 +34,17 @@ N_MELS, LOW_HZ, HIGH_HZ = 40, 60.0, 3800.0
 FLOOR = 1e-6
 LEVEL = 0.05
 """Speech is scaled to this RMS, so that the floor means the same everywhere."""
-STEP_S = 2 * HOP / SAMPLE_RATE
-"""The network halves the rate: one step for two frames."""
-DILATIONS = (1, 2, 3)
-GAP = 6
-"""Frames of silence between regions: more than any convolution reaches."""
+STRIDE, REACH = 4, 3
+"""The first convolution makes one step of four frames, and reaches three further."""
+STEP_S = STRIDE * HOP / SAMPLE_RATE
+DILATIONS = (1, 1, 2)
+GAP = max(DILATIONS)
+"""Steps of silence between regions: as far as any convolution reaches."""
 VARIANCE_FLOOR = 1e-4
-FORMAT = 2
+FORMAT = 3
 
 LogMel = Float32[np.ndarray, "frames mels"]
+Pooled = Float32[np.ndarray, "windows statistics"]
 Points = Float32[np.ndarray, "windows axes"]
 
 
@@ -106,9 +108,7 @@ class Steps:
         """Return the first step of each window, given the middle one."""
         return (middles - length // 2).clip(0, max(len(self) - length, 0))
 
-    def pooled(
-        self, starts: Int[np.ndarray, " windows"], length: int
-    ) -> Float32[np.ndarray, "windows values"]:
+    def pooled(self, starts: Int[np.ndarray, " windows"], length: int) -> Pooled:
         """Return mean and deviation of each window; it ends with the region."""
         ends = np.minimum(starts + length, len(self))
         n = (ends - starts)[:, None].astype(np.float32)
@@ -131,7 +131,7 @@ class VoiceModel:
     separation: float = 0.0
     """Clusters whose means are closer are the same voice in different moods."""
     overlap_above: float = np.inf
-    """Two speak at once where the log odds are higher."""
+    """Two voices overlap where the log odds are higher."""
 
     def steps(
         self, regions: Sequence[LogMel], mean: Float32[np.ndarray, " mels"]
@@ -142,16 +142,16 @@ class VoiceModel:
             regions: their log mel bands.
             mean: the mean over the speech of the channel.
         """
-        n_steps = [(len(own) + 1) // 2 for own in regions]
-        starts = np.cumsum([GAP // 2, *(n + GAP // 2 for n in n_steps)])
-        x = np.zeros((2 * int(starts[-1]), N_MELS), np.float32)
+        n_steps = [-(-len(own) // STRIDE) for own in regions]
+        starts = np.cumsum([GAP, *(n + GAP for n in n_steps)])
+        x = np.zeros((STRIDE * int(starts[-1]), N_MELS), np.float32)
         speech = np.zeros((int(starts[-1]), 1), np.float32)
         for own, n, start in zip(regions, n_steps, starts[:-1], strict=True):
-            x[2 * start : 2 * start + len(own)] = own - mean
+            x[STRIDE * start : STRIDE * start + len(own)] = own - mean
             speech[start : start + n] = 1
         w = self.weights
-        padded = np.pad(x, ((2, 2), (0, 0)))
-        windows = sliding_window_view(padded, 5, axis=0)[::2]
+        padded = np.pad(x, ((REACH, REACH), (0, 0)))
+        windows = sliding_window_view(padded, 2 * REACH + 1, axis=0)[::STRIDE]
         h = _activated(windows.reshape(len(windows), -1) @ w["in"], w["in_bias"])
         h *= speech
         for number, dilation in enumerate(DILATIONS):
@@ -165,32 +165,17 @@ class VoiceModel:
             Steps.of(h[s : s + n]) for s, n in zip(starts[:-1], n_steps, strict=True)
         ]
 
-    def points(
-        self,
-        steps: Steps,
-        starts: Int[np.ndarray, " windows"],
-        length: int,
-    ) -> Points:
-        """Return the point of each window of a region, in the discriminant space.
-
-        Args:
-            steps: the network's output for the region.
-            starts: the first step of each window.
-            length: the steps of a window; it ends with the region at the latest.
-        """
+    def points(self, pooled: Pooled) -> Points:
+        """Return the point of each window, in the discriminant space."""
         w = self.weights
-        embedding = steps.pooled(starts, length) @ w["embedding"] + w["embedding_bias"]
+        embedding = pooled @ w["embedding"] + w["embedding_bias"]
         embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
         return embedding @ w["axes"]
 
-    def overlap(
-        self, steps: Steps, starts: Int[np.ndarray, " windows"], length: int
-    ) -> Float32[np.ndarray, " windows"]:
-        """Return the log odds that two speak at once in each window of a region."""
+    def overlap(self, pooled: Pooled) -> Float32[np.ndarray, " windows"]:
+        """Return the log odds that two voices overlap in each window."""
         w = self.weights
-        hidden = _activated(
-            steps.pooled(starts, length) @ w["overlap"], w["overlap_bias"]
-        )
+        hidden = _activated(pooled @ w["overlap"], w["overlap_bias"])
         return hidden @ w["overlap_odds"] + w["overlap_odds_bias"]
 
     def expected_accuracy(self, separation: float) -> float:

@@ -62,6 +62,7 @@ OVERLAPS = 0.15
 """The share of turns that begin before the one before them ends."""
 WINDOW_S, HOP_S = 1.2, 0.3
 Found = Sequence[Regions]
+DIARIZER = VoiceDiarizer(load_voices())
 
 
 def install(folder: Path) -> None:
@@ -91,7 +92,7 @@ def real(folder: Path) -> Iterator[Conversation]:
 
 
 def ours(samples: np.ndarray, regions: Regions) -> Found:
-    voices = VoiceDiarizer(load_voices()).voices(read_from(samples), regions, 2, 2)
+    voices = DIARIZER.voices(read_from(samples), regions, 2, 2)
     *turns, _ = turns_of(voices)
     n = max((int(own[-1, 1]) for own in turns if len(own)), default=0)
     return [

@@ -51,7 +51,7 @@ def test_a_window_of_a_whole_region_matches_the_embedding_in_torch():
     region = np.random.default_rng(1).normal(0, 1, (120, N_MELS)).astype(np.float32)
     model = model_of(network)
     (steps,) = model.steps([region], np.zeros(N_MELS, np.float32))
-    point = model.points(steps, np.array([0]), len(steps))
+    point = model.points(steps.pooled(np.array([0]), len(steps)))
     with torch.inference_mode():
         expected = network(torch.from_numpy(region)[None]).numpy()
     np.testing.assert_allclose(point, expected, atol=1e-4)
@@ -61,9 +61,10 @@ def test_windows_are_pooled_as_if_each_were_cut_out():
     model = model_of(random_network())
     values = np.random.default_rng(2).normal(0, 1, (50, 10)).astype(np.float32)
     starts = np.array([0, 7, 30, 45])
-    together = model.points(Steps.of(values), starts, 20)
+    together = model.points(Steps.of(values).pooled(starts, 20))
     for start, point in zip(starts, together, strict=True):
-        own = model.points(Steps.of(values[start : start + 20]), np.array([0]), 20)
+        alone = Steps.of(values[start : start + 20])
+        own = model.points(alone.pooled(np.array([0]), 20))
         np.testing.assert_allclose(point, own[0], atol=1e-5)
 
 

@@ -20,7 +20,7 @@ from ser_batch.speech.regions import (
 )
 from ser_batch.speech.silero import SileroVad
 from ser_batch.speech.vad import SAMPLE_RATE as VAD_RATE
-from ser_batch.speech.voices import LEVEL
+from ser_batch.speech.voices import LEVEL, STEP_S
 from ser_batch.training.data.augmentation import band_limit, through_codec
 from ser_batch.training.voices.clips import Clips
 
@@ -32,8 +32,8 @@ OVERLAP_S = (0.2, 2.0)
 """How long before the end of a turn the next one begins, if they overlap."""
 AUDIBLE = 0.06
 """A voice speaks where its level is above this share of its level overall."""
-STEP = 160
-CLOSED_STEPS = 11
+STEP = round(STEP_S * SAMPLE_RATE)
+CLOSED_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Conversation:
     turns: list[tuple[float, float, int]]
     """Start and end in seconds, and 0 or 1."""
     active: Bool[np.ndarray, "2 steps"]
-    """Whether each voice can be heard, in steps of 20 ms."""
+    """Whether each voice can be heard, in steps of `STEP_S`."""
 
     @property
     def both(self) -> Bool[np.ndarray, " steps"]:

@@ -97,7 +97,7 @@ def embeddings(
         steps = model.steps(bands, np.concatenate(bands).mean(0))
         for i, own in zip(rows, steps, strict=True):
             starts = np.arange(0, max(len(own) - length, 0) + 1, hop)
-            points.append(model.points(own, starts, length))
+            points.append(model.points(own.pooled(starts, length)))
             speakers += [clips.speakers[i]] * len(starts)
     return np.concatenate(points), np.array(speakers)
 

@@ -6,18 +6,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ser_batch.speech.voices import DILATIONS, N_MELS, VARIANCE_FLOOR
+from ser_batch.speech.voices import (
+    DILATIONS,
+    N_MELS,
+    REACH,
+    STRIDE,
+    VARIANCE_FLOOR,
+)
 
 
 class VoiceNetwork(nn.Module):
     """A TDNN with statistics pooling: log mel bands to an embedding.
 
-    One step for two frames; every convolution is followed by a batch norm.
+    One step for four frames; every convolution is followed by a batch norm.
     """
 
     def __init__(self, width: int, n_values: int, n_axes: int) -> None:
         super().__init__()
-        self.first = nn.Conv1d(N_MELS, width, 5, stride=2, padding=2, bias=False)
+        self.first = nn.Conv1d(
+            N_MELS, width, 2 * REACH + 1, stride=STRIDE, padding=REACH, bias=False
+        )
         self.blocks = nn.ModuleList(
             nn.Conv1d(width, width, 3, padding=d, dilation=d, bias=False)
             for d in DILATIONS

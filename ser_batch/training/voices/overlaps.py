@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ser_batch.speech.vad import FRAME_S
 from ser_batch.speech.voice_cells import CELL_FRAMES, OVERLAP_WINDOW_S
-from ser_batch.speech.voices import LEVEL, STEP_S, VoiceModel, log_mel
+from ser_batch.speech.voices import LEVEL, STEP_S, STRIDE, Pooled, VoiceModel, log_mel
 from ser_batch.training.voices.clips import Clips
 from ser_batch.training.voices.conversations import (
     STEP,
@@ -22,14 +22,13 @@ from ser_batch.training.voices.conversations import (
 )
 
 CONVERSATIONS, TURNS, OVERLAPS = 800, 12, 0.4
-HOP = 12
+HOP = 6
 """Steps from one window to the next."""
 CLEAR = 0.8
 """Windows are learned whose middle is alone, or of both, in this share at least."""
 HIDDEN, STEPS, BATCH = 64, 3000, 512
 RATE, WEIGHT_DECAY = 2e-3, 0.02
 
-Pooled = Float[np.ndarray, "windows values"]
 Shares = Float[np.ndarray, " windows"]
 
 
@@ -72,7 +71,8 @@ def windows(model: VoiceModel, conversation: Conversation) -> tuple[Pooled, Shar
     level = np.sqrt(np.square(samples[: len(speech) * STEP]).reshape(-1, STEP).mean(1))
     gain = LEVEL / np.sqrt(np.square(level[speech]).mean())
     bands = log_mel(np.float32(gain) * samples)
-    mean = bands[np.repeat(speech, 2)[: len(bands)]].mean(0)
+    spoken_frames = np.repeat(speech, STRIDE)[: len(bands)]
+    mean = bands[: len(spoken_frames)][spoken_frames].mean(0)
     [steps] = model.steps([bands], mean)
     half = round(CELL_FRAMES * FRAME_S / STEP_S / 2)
     middles = np.arange(half, min(len(steps), len(speech)) - half, HOP)
