@@ -19,6 +19,13 @@ from ser_batch.text import clock, counted, printable
 
 PLAIN_EVERY_S = 30.0
 SHOWN_FAILURES = 5
+WHY_NOT_SCORED = {
+    "no_speech": "without speech",
+    "customer_silent": "in which the customer does not speak",
+    "voices_unclear": "in which no voice is the customer's for certain",
+    "too_short": "whose speech is too short",
+    "abstained": "in which the model was too unsure for any label",
+}
 
 
 class Display:
@@ -159,13 +166,8 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
             "jurisdictions, and roles improve the timing measures.",
             "yellow",
         )
-    if progress.unscored:
-        say(
-            f"Timed but not scored: {counted(progress.unscored, 'recording')} with "
-            "no known customer, to avoid scoring an agent by mistake. The notes in the "
-            "results give the reasons; for calls on one channel, see --agent-is.",
-            "yellow",
-        )
+    if progress.not_scored:
+        say(f"Not scored: {_not_scored(progress, config)}.", "yellow")
     if not progress.has_links and not progress.held:
         say(
             "The results are on a file system without links: while a run commits, "
@@ -183,6 +185,29 @@ def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) ->
         say("Interrupted: run the same command again to resume.", "yellow")
     else:
         say(f"Next: ser report {escape(str(out))}")
+
+
+def _not_scored(progress: Progress, config: Config) -> str:
+    """Return how many recordings have no label, why, and what to do."""
+    said = []
+    for (reason, is_mono), n in progress.not_scored.most_common():
+        call = "mono call" if is_mono else "recording"
+        calls = f"{n:,} {call}{'s' if n > 1 else ''}"
+        if reason == "speakers_unknown":
+            why = _why_unknown(is_mono, config)
+        else:
+            why = WHY_NOT_SCORED[reason]
+        said.append(f"{calls} {why}")
+    return "; ".join(said)
+
+
+def _why_unknown(is_mono: bool, config: Config) -> str:
+    """Return why nobody was scored, so that no agent is by mistake."""
+    if not is_mono:
+        return "whose number of channels does not match --roles"
+    if config.speakers.agent_is is None:
+        return "whose agent is unknown (give --agent-is first, last or most)"
+    return "whose voices could not be told apart or named (see their notes)"
 
 
 def _print_failures(progress: Progress, console: Terminal) -> None:

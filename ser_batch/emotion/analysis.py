@@ -62,6 +62,32 @@ class Analysis:
         """The speakers with their speech; empty if the recording failed."""
         return self.outcome.speakers if isinstance(self.outcome, Decoded) else []
 
+    @property
+    def not_scored(self) -> str | None:
+        """Why no segment has a label, as in `recordings.not_scored`.
+
+        None if one has, and for failed recordings.
+        """
+        if self.segments:
+            return None if any(s.label for s in self.segments) else "abstained"
+        if isinstance(self.outcome, Failed):
+            return None
+        speaking = [speaker for speaker in self.speakers if speaker.speech]
+        if not speaking:
+            return "no_speech"
+        if not any(speaker.is_scored for speaker in self.speakers):
+            return "speakers_unknown"
+        if not any(speaker.is_scored for speaker in speaking):
+            return "customer_silent"
+        # Under roles, voices that could be the agent's are not scored.
+        told_apart = self.outcome.diarization_confidence is not None
+        return "voices_unclear" if told_apart else "too_short"
+
+    @property
+    def is_mono(self) -> bool:
+        """Whether all speakers are on one channel."""
+        return len({speaker.channel for speaker in self.speakers}) <= 1
+
 
 class Assembly:
     """A decoded recording whose segments are being scored, in any order."""

@@ -4,6 +4,7 @@ They must add up: found = skipped + copies + done + failed + growing + pending.
 """
 
 import time
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
@@ -43,8 +44,8 @@ class Progress:
     """Recordings that are still being written; the next run analyses them."""
     without_roles: int = 0
     """Scored recordings with several speakers whose roles are unknown."""
-    unscored: int = 0
-    """Recordings with speech of which nothing is scored: the customer is unknown."""
+    not_scored: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    """Recordings without any label, by the reason, and whether they are mono calls."""
     segments: int = 0
     audio_s: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -94,15 +95,14 @@ class Progress:
                         (printable(failed.recording.path), failed.error)
                     )
             case Analysis(outcome=Decoded() as decoded):
+                if reason := outcome.not_scored:
+                    self.not_scored[reason, outcome.is_mono] += 1
                 self.done += 1
                 self.audio_s += decoded.duration_s
                 self.segments += len(outcome.segments)
                 nameless = all(own.role is None for own in decoded.speakers)
                 scored = any(own.is_scored for own in decoded.speakers)
                 self.without_roles += nameless and scored and len(decoded.speakers) > 1
-                self.unscored += not scored and any(
-                    own.speech for own in decoded.speakers
-                )
         self.finished_bytes += self.sizes[outcome.recording]
 
     def check(self, found: Iterable[Recording], known: Container[str]) -> None:

@@ -28,9 +28,7 @@ def result_rows(analysis: Analysis, identity: Identity) -> Rows:
         return Rows(row | failure, {}, {})
     recording_id = outcome.recording.recording_id
     return Rows(
-        row
-        | _timing(outcome)
-        | {"not_scored": _not_scored(outcome, analysis.segments)},
+        row | _timing(outcome) | {"not_scored": analysis.not_scored},
         _speech_columns(recording_id, outcome.speakers),
         _segment_columns(recording_id, row["path"], analysis.segments, identity.labels),
     )
@@ -103,22 +101,6 @@ def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
         "out_of_domain": _out_of_domain(analysis.segments),
         **_made_by(identity),
     }
-
-
-def _not_scored(decoded: Decoded, segments: Sequence[ScoredSegment]) -> str | None:
-    """Return why no segment has a label; None if one has."""
-    if segments:
-        return None if any(s.label for s in segments) else "abstained"
-    speaking = [speaker for speaker in decoded.speakers if speaker.speech]
-    if not speaking:
-        return "no_speech"
-    if not any(speaker.is_scored for speaker in decoded.speakers):
-        return "speakers_unknown"
-    if not any(speaker.is_scored for speaker in speaking):
-        return "customer_silent"
-    # Under roles, voices that could be the agent's are not scored.
-    told_apart = decoded.diarization_confidence is not None
-    return "voices_unclear" if told_apart else "too_short"
 
 
 def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float32, Int
 from ser_batch.speech.regions import Regions, inside, spans
 
 SAMPLE_RATE = 8000
+LEAST_TALK_S = 3.0
+"""A voice that speaks less cannot be told from an outburst of another."""
 
 Samples = Float32[np.ndarray, " samples"]
 Read = Callable[[int, int], Samples]

@@ -11,6 +11,7 @@ from ser_batch.config.options import Config
 from ser_batch.intervals import Interval, total_s
 from ser_batch.speech.decoded import Job, Speaker
 from ser_batch.speech.diarization import (
+    LEAST_TALK_S,
     SAMPLE_RATE,
     Diarizer,
     Read,
@@ -161,6 +162,11 @@ def _voice_roles(
     if len(talk) != 2:
         return unknown, [
             f"voices: {len(talk)}; --agent-is decides between two{left_out}"
+        ]
+    if min(map(total_s, talk)) < LEAST_TALK_S:
+        return unknown, [
+            f"one of the two voices speaks less than {LEAST_TALK_S:.0f} s, and may be "
+            f"the other{left_out}"
         ]
     if confidence < CONFIDENT:
         return unknown, [f"the two voices are hard to tell apart{left_out}"]

@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from ser_batch.speech.clustering import clustered
-from ser_batch.speech.diarization import Read, Voices, appearing, one_voice
+from ser_batch.speech.diarization import (
+    LEAST_TALK_S,
+    Read,
+    Voices,
+    appearing,
+    one_voice,
+)
 from ser_batch.speech.regions import Regions, inside, spans
 from ser_batch.speech.smoothing import smoothed
 from ser_batch.speech.vad import FRAME_S
@@ -30,8 +36,6 @@ SHORT_S, SURE = 0.5, 0.8
 """A region shorter than this has a voice only if its probability is high."""
 LEAST_OVERLAP_FRAMES = 8
 """Shorter overlaps are too uncertain."""
-LEAST_TALK_S = 3.0
-"""A voice that speaks less cannot be told from an outburst of another."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ser_batch.audio.opening import MAX_CHANNELS
 from ser_batch.config.options import MAX_VOICES, Config
 from ser_batch.errors import ConfigError
 from ser_batch.reporting.figures.sides import CHANNELS, speaker_of
+from ser_batch.speech import speakers
 from ser_batch.speech.diarization import Voices
 from ser_batch.speech.speakers import Heard, by_voice, turns_of
 from ser_batch.speech.vad import FRAME_S
@@ -47,6 +48,19 @@ def found(diarizer=EveryOther(), score=ROLES, regions=REGIONS, **speakers):
     heard = Heard(np.ones(n, np.float32), np.zeros(n, np.float32), regions, n * FRAME_S)
     voices = diarizer.voices(lambda start, n: np.zeros(n), regions, 2, 2)
     return by_voice(heard, voices, settings)
+
+
+@pytest.fixture(autouse=True)
+def _short_calls(monkeypatch):
+    """Allow for calls of a few seconds."""
+    monkeypatch.setattr(speakers, "LEAST_TALK_S", 0.1)
+
+
+def test_a_voice_that_speaks_too_little_may_be_the_other(monkeypatch):
+    monkeypatch.setattr(speakers, "LEAST_TALK_S", 100.0)
+    own = found(agent_is="first")
+    assert all(s.role is None and not s.is_scored for s in own.speakers)
+    assert "speaks less than 100 s" in own.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def test_regions_that_go_through_together_match_torch_on_each_alone(lengths, see
         alone = torch.from_numpy(region - mean)[None]
         with torch.inference_mode():
             expected = network.steps(alone)[0].T.numpy()
-        np.testing.assert_allclose(np.diff(own.sums, axis=0), expected, atol=1e-3)
+        sums = own.sums[:, : expected.shape[1]]
+        np.testing.assert_allclose(np.diff(sums, axis=0), expected, atol=1e-3)
 
 
 def test_a_window_of_a_whole_region_matches_the_embedding_in_torch():

@@ -130,7 +130,7 @@ def read_from(samples: Samples) -> Read:
 
     def read(start: int, n: int) -> Samples:
         own = samples[start : start + n]
-        return np.pad(own, (0, n - len(own)))
+        return own if len(own) == n else np.pad(own, (0, n - len(own)))
 
     return read
 

@@ -70,7 +70,7 @@ def folded(network: VoiceNetwork) -> dict[str, np.ndarray]:
         kernel = conv.weight * gain[:, None, None]
         weights[f"{name}_bias"] = norm.bias - mean * gain
         if name == "in":
-            weights[name] = kernel.flatten(1).T
+            weights[name] = kernel.permute(2, 1, 0).flatten(0, 1)
         elif name == "out":
             weights[name] = kernel[:, :, 0].T
         else:
