@@ -34,7 +34,7 @@ class Voices:
     confidence: float
     """The expected share of speech that is given to the right voice."""
     behind: list[Regions]
-    """Where each speaks while the speech is another's: speech of two at once."""
+    """Where each speaks while the speech is another's: overlapping speech."""
     separation: float = np.inf
     """The distance between the closest two voices; infinite if there is one."""
 

@@ -174,13 +174,13 @@ def score(
     true_s, found_s, shared_s = both
     if true_s and found_s:
         print(
-            f"{'':30} speech of two at once: {true_s / audio_s:.1%} of the time; "
+            f"{'':30} overlapping speech: {true_s / audio_s:.1%} of the time; "
             f"found {shared_s / true_s:.0%}, of what is found {shared_s / found_s:.0%}"
         )
 
 
 def overlap_of(call: Conversation, voices: Found) -> np.ndarray:
-    """Return the seconds of two at once: that there are, that are found, and shared."""
+    """Return the seconds of overlap: that there are, that are found, and shared."""
     n = len(call.both)
     middles = ((np.arange(n) + 0.5) * STEP_S / FRAME_S).astype(int)
     last = int(middles[-1]) + 1

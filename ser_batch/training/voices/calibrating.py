@@ -29,7 +29,7 @@ REJECTED = 0.9
 """The share of single voices that are not to be divided."""
 OVERLAPPING, OVERLAPS = (12, 24), 0.15
 PRECISION = 0.7
-"""The share of the speech found to be of two at once that is to be so."""
+"""The share of the overlap found that is to be right."""
 
 
 def calibrated(
@@ -97,7 +97,7 @@ def _divided(
 def _overlap_above(
     model: VoiceModel, found: Iterable[Conversation]
 ) -> tuple[float, float, float, float]:
-    """Return the lowest log odds of two at once with sufficient precision.
+    """Return the lowest log odds of an overlap with sufficient precision.
 
     Also the recall and precision there, and the share of speech that is of two.
     """

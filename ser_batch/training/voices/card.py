@@ -51,7 +51,7 @@ nevertheless; {pairs_not_divided:.0%} of the pairs are then taken for one voice.
 two voices are asked for where there is one, `diarization_confidence` is high enough for
 roles, although it should not be, in {single_voices_trusted:.0%} of the recordings.
 
-A network with one hidden layer on the same output tells speech of two at once. In
+A network with one hidden layer on the same output tells overlapping speech. In
 conversations of those speakers in which it is {overlap_share:.1%} of the speech, it
 finds {overlap_recall:.0%} of it, and {overlap_precision:.0%} of what it finds is right.
 

@@ -1,4 +1,4 @@
-"""Speech of two at once: a small network on the output of the voice network."""
+"""Overlapping speech: a small network on the output of the voice network."""
 
 from collections.abc import Iterator
 from dataclasses import replace
