@@ -22,7 +22,9 @@ def command(
     from ser_batch.cli.installation import checks
     from ser_batch.cli.terminal import Terminal
 
-    results = list(checks())
+    # Importing torch and loading a model takes seconds.
+    with Terminal(stderr=True).status("checking the installation"):
+        results = list(checks())
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in results], indent=2))
     else:
