@@ -1,6 +1,7 @@
 """`ser report`: summarise results."""
 
 import sys
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -186,6 +187,8 @@ def command(
 
     if html is None and (audio_base or copy_audio):
         raise UsageError("--audio-base and --copy-audio need --html")
+    if serve and (html or call or format_ is not Format.table):
+        raise UsageError("--serve cannot be combined with --html, --call or --format")
     if audio_base and copy_audio:
         raise UsageError("--audio-base and --copy-audio cannot be combined")
     if role not in ("customer", "agent"):
@@ -221,7 +224,9 @@ def command(
         if serve:
             from ser_batch.reporting.pages.server import serve as serve_report
 
-            serve_report(opened, _say_address)
+            # Ctrl-C is how one leaves it.
+            with suppress(KeyboardInterrupt):
+                serve_report(opened, _say_address)
         elif call is not None:
             _print_call(opened, call, role, format_)
         elif format_ is not Format.table or not (html or plots):

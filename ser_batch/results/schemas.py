@@ -109,8 +109,8 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     "not_scored",
                     text,
                     "why no segment has a label: no_speech, customer_silent (the "
-                    "speakers to be scored do not speak), speakers_unknown (it is "
-                    "unknown who is the customer), voices_unclear (in a mono call, no "
+                    "speakers to be scored do not speak), speakers_unknown (the "
+                    "customer is unknown), voices_unclear (in a mono call, no "
                     "voice is the customer's for certain), too_short, abstained; null "
                     "if a segment has one, and for failed recordings",
                 ),

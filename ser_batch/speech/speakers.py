@@ -157,7 +157,7 @@ def _voice_roles(
         return [named[0]] * len(talk), []
     left_out = "" if config.score.score_agents else ", so nothing is scored"
     if rule is None:
-        hint = "who is the agent is unknown (--agent-is first, last or most)"
+        hint = "the agent is unknown (--agent-is first, last or most)"
         return unknown, [f"voices: {len(talk)}; {hint}{left_out}"]
     if len(talk) != 2:
         return unknown, [

@@ -86,7 +86,16 @@ def test_an_address_of_the_recordings_is_put_before_their_paths(results, tmp_pat
     assert policy.endswith("https://calls.example")
 
 
-@pytest.mark.parametrize("base", ["calls", "file:///calls", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "calls",
+        "file:///calls",
+        "javascript:alert(1)",
+        "http:x",
+        "https://h; script-src *",
+    ],
+)
 def test_only_web_addresses_are_taken(tmp_path, base):
     with pytest.raises(UsageError, match="must begin with http:// or https://"):
         Recordings(tmp_path, base=base)
@@ -127,6 +136,45 @@ def test_clips_keep_the_moments_and_silence_the_rest(tmp_path):
         assert (level(part) > 0.05) == is_loud
     sizes = [(tmp_path / f"{name}.opus").stat().st_size for name in ("clips", "all")]
     assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_a_report_that_is_written_again_leaves_nothing_of_the_one_before(
+    results, tmp_path
+):
+    page = tmp_path / "pages"
+    options = ("--undated", "include", "--html", f"{page}/", "--copy-audio")
+    (page / "audio").mkdir(parents=True)
+    (page / "calls").mkdir()
+    stale = [page / "calls" / "7.js", page / "audio" / f"{'0' * 16}.opus"]
+    others = [page / "audio" / "mine.opus", page / "calls" / "mine.js"]
+    for file in (*stale, *others):
+        file.write_text("x")
+    ser("report", results, *options, "calls")
+    assert [file.exists() for file in stale] == [False, False]
+    assert [file.exists() for file in others] == [True, True]
+
+
+def test_a_full_disk_is_not_taken_for_a_recording_that_cannot_be_read(
+    results, tmp_path
+):
+    page = tmp_path / "pages"
+    (page / "audio").mkdir(parents=True)
+    for row in read_rows(tmp_path / "out"):
+        (page / "audio" / f"{row['recording_id']}.opus").symlink_to("/dev/full")
+    options = ("--undated", "include", "--html", f"{page}/", "--copy-audio", "calls")
+    done = ser("report", results, *options)
+    assert done.returncode == 2
+    assert "free up disk space" in done.stderr
+
+
+def test_calls_without_moments_are_not_missing_among_clips(tmp_path):
+    place = {"input_root": str(tmp_path)}
+    shutil.copy(EXAMPLES / "billing" / "1001.wav", tmp_path / "calm.wav")
+    calm = call("calm.wav", [(0, 5)], [(1, 9)], [(1, 9, {})], 12.0, **place)
+    results = write_results(tmp_path / "out", calm)
+    options = ("--undated", "include", "--html", tmp_path / "r.html")
+    done = ser("report", results, *options, "--copy-audio", "clips")
+    assert "cannot be played" not in done.stderr
 
 
 def test_audio_options_need_a_page_and_exclude_each_other(results, tmp_path):

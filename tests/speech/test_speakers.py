@@ -84,7 +84,7 @@ def test_the_agent_is_the_voice_that_the_rule_names(rule, regions, agent):
 @pytest.mark.parametrize(
     ("options", "note"),
     [
-        ({}, "who is the agent is unknown (--agent-is first, last or most)"),
+        ({}, "the agent is unknown (--agent-is first, last or most)"),
         ({"agent_is": "first", "diarizer": EveryOther(confidence=0.6)}, "hard to tell"),
         ({"agent_is": "first", "regions": REGIONS[:1]}, "voices: 1"),
         ({"agent_is": "most", "regions": np.array([[0, 50], [60, 111]])}, "too close"),

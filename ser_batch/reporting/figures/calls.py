@@ -219,7 +219,7 @@ def _select(
     )
     if "started_at" in metadata.table:
         started = metadata.table.set_index("recording_id").started_at
-        selected["started_at"] = selected.recording_id.map(started)
+        selected["started_at"] = started.reindex(selected.recording_id).to_numpy()
     given = selected.started_at.notna()
     selected["time_from"] = given.map({True: "metadata", False: None})
     if options.undated:

@@ -16,7 +16,7 @@ OUT_OF_DOMAIN = 0.5
 NOT_SCORED = {
     "no_speech": "no speech",
     "customer_silent": "no speech in the scored role",
-    "speakers_unknown": "it is unknown who is the customer",
+    "speakers_unknown": "the customer is unknown",
     "voices_unclear": "no voice is the customer's for certain",
     "too_short": "all speech is too short",
     "abstained": "the model was too unsure for any label",

@@ -53,12 +53,19 @@ def write_html(
         known: dict[str, dict[str, Any]] = {}
         chunks = details(opened, recordings, known)
         if is_folder:
+            written = set()
             for i, chunk in enumerate(chunks):
                 script = f'serChunk({i}, "{chunk}");\n'
                 storage.put({f"calls/{i}.js": script.encode()})
+                written.add(f"{i}.js")
             data = packed(report_data(opened, recordings, known))
             storage.put({"data.js": f'serData("{data}");\n'.encode()})
             storage.put({page.name: _page(opened.report, recordings, None, [])})
+            # Details of calls that are no longer in the report.
+            for path in (page.parent / "calls").glob("*.js"):
+                if path.stem.isdigit() and path.name not in written:
+                    path.unlink()
+            recordings.remove_others()
             return page
         own = list(chunks)
         data = packed(report_data(opened, recordings, known))
@@ -68,6 +75,7 @@ def write_html(
                 f"--html {target}: would be {len(made) / 1e6:.0f} MB; {INSTEAD}"
             )
         storage.put({page.name: made})
+        recordings.remove_others()
     except OSError as error:
         raise UsageError(
             f"--html {target}: cannot be written: {error.strerror or error}; free some "

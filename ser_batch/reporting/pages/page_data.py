@@ -234,6 +234,7 @@ def _details(timeline: Timeline) -> dict[str, Any]:
         return round(seconds * 100)
 
     return {
+        "id": timeline.call["recording_id"],
         "levels": [_levels(curve) for curve in timeline.level_curves],
         "speech": [
             [ch, [cs(t) for region in regions for t in region]]

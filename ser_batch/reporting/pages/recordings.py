@@ -1,6 +1,7 @@
 """The recordings that an HTML report plays: where they lie, or copies beside it."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from ser_batch.audio.resampling import Resampler
 from ser_batch.errors import AudioError, UsageError
 from ser_batch.reporting.figures.timelines import Timeline
 
+ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/|$)")
+OWN_COPY = re.compile(r"[0-9a-f]{16}\.opus")
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 CONTEXT_S = 5.0
 """How much is kept before and after each moment of a clip."""
@@ -40,9 +43,10 @@ class Recordings:
     into: str = "audio"
     """The folder of copies, within `folder`."""
     unreachable: int = field(default=0, init=False)
+    _written: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        if self.base is not None and not urlsplit(self.base).scheme.startswith("http"):
+        if self.base is not None and not ADDRESS.match(self.base):
             raise UsageError(
                 f"--audio-base {self.base}: must begin with http:// or https://",
                 option="--audio-base",
@@ -64,6 +68,8 @@ class Recordings:
         if self.base is not None:
             return f"{self.base.rstrip('/')}/{quote(os.fsencode(call['path']))}"
         path = os.path.join(call["input_root"], call["path"])
+        if self.copy == "clips" and not timeline.moments(1):
+            return None
         found = self._copied(timeline, path) if self.copy else self._beside(path)
         self.unreachable += found is None
         return found
@@ -87,15 +93,26 @@ class Recordings:
                 (m.start_s - CONTEXT_S, m.end_s + CONTEXT_S)
                 for m in timeline.moments(MOMENTS)
             ]
-            if not kept:
-                return None
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_opus(path, target, kept)
-        except (AudioError, soundfile.LibsndfileError, MemoryError):
+        except AudioError:
             target.unlink(missing_ok=True)
             return None
+        except soundfile.LibsndfileError as error:
+            target.unlink(missing_ok=True)
+            raise UsageError(
+                f"{target}: cannot be written: {error}; free up disk space"
+            ) from error
+        self._written.add(target.name)
         return quote(name)
+
+    def remove_others(self) -> None:
+        """Remove the copies that an earlier report left and this one does not have."""
+        if self.copy:
+            for copy in (self.folder / self.into).glob("*.opus"):
+                if OWN_COPY.fullmatch(copy.name) and copy.name not in self._written:
+                    copy.unlink()
 
 
 def write_opus(

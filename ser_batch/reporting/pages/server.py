@@ -1,12 +1,16 @@
 """The HTML report on this machine's own address, with audio from where it lies."""
 
 import secrets
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import FrameType
+from typing import NoReturn
 
+import soundfile
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -95,9 +99,18 @@ def serve(opened: Opened, on_start: Callable[[str], None]) -> None:
         opened: the report.
         on_start: called with the address of the page.
     """
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     with tempfile.TemporaryDirectory(prefix="ser-report-") as work:
         app, path = report_app(opened, Path(work))
-        config = uvicorn.Config(app, host=HOST, port=0, log_level="error")
+        # A browser that holds a recording open must not keep it from ending.
+        config = uvicorn.Config(
+            app, host=HOST, port=0, log_level="error", timeout_graceful_shutdown=1
+        )
         server, socket = uvicorn.Server(config), config.bind_socket()
         on_start(f"http://{HOST}:{socket.getsockname()[1]}{path}")
         server.run(sockets=[socket])
@@ -111,7 +124,7 @@ def _files(opened: Opened) -> dict[str, tuple[Path, bool]]:
         "SEMI JOIN calls USING (recording_id) WHERE status = 'done'"
     )
     return {
-        row["recording_id"]: (Path(row["location"]), _is_playable(row["codec"]))
+        row["recording_id"]: (Path(row["location"]), _is_playable(row["codec"] or ""))
         for row in rows_of(opened.connection, query)
     }
 
@@ -128,4 +141,7 @@ def _convert(path: Path, copy: Path) -> None:
         write_opus(path, partial)
     except AudioError as error:
         raise HTTPException(404, error.message) from error
+    except soundfile.LibsndfileError as error:
+        partial.unlink(missing_ok=True)
+        raise HTTPException(507, "no space to convert the recording") from error
     partial.rename(copy)

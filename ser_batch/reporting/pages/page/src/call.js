@@ -56,14 +56,17 @@ export class CallPanel {
     this.player.load(call, this.data.audioNote);
     this.panel.focus();
     if (call.error !== null) return;
+    let details;
     try {
-      this.details = await detailsOf(this.data, call);
+      details = await detailsOf(this.data, call);
     } catch (error) {
-      byId("player-note").textContent =
-        `The details of this call cannot be shown: ${error.message}`;
+      if (this.call === call)
+        byId("player-note").textContent =
+          `The details of this call cannot be shown: ${error.message}`;
       return;
     }
     if (this.call !== call) return;
+    this.details = details;
     this.player.know(call, this.details);
     this.draw();
     this.drawMoments();
@@ -102,7 +105,9 @@ export class CallPanel {
       this.details.roles[side],
       this.data.channels[i % this.data.channels.length],
     ]);
+    const line = make("span", {}, make("i", { class: "stroke" }), "distress, 0 to 1");
     byId("legend").replaceChildren(
+      ...(showsAll ? [] : [line]),
       ...[...sides, ...labelsOf(this.data, this.details)].map(([name, colour]) => {
         const swatch = make("i", { class: "swatch" });
         swatch.style.background = colour;
@@ -113,6 +118,7 @@ export class CallPanel {
 
   drawMoments() {
     const { moments, cuts } = this.details;
+    byId("moments-title").hidden = !moments.length;
     byId("moments").replaceChildren(
       ...moments.map(([at, who, reason]) =>
         make(
@@ -154,7 +160,7 @@ export class CallPanel {
   // To a second of the call, and on from there.
   goTo(seconds) {
     this.waves?.setTime(seconds);
-    this.onChange({ t: seconds.toFixed(0) });
+    this.onChange({ t: String(Math.floor(seconds)) });
     if (this.call.audio) this.player.play();
   }
 
@@ -188,8 +194,12 @@ export class CallPanel {
 
   pressed(event) {
     if (!this.call || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, textarea")) return;
-    const onButton = event.target.closest("button, summary, a");
+    if (event.target.closest("input, select, textarea") && event.key !== "Escape")
+      return;
+    // Enter goes to a moment again, space pauses it.
+    const onButton =
+      event.target.closest("button, summary, a") &&
+      !event.target.closest("#moments, #cuts, #link-here");
     const actions = {
       Escape: () => this.close(),
       j: () => this.toMoment(1),
@@ -223,6 +233,7 @@ export class CallPanel {
     const { call } = this;
     this.stop();
     this.call = null;
+    this.details = null;
     this.panel.hidden = true;
     this.onChange({ call: "", t: "", view: "" });
     this.onClose(call);

@@ -28,7 +28,8 @@ const card = (title, value, spread, change, meaning) =>
 const countCard = (calls, before) => {
   const failed = calls.filter((call) => call.error !== null).length;
   const hours = calls.reduce((sum, call) => sum + (call.s || 0), 0) / 3600;
-  const facts = [`${hours.toFixed(1)} h`, failed ? `${failed} failed` : ""];
+  const length = hours < 1 ? `${Math.round(hours * 60)} min` : `${hours.toFixed(1)} h`;
+  const facts = [length, failed ? `${failed} failed` : ""];
   const change = before ? [`${counted(before.length, "call")} before`] : [];
   const value = calls.length.toLocaleString("en");
   return card("Calls", value, facts.filter(Boolean).join(", "), change, "");

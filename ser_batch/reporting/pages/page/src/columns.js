@@ -114,7 +114,7 @@ export const columnsOf = (data, play) => {
     },
     {
       key: "peak",
-      title: "distress and its peak",
+      title: "distress, worst moment",
       of: (call) => call.peak,
       show: (call) =>
         make(

@@ -56,5 +56,8 @@ export const detailsOf = async (data, call) => {
     const text = inline ? inline.textContent : await loaded(number);
     chunks.set(number, await unpacked(text));
   }
-  return chunks.get(number)[call.place % data.chunk];
+  const details = chunks.get(number)[call.place % data.chunk];
+  // The folder of a report may be written again while its page is open.
+  if (details?.id !== call.id) throw new Error("the report has changed; reload it");
+  return details;
 };

@@ -58,7 +58,7 @@ const rangeChoice = (label, name, state, change) => {
     const field = make("input", { type: "number", min: 0, max: 100, step: 5 });
     field.value = range[i] ?? "";
     field.onchange = () => {
-      range[i] = field.value === "" ? null : Number(field.value);
+      range[i] = field.value === "" ? null : Math.max(0, Number(field.value));
       change({ [name]: range });
     };
     return make("label", {}, `${text} `, field, " %");
@@ -106,6 +106,12 @@ const chips = (data, state, change) => {
     );
   return nodes;
 };
+
+// A click elsewhere closes an open menu.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]"))
+    if (!menu.contains(event.target)) menu.open = false;
+});
 
 let waiting = 0;
 

@@ -17,7 +17,7 @@ import { drawTrend } from "./trend.js";
 const COPIED_MS = 1500;
 
 const copy = async (button, address) => {
-  const before = button.textContent;
+  button.dataset.label ??= button.textContent;
   try {
     await navigator.clipboard.writeText(address);
     button.textContent = "Copied";
@@ -26,7 +26,7 @@ const copy = async (button, address) => {
     button.textContent = "In the address bar";
   }
   setTimeout(() => {
-    button.textContent = before;
+    button.textContent = button.dataset.label;
   }, COPIED_MS);
 };
 
@@ -131,17 +131,24 @@ const start = (values) => {
   let screen = "light";
   addEventListener("beforeprint", () => {
     screen = document.documentElement.dataset.theme;
-    setTheme("light");
+    if (screen === "dark") setTheme("light");
+    byId("printed").replaceChildren(table.printed());
   });
-  addEventListener("afterprint", () => setTheme(screen));
+  addEventListener("afterprint", () => {
+    if (screen === "dark") setTheme("dark");
+  });
 
+  document.querySelector(".skip").onclick = (event) => {
+    event.preventDefault();
+    byId("calls").focus();
+  };
   // A link that is pasted into the same page.
   addEventListener("hashchange", () => location.reload());
 
   const linked = data.byId.get(state.call);
   table.ready.then(() => {
     if (linked) {
-      const seconds = state.t ? Number(state.t) : null;
+      const seconds = /^\d+$/.test(state.t) ? Number(state.t) : null;
       panel.open(linked, { seconds, view: state.view });
     }
     document.body.dataset.ready = "true";

@@ -68,8 +68,9 @@ const drawSpread = (data, state, calls, { label, kind }) => {
   const values = calls
     .map((call) => shareOf(data, call, state.measure))
     .filter((value) => value !== null);
-  const low = Math.min(...values);
-  const width = (Math.max(...values) - low) / BINS || 1;
+  const low = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const high = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const width = (high - low) / BINS || 1;
   const counts = Array(BINS).fill(0);
   for (const value of values)
     counts[Math.min(BINS - 1, Math.floor((value - low) / width))]++;
@@ -81,7 +82,7 @@ const drawSpread = (data, state, calls, { label, kind }) => {
     : [];
   const title = `${sentenceCase(label)}, call by call`;
   const said = () => `${counted(values.length, "call")} with a value.`;
-  draw("spread", title, rows, "calls", "value", said);
+  draw("spread", title, rows, "count", "value", said);
 };
 
 export const drawMore = (data, state, calls) => {

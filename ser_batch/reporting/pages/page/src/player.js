@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 
 const LEAST_SILENCE_S = 1.5;
 const UNREACHABLE =
-  "The recording cannot be reached from here; use the times to find the moments.";
+  "The recording cannot be played from here; use the times to find the moments.";
 
 // Pauses of everyone, from the speech of all sides.
 const pausesOf = (call, details) => {
@@ -32,6 +32,8 @@ export class Player {
 
   load(call, note) {
     this.media.hidden = !call.audio;
+    for (const control of document.querySelectorAll(".playing"))
+      control.hidden = !call.audio;
     this.pauses = [];
     if (call.audio) this.media.src = call.audio;
     else {

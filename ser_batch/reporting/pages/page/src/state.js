@@ -20,7 +20,7 @@ export const emptyState = () => ({
 
 const bound = (text) => {
   const value = Number.parseFloat(text);
-  return Number.isFinite(value) ? value : null;
+  return Number.isFinite(value) ? Math.max(value, 0) : null;
 };
 
 // `defaults` are texts that the page chooses for itself: they are not in the address.
@@ -34,7 +34,8 @@ export const fromHash = (hash, defaults = {}) => {
       const [low, high] = text.split("-");
       state[name] = [bound(low), bound(high)];
     } else if (name.startsWith(COLUMN)) state.columns[name.slice(COLUMN.length)] = text;
-    else if (name === "hide") state.hidden = text ? text.split(",") : [];
+    else if (name === "hide")
+      state.hidden = [...(state.hidden ?? []), text].filter(Boolean);
   }
   return state;
 };
@@ -51,7 +52,9 @@ export const toHash = (state, defaults = {}) => {
   }
   for (const [name, value] of Object.entries(state.columns))
     chosen.set(COLUMN + name, value);
-  if (state.hidden !== null) chosen.set("hide", state.hidden.join(","));
+  // None hidden is a choice, too.
+  for (const name of state.hidden?.length === 0 ? [""] : (state.hidden ?? []))
+    chosen.append("hide", name);
   const text = chosen.toString();
   return text && `#${text}`;
 };

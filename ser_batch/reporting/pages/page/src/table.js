@@ -10,7 +10,7 @@ import {
   Tabulator,
 } from "tabulator-tables";
 import { cardOf, columnsOf } from "./columns.js";
-import { button, byId, make } from "./dom.js";
+import { button, byId, make, table } from "./dom.js";
 
 Tabulator.registerModule([
   FilterModule,
@@ -23,6 +23,7 @@ Tabulator.registerModule([
 
 const ROW_PX = 36;
 const ROWS_BEYOND = 12;
+const PRINTED = 20;
 const CARD_PX = 58;
 const PHONE = matchMedia("(max-width: 640px)");
 
@@ -67,8 +68,11 @@ export class CallTable {
   constructor(data, state, { open, play, onChange }) {
     this.columns = columnsOf(data, play);
     this.shown = new Set(data.calls);
-    const [descending, key] = [state.sort.startsWith("-"), state.sort.replace("-", "")];
-    const sorted = this.columns.some((c) => c.key === key && c.of) ? key : "concern";
+    this.isEmpty = !data.calls.length;
+    const given = state.sort.replace(/^-/, "");
+    const isKnown = this.columns.some((column) => column.key === given && column.of);
+    const sorted = isKnown ? given : "concern";
+    const descending = !isKnown || state.sort.startsWith("-");
     const hidden = state.hidden ?? [];
     const definitions = PHONE.matches
       ? [
@@ -123,8 +127,9 @@ export class CallTable {
     this.placeholder = make(
       "div",
       { class: "nothing" },
-      make("p", {}, "No calls match."),
-      button("Clear filters", clear),
+      ...(this.isEmpty
+        ? [make("p", {}, "There are no calls in this report.")]
+        : [make("p", {}, "No calls match."), button("Clear filters", clear)]),
     );
     await this.ready;
     this.table.refreshFilter();
@@ -135,6 +140,17 @@ export class CallTable {
   // The calls in the order of the table.
   ordered() {
     return this.table.getData("active").map((row) => row.call);
+  }
+
+  // The first calls, in a table for paper.
+  printed() {
+    const calls = this.ordered().slice(0, PRINTED);
+    const names = ["path", "at", "s", "peak", "why"];
+    const columns = names.map((key) => this.columns.find((c) => c.key === key));
+    return table(
+      columns.map((column) => column.title),
+      calls.map((call) => [call.path, ...columns.slice(1).map((c) => c.show(call))]),
+    );
   }
 
   focus(call) {
@@ -148,6 +164,8 @@ export class CallTable {
     if (event.key === "Enter" || event.key === " ") {
       open(row.getData().call);
       event.preventDefault();
+      // Space in an open call plays it.
+      event.stopPropagation();
       return;
     }
     const to = { ArrowDown: () => row.getNextRow(), ArrowUp: () => row.getPrevRow() }[

@@ -14,6 +14,7 @@ const isMissing = (value) =>
 
 export const written = (value, kind) => {
   if (isMissing(value)) return "–";
+  if (kind === "count") return value.toLocaleString("en");
   if (kind === "share") return `${(value * 100).toFixed(1)} %`;
   if (kind === "seconds" || kind === "offset") return `${value.toFixed(1)} s`;
   return value.toFixed(kind === "score" || kind === "rate" ? 2 : 1);
