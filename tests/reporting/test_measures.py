@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.calls import (
     CIRCUMPLEX,
     EPISODE_GAP_S,
@@ -471,3 +472,10 @@ def test_predicted_arousal_takes_precedence_over_probabilities(tmp_path):
     assert arousal["b.wav"] == pytest.approx(CIRCUMPLEX["happy"][1])
     (note,) = [note for note in notes if "out of domain" in note]
     assert note.startswith("67% of the scored time is out of domain")
+
+
+def test_a_name_pattern_with_times_that_matches_no_recording_dates_none(tmp_path):
+    directory = write_results(tmp_path / "out", call("a.wav"), call("b.wav"))
+    inputs = MetadataInputs(name_pattern="freepbx")
+    rows = measured(directory, inputs=inputs)
+    assert [row["started_at"] for row in rows] == [None, None]
