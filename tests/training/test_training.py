@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -306,7 +307,9 @@ def test_ctrl_c_during_an_epoch_keeps_a_checkpoint_but_no_bundle(corpora, tmp_pa
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in errors
+    # tqdm prints an error of its own if it is interrupted while it makes a bar.
+    of_tqdm = r"Exception ignored in: <function tqdm\.__del__.*?AttributeError: .*?\n"
+    assert "Traceback" not in re.sub(of_tqdm, "", errors, flags=re.DOTALL)
     assert "same command" in errors
     assert not (tmp_path / "x" / "config.json").exists()
     state = torch.load(checkpoint, weights_only=True)
