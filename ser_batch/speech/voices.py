@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import scipy.fft
@@ -89,11 +88,6 @@ class Steps:
     """
 
     sums: Float32[np.ndarray, "steps+1 statistics"]
-
-    @classmethod
-    def of(cls, values: Float32[np.ndarray, "steps values"]) -> Self:
-        """Return the running sums of an output."""
-        return cls(running_sums(values))
 
     def __len__(self) -> int:
         return len(self.sums) - 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_batch.speech import voice_diarizer
+from ser_batch.speech import smoothing, voice_diarizer
 from ser_batch.speech.clustering import clustered
 from ser_batch.speech.diarization import SAMPLE_RATE
 from ser_batch.speech.regions import inside
@@ -49,6 +49,14 @@ def test_distant_groups_of_points_are_found_whatever_their_sizes(n_groups, seed)
 def test_fewer_points_than_clusters_are_clusters_of_their_own(n_points):
     labels = clustered(np.eye(4)[:n_points], 3)
     assert labels.tolist() == list(range(n_points))
+
+
+def test_smoothing_in_blocks_matches_smoothing_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    evidence, changes = rng.normal(0, 1, (100, 3)), rng.uniform(0.01, 0.5, 100)
+    at_once = smoothed(evidence, changes)
+    monkeypatch.setattr(smoothing, "BLOCK", 7)
+    np.testing.assert_allclose(smoothed(evidence, changes), at_once, atol=1e-12)
 
 
 def test_points_without_a_direction_make_no_error():
