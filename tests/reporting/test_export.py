@@ -145,6 +145,15 @@ def test_jsonl_and_csv_contain_the_tables_and_csv_no_formulas(results, tmp_path)
     assert set(pd.read_csv(folder / "episodes.csv").emotion) == {"distress", "angry"}
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_text_contains_no_levels_of_waveforms(tmp_path, format_):
+    own = call("a.wav", [(0, 5)])
+    own.recording["level_curves"] = [bytes([0, 200, 255])]
+    directory = write_results(tmp_path / "out", own)
+    recordings = exported(directory, format_, tmp_path) / f"recordings.{format_}"
+    assert "level_curves" not in recordings.read_text()
+
+
 def test_openpyxl_reads_xlsx_and_finds_no_formulas(results, tmp_path):
     book = openpyxl.load_workbook(exported(results, "xlsx", tmp_path))
     assert book.sheetnames == ["calls", "moments", "segments", "about"]

@@ -11,6 +11,9 @@ from ser_batch.reporting.figures.sides import channels_sql
 from ser_batch.reporting.pages.records import plain_text
 from ser_batch.version import __version__
 
+BYTES = "BLOB[]"
+"""The type of `level_curves`, which has no place in text."""
+
 
 def _write_tables(
     selection: Selection,
@@ -34,6 +37,7 @@ def _write_tables(
             f"{text(quoted(column)) if kind == 'VARCHAR' else quoted(column)} "
             f"AS {quoted(header(column))}"
             for column, kind in columns
+            if kind != BYTES
         )
         order = "recording_id" + (
             ", start_s, channel" if name in ("speech", "segments", "episodes") else ""

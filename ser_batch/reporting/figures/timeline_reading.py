@@ -64,8 +64,9 @@ def all_timelines(
     connection: duckdb.DuckDBPyConnection,
     results: Results,
     role: str | None = "customer",
+    with_levels: bool = False,
 ) -> Iterator[Timeline]:
-    """Yield the timelines of all recordings in `calls`.
+    """Yield the timelines of all recordings in `calls`, with levels only if asked to.
 
     A few parts are read at a time: memory is bounded, and each file is read once.
     """
@@ -78,7 +79,7 @@ def all_timelines(
         ids = [
             row[0] for row in connection.execute(f"{found} ORDER BY path").fetchall()
         ]
-        yield from read_timelines(connection, results, ids, role, some)
+        yield from read_timelines(connection, results, ids, role, some, with_levels)
 
 
 def read_timelines(
@@ -87,6 +88,7 @@ def read_timelines(
     recording_ids: Sequence[str],
     role: str | None = "customer",
     parts: Sequence[str] | None = None,
+    with_levels: bool = False,
 ) -> Iterator[Timeline]:
     """Yield the timelines of some recordings in `calls`, in the given order.
 
@@ -96,6 +98,7 @@ def read_timelines(
         recording_ids: the ids of the recordings.
         role: the role whose segments to include; None for all roles.
         parts: the parts that contain the recordings, if known.
+        with_levels: whether to read the levels from which waveforms are drawn.
     """
     labels = results.labels
     ids = list(recording_ids)
@@ -130,14 +133,14 @@ def read_timelines(
         f"AND (talks_over OR pause_s >= {HOLD_S})",
         f"WITH {turns_sql(own_speech)}",
     )
-    drawn = (
-        f"SELECT recording_id, level_curves FROM {recordings} "
-        "WHERE recording_id IN (SELECT unnest($ids))"
-    )
-    curves = {
-        row["recording_id"]: row["level_curves"] or []
-        for row in rows_of(connection, drawn, {"ids": ids})
-    }
+    curves: dict[str, list[bytes]] = {}
+    if with_levels:
+        drawn = (
+            f"SELECT recording_id, level_curves FROM {recordings} "
+            "WHERE recording_id IN (SELECT unnest($ids))"
+        )
+        for row in rows_of(connection, drawn, {"ids": ids}):
+            curves[row["recording_id"]] = row["level_curves"] or []
     for recording_id in ids:
         (call,), regions = calls[recording_id], speech[recording_id]
         scored = segments[recording_id]
@@ -161,7 +164,7 @@ def read_timelines(
             ],
             [] if call["interruptions"] is None else _talk_overs(floor[recording_id]),
             _holds(floor[recording_id], regions, call["duration_s"] or 0.0),
-            curves[recording_id],
+            curves.get(recording_id, []),
         )
 
 

@@ -90,7 +90,7 @@ class Timeline:
     silences: list[tuple[float, float]]
     """Silences on all channels of `HOLD_S` or more."""
     level_curves: list[bytes] = field(default_factory=list, repr=False)
-    """The level of each channel over the recording, as in `speech.regions`."""
+    """The level of each channel, as in `speech.regions`; empty if it was not read."""
 
     def who(self, channel: int | None) -> str:
         """Return the role of a side, or its name if it has none."""

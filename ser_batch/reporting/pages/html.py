@@ -43,7 +43,7 @@ def write_html(
         UsageError: the report cannot be written, or a single file would be too large.
     """
     page = page_path(target)
-    is_folder = page.name == "index.html" and page != Path(target)
+    is_folder = page != Path(target)
     if not is_folder:
         _refuse_if_large(opened, target)
     recordings = recordings or Recordings(page.parent)

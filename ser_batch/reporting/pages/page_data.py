@@ -66,7 +66,8 @@ def details(
     """
     role = opened.report.role if opened.report.role != "everyone" else "customer"
     waiting: list[dict[str, Any]] = []
-    for timeline in all_timelines(opened.connection, opened.results, role):
+    connection, results = opened.connection, opened.results
+    for timeline in all_timelines(connection, results, role, with_levels=True):
         known[timeline.call["recording_id"]] = {
             "place": len(known),
             "spark": _spark(timeline),
@@ -243,7 +244,6 @@ def _details(timeline: Timeline) -> dict[str, Any]:
         "roles": {channel: timeline.who(channel) for channel in timeline.speech},
         "segments": [
             [
-                s.channel,
                 cs(s.start_s),
                 cs(s.end_s),
                 s.label,
@@ -253,11 +253,12 @@ def _details(timeline: Timeline) -> dict[str, Any]:
             for s in timeline.segments
         ],
         "episodes": [
-            [e.emotion, cs(e.start_s), cs(e.end_s), round(e.peak * 1000)]
+            [cs(e.start_s), cs(e.end_s)]
             for e in timeline.episodes
+            if e.emotion == "distress"
         ],
         "cuts": [
-            [cs(over.start_s), talk_over_text(timeline, over), over.is_interruption]
+            [cs(over.start_s), talk_over_text(timeline, over)]
             for over in timeline.talk_overs
         ],
         "moments": [

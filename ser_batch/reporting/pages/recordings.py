@@ -61,7 +61,10 @@ class Recordings:
         return f"{parts.scheme}://{parts.netloc}"
 
     def link(self, timeline: Timeline) -> str | None:
-        """Return the address of a call's audio, seen from the report; None without."""
+        """Return the address of a call's audio, relative to the report.
+
+        None if it has none that can be played.
+        """
         call = timeline.call
         if call["status"] != "done":
             return None
@@ -141,8 +144,8 @@ def write_opus(
             target, "w", rate, channels, subtype="OPUS", format="OGG"
         ) as file:
             for block in audio:
-                heard = _muted(block[:channels], done / audio.sample_rate,
-                               audio.sample_rate, kept)  # fmt: skip
+                start_s = done / audio.sample_rate
+                heard = _muted(block[:channels], start_s, audio.sample_rate, kept)
                 done += block.shape[1]
                 file.write(resampler.push(heard).T)
             file.write(resampler.finish().T)

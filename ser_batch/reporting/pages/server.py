@@ -47,9 +47,9 @@ class _Linked(Recordings):
     def link(self, timeline: Timeline) -> str | None:
         recording_id = timeline.call["recording_id"]
         known = self.paths.get(recording_id)
-        found = known is not None and known[0].is_file()
-        self.unreachable += not found
-        return f"audio/{recording_id}" if found else None
+        if known is None or not known[0].is_file():
+            return None
+        return f"audio/{recording_id}"
 
 
 def report_app(opened: Opened, folder: Path) -> tuple[Starlette, str]:

@@ -1,5 +1,6 @@
 // Five figures of the calls shown, each with its interval and its change.
 
+import { measureOf } from "./data.js";
 import { byId, make } from "./dom.js";
 import { difference } from "./estimates.js";
 import { figure } from "./selection.js";
@@ -45,7 +46,7 @@ export const drawCards = (data, state, calls, before) => {
   const isWhole = calls.length === data.calls.length;
   const cards = CARDS.filter(([name]) => data.measureIndex.has(name)).map(
     ([name, title]) => {
-      const { kind, meaning } = data.measures[data.measureIndex.get(name)];
+      const { kind, meaning } = measureOf(data, name);
       const now = figure(data, state, calls, name);
       const change = changeOf(data, state, name, now, before, isWhole);
       const spread = changedBetween(change ?? {}, kind);

@@ -1,6 +1,6 @@
 // The columns of the table of calls.
 
-import { PREFERRED } from "./data.js";
+import { measureOf, PREFERRED } from "./data.js";
 import { button, make } from "./dom.js";
 import { shareOf } from "./selection.js";
 import { sparkline } from "./sparkline.js";
@@ -40,13 +40,7 @@ const measureColumn = (data, name, title) => ({
   key: name,
   title,
   of: (call) => shareOf(data, call, name),
-  show: (call) =>
-    text(
-      written(
-        shareOf(data, call, name),
-        data.measures[data.measureIndex.get(name)].kind,
-      ),
-    ),
+  show: (call) => text(written(shareOf(data, call, name), measureOf(data, name).kind)),
   width: 96,
   align: "right",
   startsHigh: true,

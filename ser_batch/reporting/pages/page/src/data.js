@@ -24,6 +24,8 @@ export const prepared = (data) => {
   return data;
 };
 
+export const measureOf = (data, name) => data.measures[data.measureIndex.get(name)];
+
 // Compressed JSON in base64.
 export const unpacked = async (text) => {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));

@@ -4,8 +4,13 @@ import { mainColumns } from "./columns.js";
 import { button, byId, make } from "./dom.js";
 import { daysOf, isWithin, PERIODS, UNDATED } from "./periods.js";
 import { groupOf } from "./selection.js";
+import { withColumn } from "./state.js";
 
 const WAIT_MS = 120;
+const RANGES = [
+  ["Anger", "anger", "angry_share"],
+  ["Distress", "distress", "distress_share"],
+];
 
 const choose = (label, options, chosen, onchange) => {
   const select = make(
@@ -39,10 +44,7 @@ const columnChoice = (data, state, name, change) => {
   const options = [["", "all"], ...sorted.map((value) => [`=${value}`, value])];
   const chosen = name in state.columns ? `=${state.columns[name]}` : "";
   return choose(name, options, chosen, (value) => {
-    const columns = { ...state.columns };
-    if (value) columns[name] = value.slice(1);
-    else delete columns[name];
-    change({ columns });
+    change({ columns: withColumn(state, name, value ? value.slice(1) : null) });
   });
 };
 
@@ -92,11 +94,7 @@ const chips = (data, state, change) => {
       "aria-label": `Remove the filter ${name}: ${value}`,
     });
   const nodes = found.map(([name, value]) =>
-    remove(name, value, () => {
-      const columns = { ...state.columns };
-      delete columns[name];
-      change({ columns });
-    }),
+    remove(name, value, () => change({ columns: withColumn(state, name, null) })),
   );
   if (state.day)
     nodes.push(
@@ -122,11 +120,8 @@ export const drawFilters = (data, state, change) => {
     periodChoice(data, state, change),
     ...mainColumns(data).map((name) => columnChoice(data, state, name, change)),
   ];
-  for (const [label, name] of [
-    ["Anger", "anger"],
-    ["Distress", "distress"],
-  ])
-    if (has(name === "anger" ? "angry_share" : "distress_share")) {
+  for (const [label, name, share] of RANGES)
+    if (has(share)) {
       const menu = rangeChoice(label, name, state, change);
       menu.dataset.name = name;
       menu.open = opened === name;

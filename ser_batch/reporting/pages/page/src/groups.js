@@ -1,6 +1,7 @@
 // A measure by group, with the change of each against the period before.
 
 import { drawChart } from "./charts.js";
+import { measureOf } from "./data.js";
 import { button, byId } from "./dom.js";
 import { difference } from "./estimates.js";
 import { rangeRows } from "./ranges.js";
@@ -51,7 +52,7 @@ const summaryOf = (groups, kind) => {
 };
 
 export const drawGroups = (data, state, choose) => {
-  const measure = data.measures[data.measureIndex.get(state.measure)];
+  const measure = measureOf(data, state.measure);
   const { kind } = measure;
   const groups = groupsOf(data, state);
   const hasChange = groups.some((group) => group.change.value !== null);

@@ -10,7 +10,7 @@ import { drawFilters } from "./filters.js";
 import { drawGroups } from "./groups.js";
 import { drawMore } from "./more.js";
 import { selected, selectedBefore } from "./selection.js";
-import { fromHash, toHash, withoutFilters } from "./state.js";
+import { fromHash, toHash, withColumn, withoutFilters } from "./state.js";
 import { CallTable } from "./table.js";
 import { drawTrend } from "./trend.js";
 
@@ -64,10 +64,8 @@ const start = (values) => {
     draw();
   };
   const toggle = (name, value) => {
-    const columns = { ...state.columns };
-    if (columns[name] === value) delete columns[name];
-    else columns[name] = value;
-    change({ columns });
+    const isChosen = state.columns[name] === value;
+    change({ columns: withColumn(state, name, isChosen ? null : value) });
   };
   const chooseDay = (day) => change({ day: state.day === day ? "" : day });
 

@@ -1,6 +1,7 @@
 // Further charts, drawn only while they are shown.
 
 import { drawChart } from "./charts.js";
+import { measureOf } from "./data.js";
 import { byId } from "./dom.js";
 import { rangeRows } from "./ranges.js";
 import { figure, grouped, quarterFigure, shareOf } from "./selection.js";
@@ -87,7 +88,7 @@ const drawSpread = (data, state, calls, { label, kind }) => {
 
 export const drawMore = (data, state, calls) => {
   if (!byId("more").open) return;
-  const measure = data.measures[data.measureIndex.get(state.measure)];
+  const measure = measureOf(data, state.measure);
   drawHours(data, state, calls, measure);
   drawSpread(data, state, calls, measure);
   drawEmotions(data, state, calls);

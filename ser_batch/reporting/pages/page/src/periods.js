@@ -6,7 +6,7 @@ const DAY_MS = 86_400_000;
 const plusDays = (day, n) =>
   new Date(Date.parse(`${day}T00:00Z`) + n * DAY_MS).toISOString().slice(0, 10);
 
-const daysBetween = (from, to) =>
+export const daysBetween = (from, to) =>
   Math.round((Date.parse(`${to}T00:00Z`) - Date.parse(`${from}T00:00Z`)) / DAY_MS);
 
 // Weeks begin on Monday.
@@ -51,5 +51,3 @@ export const isWithin = (at, [from, to]) => at >= from && at < to;
 // How many days a slot of the earlier period lies before the same one of the later.
 export const shifted = (slot, days) =>
   plusDays(slot.slice(0, 10), days) + slot.slice(10);
-
-export { daysBetween };

@@ -59,6 +59,12 @@ export const toHash = (state, defaults = {}) => {
   return text && `#${text}`;
 };
 
+// The columns to filter by, with another value of one; null removes it.
+export const withColumn = ({ columns }, name, value) => {
+  const { [name]: _, ...others } = columns;
+  return value === null ? others : { ...others, [name]: value };
+};
+
 // The state without its filters; what is open and how it is sorted stays.
 export const withoutFilters = (state) => ({
   ...emptyState(),

@@ -2,6 +2,7 @@
 
 import uPlot from "uplot";
 import { drawChart } from "./charts.js";
+import { measureOf } from "./data.js";
 import { button, byId, colourOf, make } from "./dom.js";
 import { daysBefore, daysBetween, daysOf, shifted } from "./periods.js";
 import { figure, grouped, selected, selectedBefore, slotOf } from "./selection.js";
@@ -126,6 +127,9 @@ const drawn = (slots, earlier, kind, daily, choose) => {
   const hover = make("p", { class: "hover small", "aria-hidden": "true" }, "\u00a0");
   const canvas = make("div", { class: "canvas" });
   const frame = make("div", { class: "trend" }, canvas, hover);
+  // The slot under the cursor; there is none where only the period before has calls.
+  const pointed = ({ cursor }) =>
+    slots.find((s) => secondsOf(s.slot) === values[0][cursor.idx]);
   const draw = () => {
     plot?.destroy();
     plot = null;
@@ -135,9 +139,8 @@ const drawn = (slots, earlier, kind, daily, choose) => {
         ...options(canvas.clientWidth, kind, daily, values[0].length === 1),
         hooks: {
           setCursor: [
-            ({ cursor }) => {
-              const at = values[0][cursor.idx];
-              const slot = slots.find((s) => secondsOf(s.slot) === at);
+            (self) => {
+              const slot = pointed(self);
               const spread = slot && between(slot.figure, kind);
               hover.textContent = slot
                 ? `${slot.slot.replace("T", " ")}: ${written(slot.figure.value, kind)}` +
@@ -151,8 +154,7 @@ const drawn = (slots, earlier, kind, daily, choose) => {
       canvas,
     );
     plot.over.addEventListener("click", () => {
-      const at = values[0][plot.cursor.idx];
-      const slot = slots.find((s) => secondsOf(s.slot) === at);
+      const slot = pointed(plot);
       if (slot) choose(slot.slot);
     });
   };
@@ -162,7 +164,7 @@ const drawn = (slots, earlier, kind, daily, choose) => {
 };
 
 export const drawTrend = (data, state, choose) => {
-  const measure = data.measures[data.measureIndex.get(state.measure)];
+  const measure = measureOf(data, state.measure);
   const { kind } = measure;
   const slots = slotsOf(data, state, selected(data, state, "day"));
   const days = daysOf(state.period, data.today);

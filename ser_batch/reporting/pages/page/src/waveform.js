@@ -30,7 +30,7 @@ const rect = (call, from, to, y, height, attributes, title) => {
 
 const at = (s) => clock(s / 100);
 
-const titleOf = ([, from, to, label, , distress]) =>
+const titleOf = ([from, to, label, , distress]) =>
   `${at(from)} to ${at(to)}: ${label ?? "unsure"}, distress ` +
   (distress / 1000).toFixed(2);
 
@@ -38,7 +38,7 @@ const titleOf = ([, from, to, label, , distress]) =>
 const distressLine = (call, details) => {
   const x = (s) => s / (100 * call.s);
   const d = details.segments
-    .map(([, from, to, , , distress]) => {
+    .map(([from, to, , , distress]) => {
       const y = (1 - distress / 1000).toFixed(3);
       return `M${x(from)} ${y}H${x(to)}`;
     })
@@ -49,25 +49,19 @@ const distressLine = (call, details) => {
     "vector-effect": "non-scaling-stroke",
   });
   const hits = details.segments.map((segment) =>
-    rect(call, segment[1], segment[2], 0, 1, { class: "hit" }, titleOf(segment)),
+    rect(call, segment[0], segment[1], 0, 1, { class: "hit" }, titleOf(segment)),
   );
   return [path, ...hits];
 };
 
 const labelStrip = (data, call, details) =>
   details.segments
-    .filter((segment) => segment[3] !== null)
-    .map((segment) =>
-      rect(
-        call,
-        segment[1],
-        segment[2],
-        0,
-        1,
-        { fill: data.colours[segment[3]] },
-        titleOf(segment),
-      ),
-    );
+    .filter(([, , label]) => label !== null)
+    .map((segment) => {
+      const [from, to, label] = segment;
+      const fill = { fill: data.colours[label] };
+      return rect(call, from, to, 0, 1, fill, titleOf(segment));
+    });
 
 // All probabilities of each segment, stacked, with those of distress at the bottom.
 const stacked = (data, call, details) => {
@@ -75,25 +69,16 @@ const stacked = (data, call, details) => {
     .map((label, i) => ({ label, i, isDistress: data.distress.includes(label) }))
     .sort((a, b) => b.isDistress - a.isDistress);
   return details.segments.flatMap((segment) => {
+    const [from, to, , probabilities] = segment;
     let below = 0;
     return order.map(({ label, i }) => {
-      const p = segment[4][i] / 1000;
+      const p = probabilities[i] / 1000;
       below += p;
       const title = `${titleOf(segment)}; ${label} ${p.toFixed(2)}`;
       const fill = { fill: data.colours[label] };
-      return rect(call, segment[1], segment[2], 1 - below, p, fill, title);
+      return rect(call, from, to, 1 - below, p, fill, title);
     });
   });
-};
-
-const talkStrip = (data, call, [side, times], number, name) => {
-  const fill = { fill: data.channels[number % data.channels.length] };
-  const spans = [];
-  for (let k = 0; k < times.length; k += 2) {
-    const title = `${name} speaks, ${at(times[k])} to ${at(times[k + 1])}`;
-    spans.push(rect(call, times[k], times[k + 1], 0, 1, fill, title));
-  }
-  return { spans, side };
 };
 
 const strip = (className, height, children) => {
@@ -105,11 +90,20 @@ const strip = (className, height, children) => {
   );
 };
 
+const talkStrip = (data, call, times, number, name) => {
+  const fill = { fill: data.channels[number % data.channels.length] };
+  const spans = [];
+  for (let k = 0; k < times.length; k += 2) {
+    const title = `${name} speaks, ${at(times[k])} to ${at(times[k + 1])}`;
+    spans.push(rect(call, times[k], times[k + 1], 0, 1, fill, title));
+  }
+  return strip("talk", 7, spans);
+};
+
 export const labelsOf = (data, details) => {
   const counts = new Map();
-  for (const segment of details.segments)
-    if (segment[3] !== null)
-      counts.set(segment[3], (counts.get(segment[3]) ?? 0) + segment[2] - segment[1]);
+  for (const [from, to, label] of details.segments)
+    if (label !== null) counts.set(label, (counts.get(label) ?? 0) + to - from);
   return [...counts]
     .sort((a, b) => b[1] - a[1])
     .slice(0, LABELS_SHOWN)
@@ -145,11 +139,10 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
       }),
     ],
   });
-  const names = details.speech.map(([side], i) =>
-    talkStrip(data, call, details.speech[i], i, details.roles[side]),
-  );
   const strips = [
-    ...names.map(({ spans }) => strip("talk", 7, spans)),
+    ...details.speech.map(([side, times], i) =>
+      talkStrip(data, call, times, i, details.roles[side]),
+    ),
     showsAll
       ? strip("all", 70, stacked(data, call, details))
       : strip("line", 46, distressLine(call, details)),
@@ -171,15 +164,14 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
   holder.append(style, ...strips);
   wrapper.append(holder);
   waves.on("ready", () => {
-    for (const [emotion, from, to] of details.episodes)
-      if (emotion === "distress")
-        regions.addRegion({
-          start: from / 100,
-          end: to / 100,
-          drag: false,
-          resize: false,
-          color: colourOf("--episode"),
-        });
+    for (const [from, to] of details.episodes)
+      regions.addRegion({
+        start: from / 100,
+        end: to / 100,
+        drag: false,
+        resize: false,
+        color: colourOf("--episode"),
+      });
   });
   return waves;
 };
