@@ -144,7 +144,7 @@ def command(
         Copied | None,
         typer.Option(
             help="Copy the recordings beside the HTML report, as Opus: whole calls, "
-            "or clips, in which all but the moments is silent.",
+            "or clips, in which everything but the moments is silent.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -263,7 +263,7 @@ def _write_page(
 
 
 def _say_address(address: str) -> None:
-    typer.echo(f"Open {address}\nCtrl-C ends it.", err=True)
+    typer.echo(f"Open {address}\nPress Ctrl-C to stop.", err=True)
 
 
 def _print(opened: "Opened", format_: Format) -> None:

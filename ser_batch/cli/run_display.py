@@ -22,7 +22,7 @@ SHOWN_FAILURES = 5
 WHY_NOT_SCORED = {
     "no_speech": "without speech",
     "customer_silent": "in which the customer does not speak",
-    "voices_unclear": "in which no voice is the customer's for certain",
+    "voices_unclear": "in which no voice is clearly the customer's",
     "too_short": "whose speech is too short",
     "abstained": "in which the model was too unsure for any label",
 }

@@ -170,7 +170,7 @@ def _voice_roles(
     if min(map(total_s, talk)) < LEAST_TALK_S:
         return unknown, [
             f"one of the two voices speaks less than {LEAST_TALK_S:.0f} s, and may be "
-            f"the other{left_out}"
+            f"the same person{left_out}"
         ]
     if confidence < CONFIDENT:
         return unknown, [f"the two voices are hard to tell apart{left_out}"]
