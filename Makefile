@@ -40,6 +40,7 @@ lint: .venv/installed-dev $(PAGE)/node_modules
 # The site, in docs/_build.
 docs: .venv/installed-dev
 	$(BIN)/cog -r $(GENERATED)
+	$(BIN)/python docs/generate.py
 	$(SITE)
 
 bench: .venv/installed-dev

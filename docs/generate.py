@@ -1,17 +1,21 @@
 """The parts of the documentation that are generated from the code.
 
-`make docs` writes them; `make lint` checks that they are up to date.
+`make docs` writes them, and `make lint` and the tests check that they are up to date.
+Run as a program, this writes the JSON schema of a report.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from ser_batch.reporting.figures.measures import measures_of
+from ser_batch.reporting.pages.json_report import report_schema
 from ser_batch.results.schemas import table_schemas
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +81,40 @@ def _column(field: pa.Field) -> str:
     return f"| `{name}` | {field.type} | {about.get('unit', '')} | {meaning} |"
 
 
+def json_tables() -> str:
+    """Return the keys of each object in a report as JSON."""
+    parts = []
+    for name, record in report_schema()["$defs"].items():
+        parts += [
+            f"## {name}",
+            "",
+            record["description"],
+            "",
+            "| key | type | meaning |",
+            "| --- | --- | --- |",
+            *(
+                f"| `{key}` | {_type(value)} | {value.get('description', '')} |"
+                for key, value in record["properties"].items()
+            ),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _type(value: dict[str, Any]) -> str:
+    """Return the type of a value in a JSON schema, in words."""
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in value:
+        return " or ".join(_type(one) for one in value["anyOf"])
+    if value.get("type") == "array":
+        return f"array of {_type(value['items'])}"
+    if value.get("type") == "object":
+        return f"object of {_type(value['additionalProperties'])}"
+    return str(value.get("type", "any"))
+
+
 def help_of_all_commands() -> str:
     """Return the `--help` of each command."""
     return "\n\n".join(f"## ser {name}\n\n{_help(name)}" for name in COMMANDS)
@@ -97,3 +135,13 @@ def _help(command: str) -> str:
     text = done.stdout.replace("python -m ser_batch", "ser").strip("\n")
     lines = [line.rstrip() for line in text.splitlines()]
     return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def write_schema() -> None:
+    """Write the JSON schema of a report next to the page that describes it."""
+    text = json.dumps(report_schema(), indent=1) + "\n"
+    (ROOT / "docs" / "reference" / "report.schema.json").write_text(text)
+
+
+if __name__ == "__main__":
+    write_schema()

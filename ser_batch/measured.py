@@ -8,13 +8,13 @@ results.calls(since="7d"), results.measures(by="queue")
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ser_batch.metadata.gathering import MetadataInputs
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.selection import options_of
+from ser_batch.reporting.pages.json_report import ReportRecord
 from ser_batch.reporting.pages.records import call_rows, to_dict
 from ser_batch.results.manifest import read_manifest
 from ser_batch.results.results import Results
@@ -122,7 +122,7 @@ def report(
     undated: bool = False,
     timezone: str | None = None,
     cluster: str | None = None,
-) -> dict[str, Any]:
+) -> ReportRecord:
     """Return the output of `ser report --format json` as plain values.
 
     Args:

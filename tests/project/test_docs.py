@@ -3,6 +3,7 @@
 `make lint` checks the parts of the docs that are generated from the code.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ser_batch.reporting.pages.json_report import report_schema
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -36,6 +38,11 @@ def test_every_page_is_in_the_index():
     index = (DOCS / "index.md").read_text()
     pages = {str(p.relative_to(DOCS).with_suffix("")) for p in DOCS.rglob("*.md")}
     assert {name for name in pages - {"index"} if f"\n{name}\n" not in index} == set()
+
+
+def test_the_json_schema_of_a_report_is_that_of_the_code():
+    written = json.loads((DOCS / "reference" / "report.schema.json").read_text())
+    assert written == report_schema(), "run `make docs`"
 
 
 @pytest.mark.slow

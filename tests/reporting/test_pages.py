@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.pages.html import write_html
+from ser_batch.reporting.pages.json_report import ReportRecord
 from ser_batch.reporting.pages.markdown import to_markdown
 from ser_batch.reporting.pages.one_call import call_page
 from ser_batch.reporting.pages.plots import draw_plots
@@ -80,6 +82,7 @@ def test_json_contains_the_whole_report_and_no_nan(results):
         "include",
     )
     values = json.loads(ser("report", results, *arguments).stdout)
+    assert msgspec.convert(values, ReportRecord) == values
     assert values == json.loads(json.dumps(to_dict(report), default=str))
     assert set(values["total"]) == set(values["measures"])
     assert values["top"][0]["moments"][0]["start_s"] == 80

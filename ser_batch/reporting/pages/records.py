@@ -1,6 +1,6 @@
 """Machine-readable reports: everything as JSON, or a row for each recording as CSV.
 
-docs/reference/json.md lists the keys.
+`json_report` defines the keys.
 """
 
 import csv
@@ -13,12 +13,19 @@ from typing import IO, Any
 import duckdb
 
 from ser_batch.metadata.gathering import Metadata
+from ser_batch.reporting.figures.comparison import Comparison
 from ser_batch.reporting.figures.database import quoted
 from ser_batch.reporting.figures.groups import QUANTILES, Figure, Figures
 from ser_batch.reporting.figures.measures import single_measures
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.sides import channel_of, speaker_of
 from ser_batch.reporting.figures.timelines import Timeline
+from ser_batch.reporting.pages.json_report import (
+    CallRecord,
+    ComparisonRecord,
+    FigureRecord,
+    ReportRecord,
+)
 
 ROWS_AT_ONCE = 20_000
 FACTS = (
@@ -99,9 +106,8 @@ def to_json(report: Report) -> str:
     )
 
 
-def to_dict(report: Report) -> dict[str, Any]:
+def to_dict(report: Report) -> ReportRecord:
     """Return the whole report as plain values."""
-    comparison = report.comparison
     return {
         "directory": report.directory,
         "model_id": report.model_id,
@@ -120,16 +126,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             name: {"low": low, "high": high}
             for name, (low, high) in report.true_shares.items()
         },
-        "comparison": comparison
-        and {
-            "against": comparison.against,
-            "recordings": comparison.recordings,
-            "then": {name: _figure(figure) for name, figure in comparison.then.items()},
-            "change": {
-                name: _figure(figure) for name, figure in comparison.change.items()
-            },
-            "clear": sorted(comparison.clear),
-        },
+        "comparison": _comparison(report.comparison) if report.comparison else None,
         "distributions": {
             name: {
                 f"p{q * 100:.0f}": value
@@ -154,15 +151,28 @@ def to_dict(report: Report) -> dict[str, Any]:
             for key, group in report.groups.items()
         ],
         "top": [call_dict(timeline) for timeline in report.top],
-        "failures": report.failures,
+        "failures": [
+            {"path": failed["path"], "error": failed["error"]}
+            for failed in report.failures
+        ],
     }
 
 
-def _figures(group: Figures) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> ComparisonRecord:
+    return {
+        "against": comparison.against,
+        "recordings": comparison.recordings,
+        "then": {name: _figure(figure) for name, figure in comparison.then.items()},
+        "change": {name: _figure(figure) for name, figure in comparison.change.items()},
+        "clear": sorted(comparison.clear),
+    }
+
+
+def _figures(group: Figures) -> dict[str, FigureRecord]:
     return {name: _figure(figure) for name, figure in group.values.items()}
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _figure(figure: Figure) -> FigureRecord:
     return {
         "value": figure.value,
         "low": figure.low,
@@ -207,29 +217,27 @@ def timeline_json(timeline: Timeline) -> str:
     )
 
 
-def call_dict(timeline: Timeline) -> dict[str, Any]:
+def call_dict(timeline: Timeline) -> CallRecord:
     """Return a call to listen to, with its moments, as plain values."""
     call = timeline.call
-    names = (
-        "recording_id",
-        "path",
-        "duration_s",
-        "concern",
-        "peak_distress",
-        "peak_at_s",
-        "escalated",
-        "recovered",
-        "episodes",
-    )
     return {
-        **{name: call[name] for name in names},
+        "recording_id": call["recording_id"],
+        "path": call["path"],
         "started_at": call["started_at"] and call["started_at"].isoformat(),
+        "duration_s": call["duration_s"],
+        "concern": call["concern"],
+        "peak_distress": call["peak_distress"],
+        "peak_at_s": call["peak_at_s"],
+        "escalated": call["escalated"],
+        "recovered": call["recovered"],
+        "episodes": call["episodes"],
         "moments": [
             {
                 "kind": m.kind,
                 "start_s": m.start_s,
                 "end_s": m.end_s,
-                **_side(m.channel),
+                "channel": None if m.channel is None else channel_of(m.channel),
+                "speaker": None if m.channel is None else speaker_of(m.channel),
                 "role": m.role,
                 "label": m.label,
                 "distress": m.distress,
