@@ -64,7 +64,7 @@ $(PAGE)/node_modules: $(PAGE)/package-lock.json | .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(PIP) --quiet uv && $(UV) --quiet --editable . || $(PIP) --quiet --editable .
+	$(PIP) --quiet uv && $(UV) --editable . || $(PIP) --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python

@@ -27,7 +27,7 @@ NamePattern = Annotated[
     typer.Option(
         "--name-pattern",
         help="Read metadata from file names: a regular expression with named "
-        "groups, or freepbx, 3cx or vicidial.",
+        "groups, or freepbx, 3cx, vicidial or genesys.",
         rich_help_panel=_KNOWN,
     ),
 ]

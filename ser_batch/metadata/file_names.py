@@ -13,8 +13,16 @@ NAME_PATTERNS = {
     "3cx": r"\[(?P<agent>[^\]/]*)\]_(?P<extension>[^-_/]+)-(?P<caller>[^_/]+)"
     r"_(?P<started_at>\d{14})",
     "vicidial": r"(?P<started_at>\d{8}-\d{6})_(?P<caller>[^_/-]+)",
+    "genesys": r"year=(?P<year>\d{4})/month=(?P<month>\d+)/day=(?P<day>\d+)"
+    r"/hour=(?P<hour>\d+)(?P<utc>)/conversation_id=(?P<conversation_id>[^/]+)",
 }
-"""Patterns for file names of common recorders: FreePBX (Asterisk), 3CX, VICIdial."""
+"""Patterns for files of common recorders.
+
+FreePBX (Asterisk), 3CX, VICIdial, and Genesys Cloud's export to a bucket, whose folders
+give the hour at which a conversation began, in UTC.
+"""
+DATE = ("year", "month", "day")
+CLOCK = ("hour", "minute", "second")
 
 
 def compile_pattern(given: str) -> re.Pattern[str]:
@@ -51,8 +59,19 @@ def metadata_from_names(
         notes.append(
             f"the name pattern does not match {counted_examples(missed, 'recording')}"
         )
-    rows = [match.groupdict() if match else {} for match in found]
-    table = pd.DataFrame(rows, columns=list(pattern.groupindex), dtype="object")
+    rows = [_with_start(match.groupdict()) if match else {} for match in found]
+    table = pd.DataFrame(rows, dtype="object")
+    names = list(table.columns)
     return table.assign(recording_id=recordings.recording_id.to_numpy()).dropna(
-        how="all", subset=list(pattern.groupindex)
+        how="all", subset=names
     )
+
+
+def _with_start(groups: dict[str, str | None]) -> dict[str, str | None]:
+    """Join the groups of a date, if there are any, to `started_at`."""
+    if not all(groups.get(name) for name in DATE):
+        return groups
+    year, month, day = (groups.pop(name) for name in DATE)
+    clock = ":".join(f"{groups.pop(name, None) or 0:0>2}" for name in CLOCK)
+    zone = "" if groups.pop("utc", None) is None else "Z"
+    return groups | {"started_at": f"{year}-{month:0>2}-{day:0>2}T{clock}{zone}"}

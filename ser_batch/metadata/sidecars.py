@@ -19,7 +19,8 @@ def metadata_from_sidecars(recordings: pd.DataFrame, notes: list[str]) -> pd.Dat
     rows, missed = [], []
     for row in recordings.itertuples():
         audio = os.path.join(str(row.input_root), str(row.path))
-        for name in (f"{os.path.splitext(audio)[0]}.json", f"{audio}.json"):
+        stem = os.path.splitext(audio)[0]
+        for name in (f"{stem}.json", f"{audio}.json", f"{stem}_metadata.json"):
             try:
                 values = json.loads(Path(name).read_bytes())
                 flat = dict(_flat(values)) if isinstance(values, Mapping) else {}

@@ -4,6 +4,7 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -233,6 +234,26 @@ def test_file_names_of_common_recorders_are_parsed(tmp_path, name, path, expecte
     assert {key: str(row[key]) for key in expected} == expected
 
 
+def test_the_folders_of_a_genesys_export_give_the_hour_in_utc(tmp_path):
+    path = "o/year=2026/month=1/day=31/hour=9/conversation_id=c-1/r-1.opus"
+    table, _ = metadata(
+        write_results(tmp_path / "out", call(path)),
+        name_pattern="genesys",
+        zone=ZoneInfo("Europe/Berlin"),
+    )
+    row = table.loc[path]
+    assert (row.conversation_id, row.started_at) == ("c-1", datetime(2026, 1, 31, 10))
+
+
+def test_a_date_that_stands_in_folders_is_joined(tmp_path):
+    table, notes = metadata(
+        write_results(tmp_path / "out", call("2026/1/31/a.wav"), call("x/b.wav")),
+        name_pattern=r"(?P<year>\d{4})/(?P<month>\d+)/(?P<day>\d+)/",
+    )
+    assert table.started_at.to_dict() == {"2026/1/31/a.wav": datetime(2026, 1, 31)}
+    assert notes == ["the name pattern does not match 1 recording (x/b.wav)"]
+
+
 def test_names_that_do_not_match_the_pattern_are_noted(results):
     table, notes = metadata(results, name_pattern=r"(?P<queue>billing)/")
     assert table.queue.to_dict() == {
@@ -246,7 +267,7 @@ def test_names_that_do_not_match_the_pattern_are_noted(results):
 def test_an_invalid_pattern_is_refused_and_the_built_in_ones_are_listed(
     results, pattern
 ):
-    with pytest.raises(UsageError, match="freepbx, 3cx, vicidial"):
+    with pytest.raises(UsageError, match="freepbx, 3cx, vicidial, genesys"):
         metadata(results, name_pattern=pattern)
 
 
@@ -265,6 +286,14 @@ def test_sidecars_are_flattened_and_damaged_ones_are_noted(results, tmp_path):
     ].tolist() == ["refunds", "Kim", 2]
     assert any("1002.wav.json: not readable JSON" in note for note in notes)
     assert any("no sidecar for 2 recordings" in note for note in notes)
+
+
+def test_the_metadata_file_of_a_genesys_recording_is_a_sidecar(results, tmp_path):
+    folder = tmp_path / "in" / "billing"
+    folder.mkdir(parents=True)
+    (folder / "1001_metadata.json").write_text('{"mediaType": "Call"}')
+    table, _ = metadata(results, sidecars=True)
+    assert table.mediaType.to_dict() == {"billing/1001.wav": "Call"}
 
 
 def test_column_names_that_differ_only_in_case_are_merged(results, tmp_path):
@@ -327,4 +356,7 @@ def test_a_column_named_like_a_built_in_one_is_renamed_and_noted(results, tmp_pa
 
 
 def test_every_built_in_pattern_contains_the_start_time():
-    assert all("(?P<started_at>" in pattern for pattern in NAME_PATTERNS.values())
+    assert all(
+        "(?P<started_at>" in pattern or "(?P<year>" in pattern
+        for pattern in NAME_PATTERNS.values()
+    )

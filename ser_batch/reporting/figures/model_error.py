@@ -101,8 +101,10 @@ def true_share(
     return float(low), float(high)
 
 
-def error_notes(found: Mapping[str, Interval], labels: Sequence[str]) -> list[str]:
-    """Return notes that describe the intervals."""
+def error_notes(
+    found: Mapping[str, Interval], total: Figures, labels: Sequence[str]
+) -> list[str]:
+    """Return notes that describe the intervals, beside the predicted shares."""
     names = {name: label for label, name in share_names(labels).items()}
     names["distress_share"] = "distress"
     told, unknown = [], []
@@ -110,12 +112,16 @@ def error_notes(found: Mapping[str, Interval], labels: Sequence[str]) -> list[st
         if high - low >= ANYTHING:
             unknown.append(names[measure])
         else:
-            told.append(f"{names[measure]} {low:.0%} to {high:.0%}")
+            told.append(
+                f"{names[measure]} {low:.0%} to {high:.0%} "
+                f"(mean probability {total[measure].value:.0%})"
+            )
     notes = []
     if told:
         notes.append(
-            "allowing for the model's errors on speech unlike its training data, the "
-            f"true shares may be anywhere in these ranges: {', '.join(told)}"
+            "shares are mean probabilities; corrected for how the model spreads them, "
+            "and for its errors on speech unlike its training data, the true share "
+            f"may be anywhere in these ranges: {', '.join(told)}"
         )
     if unknown:
         notes.append(

@@ -246,7 +246,7 @@ def _sum_up(
             *cluster_notes(connection, cluster, compared),
             *not_scored_notes(connection),
             *out_of_domain_notes(connection, results),
-            *error_notes(shares, labels),
+            *error_notes(shares, total, labels),
             *metadata.notes,
         ],
     )

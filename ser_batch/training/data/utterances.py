@@ -1,7 +1,7 @@
 """Decoding of clips into utterances, trimmed to their speech as `ser analyze` does."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +112,17 @@ def _speech(
     )
 
 
-def load_noises(folder: Path | None, sample_rate: int) -> list[np.ndarray]:
+def load_noises(
+    folder: Path | None,
+    sample_rate: int,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> list[np.ndarray]:
     """Load all noise recordings under a folder; an empty list without a folder.
+
+    Args:
+        folder: where they are.
+        sample_rate: the rate to load them at, in Hz.
+        progress: wraps the list of files, for example to show a progress bar.
 
     Raises:
         CorpusError: there are none, or one cannot be read.
@@ -124,7 +133,7 @@ def load_noises(folder: Path | None, sample_rate: int) -> list[np.ndarray]:
     if not paths:
         raise CorpusError(f"{folder}: no audio files to use as noise")
     noises = []
-    for path in paths:
+    for path in progress(paths):
         try:
             noises.append(read_mono(path, sample_rate))
         except AudioError as error:

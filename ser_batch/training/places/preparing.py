@@ -74,7 +74,9 @@ def prepare(options: PlacesOptions, say: Callable[[str], None]) -> Prepared:
     levels = [level for level in LEVELS if level in present]
     corpora, _, notes = with_labels(read, (*labels, *levels), mapping, PUBLISHED)
     bar = partial(tqdm, unit="clip", disable=options.quiet or None, leave=False)
-    noises = load_noises(options.noise, SAMPLE_RATE)
+    noises = load_noises(
+        options.noise, SAMPLE_RATE, partial(bar, desc="reading noise", unit="file")
+    )
     work = work_folder(options.out)
 
     def batches(rows: Sequence[np.ndarray], name: str) -> Iterable[np.ndarray]:

@@ -28,7 +28,8 @@ const periodChoice = (data, state, change) => {
   const options = Object.entries(PERIODS).map(([value, text]) => {
     const days = daysOf(value, data.today);
     const isEmpty = days && !data.calls.some((call) => isWithin(call.at, days));
-    return [value, text, isEmpty && state.period !== value];
+    const isOffered = !isEmpty || state.period === value;
+    return [value, isEmpty ? `${text} (no calls)` : text, !isOffered];
   });
   if (data.nUndated) options.push([UNDATED, `Undated (${data.nUndated})`]);
   return choose("Period", options, state.period, (period) =>
