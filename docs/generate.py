@@ -22,8 +22,9 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 64
 COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
-    "predict", "profile", "profile make", "profile show", "profile refresh", "train",
-    "evaluate", "compare", "corpus check", "models", "doctor",
+    "predict", "profile", "profile make", "profile show", "profile refresh",
+    "label start", "label serve", "label status", "label export", "label import",
+    "train", "evaluate", "compare", "corpus check", "models", "doctor",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ser_batch.engine.this_process import ThisProcess
 from ser_batch.speech.loading import load_vad
 from tests.support.bundles import write_profiled_bundle, write_tiny_bundle
 from tests.support.corpora import write_corpora
+from tests.support.pages import CHROMIUM
 from tests.support.paths import DATA, EXAMPLES
 from tests.support.recordings import backdate
 
@@ -97,3 +98,15 @@ def calls(tmp_path) -> Path:
     folder = tmp_path / "calls"
     shutil.copytree(EXAMPLES, folder)
     return backdate(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()

@@ -18,6 +18,7 @@ from ser_batch.cli import (
     _doctor,
     _evaluate,
     _export,
+    _label,
     _maintain,
     _models,
     _predict,
@@ -48,6 +49,7 @@ app.command(**command("forget"))(_maintain.forget_command)
 app.command(**command("relocate"))(_maintain.relocate_command)
 app.command(**command("predict"))(_predict.command)
 app.add_typer(_profile.app, name="profile")
+app.add_typer(_label.app, name="label")
 app.command(**command("train"))(_train.command)
 app.command(**command("evaluate"))(_evaluate.command)
 app.command(**command("compare"))(_compare.command)

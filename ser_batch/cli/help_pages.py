@@ -53,6 +53,26 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser profile refresh results/",
         "ser profile show results/",
     )),
+    "label start": ("how-to/your-calls.md", (
+        "ser label start results/ --out labels/ --segments 200",
+        "ser label start results/ --out labels/ --more 100",
+    )),
+    "label serve": ("how-to/your-calls.md", (
+        "ser label serve labels/ --labeller kim",
+        "ser label serve labels/ --labeller kim --dimensions",
+    )),
+    "label status": ("how-to/your-calls.md", (
+        "ser label status labels/",
+        "ser label status labels/ --json",
+    )),
+    "label export": ("how-to/your-calls.md", (
+        "ser label export labels/ --to label-studio --out tasks/",
+        "ser label export labels/ --to csv --out table/",
+    )),
+    "label import": ("how-to/your-calls.md", (
+        "ser label import labels/ project-1.json",
+        "ser label import labels/ table/labels.csv --labeller kim",
+    )),
     "train": ("how-to/train.md", (
         "ser train ravdess=data/ravdess --recipe mel-cnn --folds --out models/actors",
         "ser train ravdess=A nemo=B ased=C --recipe places --leave-corpus-out each "

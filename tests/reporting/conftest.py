@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import CHROMIUM, EVIL, QUEUE
+from tests.support.pages import EVIL, QUEUE
 from tests.support.paths import EXAMPLES
 from tests.support.results import call, write_results
 
@@ -71,15 +71,3 @@ def metadata(tmp_path) -> Path:
     ]
     path.write_text("\n".join(rows) + "\n")
     return path
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()

@@ -10,8 +10,8 @@ import pytest
 
 from ser_batch.errors import UsageError
 from ser_batch.reporting.export.exporting import FORMATS, export_results
-from ser_batch.reporting.export.pseudonyms import hashed_path, hasher, load_key
 from ser_batch.results.maintenance import verify
+from ser_batch.results.name_hashes import hashed_path, hasher, load_key
 from ser_batch.results.results import open_results
 from tests.support.commands import ser
 from tests.support.equality import differences

@@ -18,7 +18,7 @@ from ser_batch.reporting.export.annotations import (
     write_textgrid,
     write_webvtt,
 )
-from ser_batch.reporting.export.pseudonyms import load_key, write_results
+from ser_batch.reporting.export.pseudonyms import write_results
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.export.spreadsheet import write_xlsx
 from ser_batch.reporting.export.tables import (
@@ -29,6 +29,7 @@ from ser_batch.reporting.export.tables import (
 from ser_batch.reporting.figures.calls import measure
 from ser_batch.reporting.figures.database import connect, translated_errors
 from ser_batch.reporting.figures.selection import Options
+from ser_batch.results.name_hashes import load_key
 from ser_batch.results.results import Results, open_results
 
 FORMATS: dict[str, Callable[[Selection, Path], None]] = {

@@ -1,0 +1,1 @@
+"""Labels that people give to segments of a centre's own calls."""

@@ -1,0 +1,180 @@
+"""The page on which a labeller listens and answers, on this machine's own address."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from ser_batch.errors import UsageError
+from ser_batch.labelling.answers import Answer
+from ser_batch.labelling.session import Session
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MOST_BYTES = 10_000
+PAGE = {
+    "": ("index.html", "text/html"),
+    "page.js": ("page.js", "text/javascript"),
+    "page.css": ("page.css", "text/css"),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; media-src 'self'; connect-src 'self'",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page is served; any other host than this one needs TLS."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any that is free."""
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not (self.certificate and self.key):
+            raise UsageError(
+                f"--host {self.host}: what is heard and answered would travel "
+                "unencrypted; give --tls-certificate and --tls-key",
+                option="--host",
+            )
+
+
+def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
+    """Return an application that serves a session, and the path of its page.
+
+    The path contains a random token, without which nothing is served; and nothing is
+    served under the name of another host.
+
+    Args:
+        session: a labeller's.
+        hosts: the names under which it is served.
+    """
+    folder = files("ser_batch.labelling") / "page"
+
+    def page(request: Request) -> Response:
+        wanted = request.path_params.get("name", "")
+        if wanted not in PAGE:
+            raise HTTPException(404, "nothing here")
+        name, kind = PAGE[wanted]
+        return Response((folder / name).read_bytes(), media_type=kind, headers=HEADERS)
+
+    def state(request: Request) -> Response:
+        return JSONResponse(session.state(), headers=HEADERS)
+
+    async def answer(request: Request) -> Response:
+        # A page elsewhere cannot send JSON here without asking first.
+        if request.headers.get("content-type") != "application/json":
+            raise HTTPException(415, "an answer is JSON")
+        body = await request.body()
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413, "too long for an answer")
+        try:
+            given = msgspec.json.decode(body, type=Answer)
+            if given.undone:
+                session.undo()
+            else:
+                session.answer(given)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise HTTPException(507, str(error)) from error
+            raise HTTPException(400, str(error)) from error
+        return state(request)
+
+    def clip(request: Request) -> Response:
+        name = request.path_params["clip"]
+        path = session.labelling.clip_file(name)
+        if name not in set(session.labelling.segments["clip"]) or not path.is_file():
+            raise HTTPException(404, "the clip is gone")
+        return FileResponse(path, media_type="audio/flac", headers=HEADERS)
+
+    def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse(
+            {"error": error.detail}, status_code=error.status_code, headers=HEADERS
+        )
+
+    token = secrets.token_urlsafe(16)
+    routes = [
+        Route("/", page),
+        Route("/state", state),
+        Route("/answers", answer, methods=["POST"]),
+        Route("/clips/{clip}", clip),
+        Route("/{name:str}", page),
+    ]
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    app = Starlette(
+        routes=[Mount(f"/{token}", routes=routes)],
+        middleware=[trusted],
+        exception_handlers={HTTPException: problem},
+    )
+    return app, f"/{token}/"
+
+
+def serve_session(
+    session: Session, address: Address, on_start: Callable[[str], None]
+) -> None:
+    """Serve a session until interrupted.
+
+    Args:
+        session: a labeller's.
+        address: where.
+        on_start: called with the address of the page.
+
+    Raises:
+        UsageError: the port is in use, or a certificate cannot be read.
+    """
+    hosts = [*LOOPBACK, address.host] if address.host in LOOPBACK else [address.host]
+    app, path = label_app(session, hosts)
+    listening = _listening(address)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise UsageError(
+            f"--tls-certificate {address.certificate}: cannot be used with "
+            f"{address.key}: {error}",
+            option="--tls-certificate",
+        ) from error
+    scheme = "https" if address.certificate else "http"
+    on_start(f"{scheme}://{address.host}:{listening.getsockname()[1]}{path}")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        where = f"{address.host}:{address.port}"
+        raise UsageError(
+            f"--port {address.port}: {where} cannot be used ({error.strerror}); omit "
+            "it to take any free port",
+            option="--port",
+        ) from error
+    return listening
