@@ -5,15 +5,35 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.errors import UsageError
+
 
 def command(
     bundle: Annotated[
         str, typer.Argument(help="Name of a shipped bundle, or path of any bundle.")
     ],
     corpora: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME=PATH...", help="Corpora, as for ser train."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[NAME=PATH]...", help="Corpora, as for ser train."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LABELS",
+            help="Test on your own calls instead: a folder of ser label.",
+        ),
+    ] = None,
+    alert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="With --labels: find the probability above which an alert on this "
+            "label has the given --precision.",
+        ),
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Precision wanted of --alert.")
+    ] = 0.5,
     condition: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,10 +61,22 @@ def command(
         str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
     ] = "auto",
 ) -> None:
-    """Test a bundle on labelled corpora.
+    """Test a bundle on labelled corpora, or on labelled segments of your own calls.
 
     Shows accuracy, UAR, calibration, abstention and confusion.
     """
+    if labels is not None:
+        if corpora or condition or map_:
+            raise UsageError(
+                "--labels cannot be combined with corpora, --condition or --map"
+            )
+        wanted = None if alert is None else (alert, precision)
+        _on_labels(bundle, labels, wanted, out, as_json, device)
+        return
+    if not corpora:
+        raise UsageError("name corpora (NAME=PATH), or a folder of labels (--labels)")
+    if alert is not None:
+        raise UsageError("--alert needs --labels")
     import json
     from functools import partial
 
@@ -90,3 +122,31 @@ def command(
         console.print(
             f"Written: {out}/evaluation.json and plots", style="dim", highlight=False
         )
+
+
+def _on_labels(
+    bundle: str,
+    folder: Path,
+    alert: tuple[str, float] | None,
+    out: Path | None,
+    as_json: bool,
+    device: str,
+) -> None:
+    import json
+
+    from ser_batch.cli.labelling_display import print_own_calls
+    from ser_batch.labelling.folder import open_labelling
+    from ser_batch.training.evaluation.evaluating import write_evaluation
+    from ser_batch.training.evaluation.own_calls import evaluate_on_labels
+    from ser_batch.training.evaluation.own_calls_page import write_page
+
+    evaluation = evaluate_on_labels(bundle, open_labelling(folder), device, alert)
+    if out is not None:
+        write_evaluation(out, evaluation)
+        write_page(out, evaluation)
+    if as_json:
+        typer.echo(json.dumps(evaluation, indent=2, ensure_ascii=False))
+        return
+    print_own_calls(evaluation, alert)
+    if out is not None:
+        typer.echo(f"Written: {out}/index.html, with evaluation.json and a plot")

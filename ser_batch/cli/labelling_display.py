@@ -1,10 +1,12 @@
-"""The state of labelling on the terminal."""
+"""Labels, and what they say of a model, on the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
 from ser_batch.cli.terminal import Terminal
+from ser_batch.cli.training_display import print_confusion
 
 
 def print_status(status: dict[str, Any]) -> None:
@@ -55,3 +57,56 @@ def _alpha(found: dict[str, float] | None) -> tuple[str, str]:
     if found is None:
         return "–", ""
     return f"{found['value']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}"
+
+
+def print_own_calls(
+    evaluation: Mapping[str, Any], alert: tuple[str, float] | None
+) -> None:
+    """Print how good a bundle is on a centre's own calls."""
+    console = Terminal(highlight=False)
+    figures = evaluation["test"]["own calls"]["labelled"]
+    console.print(f"[bold]{evaluation['model_id']} on your own calls[/bold]")
+    console.print(evaluation["protocol"], style="dim")
+    table = Table(box=None, header_style="dim", padding=(0, 1), show_header=False)
+    intervals = figures["intervals_95"]
+    table.add_row("UAR", *_share(figures["uar"], intervals["uar"]))
+    table.add_row("accuracy", *_share(figures["accuracy"], intervals["accuracy"]))
+    if evaluation["ceiling"]:
+        table.add_row(
+            "UAR of one labeller", *_share(evaluation["ceiling"]["uar"], None),
+            "by the labels of another: a model can hardly do better",
+        )  # fmt: skip
+    table.add_row("calibration error", f"{figures['ece']:.3f}")
+    table.add_row(
+        "gives a label to", *_share(figures["coverage"], None),
+        "" if figures["accuracy_when_not_abstaining"] is None
+        else f"of which {figures['accuracy_when_not_abstaining']:.0%} are right",
+    )  # fmt: skip
+    console.print(table)
+    for sentence in evaluation["in_words"]:
+        console.print(f"  {sentence}")
+    print_confusion(
+        "true and predicted, weighted to all segments", figures,
+        evaluation["labels"], console,
+    )  # fmt: skip
+    if alert is None:
+        return
+    label, precision = alert
+    if found := evaluation["alert"]:
+        console.print(
+            f"An alert on {label} above a probability of {found['threshold']:.2f} is "
+            f"right in {found['precision']:.0%} of cases, and finds "
+            f"{found['recall']:.0%} of the {label} segments "
+            f"({found['segments_above']} labelled segments lie above it)."
+        )
+    else:
+        console.print(
+            f"No threshold gives an alert on {label} that is right in {precision:.0%} "
+            "of cases."
+        )
+
+
+def _share(value: float, interval: list[float] | None) -> tuple[str, str]:
+    if interval is None:
+        return f"{value:.0%}", ""
+    return f"{value:.0%}", f"({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"

@@ -40,6 +40,19 @@ class Labels:
             if answer.unusable
         }
 
+    def shares(self, labels: Sequence[str]) -> np.ndarray:
+        """Return the share of each label in the answers to each clip.
+
+        Clips without a label, and those that somebody found not to be used, have none.
+
+        Shape:
+            (clips, labels), in the order of `of`.
+        """
+        counts = np.stack([(self.of == label).sum(axis=1) for label in labels], axis=1)
+        counts[self.of.index.isin(list(self.unusable))] = 0
+        total = counts.sum(axis=1, keepdims=True)
+        return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+
     def agreed(self) -> pd.Series:
         """Return the label of each clip: what most labellers answered, else null.
 
@@ -95,7 +108,7 @@ def alpha(
     values = np.array(
         [[number.get(label, np.nan) for label in row] for row in of.to_numpy()], float
     )
-    values = values.reshape(len(of), -1)
+    values = values.reshape(of.shape)
     shared = (~np.isnan(values)).sum(axis=1) > 1
     values, of_recording = values[shared], np.asarray(recordings)[shared]
     measured = _alpha(values)

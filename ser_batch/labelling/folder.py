@@ -55,10 +55,10 @@ class Labelling:
     """A folder of segments to be labelled.
 
     `segments` has a row for each: `clip` (its name), `recording_id`, `path`, `channel`,
-    `speaker`, `role`, `start_s`, `end_s`, `clip_start_s` (where the clip begins),
-    `random` (drawn at random, or because it teaches most), `probability` (of inclusion
-    in the random sample; null if it was not drawn at random), `predicted`, and the
-    model's `p_<label>`. Its order is the order in which they are labelled.
+    `speaker`, `role`, `start_s`, `end_s`, `label` (the model's; null if it abstains),
+    `clip_start_s` (where the clip begins), `random` (drawn at random, or because it
+    teaches most), `probability` (of inclusion in the random sample; null if it was not
+    drawn at random), and the model's `p_<label>`. Its order is that of labelling.
     """
 
     folder: Path

@@ -27,6 +27,7 @@ from ser_batch.labelling.folder import (
 from ser_batch.results.name_hashes import hashed_path, hasher, load_key
 from ser_batch.results.results import Results, read_stably
 
+WHERE = ("recording_id", "path", "channel", "speaker", "role", "start_s", "end_s")
 Progress = Callable[[list[str]], Iterable[str]]
 
 
@@ -160,9 +161,6 @@ def _drawn(
         "clip_start_s": (drawn.start_s - CONTEXT_S).clip(lower=0),
         "random": ~np.isnan(probability[chosen]),
         "probability": probability[chosen],
-        "predicted": np.array(before.record.model_labels)[
-            frame.probabilities[chosen].argmax(axis=1)
-        ],
         **{
             f"p_{label}": frame.probabilities[chosen, i]
             for i, label in enumerate(before.record.model_labels)
@@ -235,7 +233,7 @@ def _chosen(
 
 
 def _frame(results: Results) -> _Frame:
-    names = ["recording_id", "path", "channel", "speaker", "role", "start_s", "end_s"]
+    names = [*WHERE, "label"]
     columns = [*names, *(f"p_{label}" for label in results.labels)]
     table = results.read("segments", columns).to_pandas()
     table = table.sort_values(["recording_id", "start_s", "channel"], kind="stable")

@@ -159,7 +159,8 @@ def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> None:
         (out / "evaluation.json").write_text(text, encoding="utf-8")
         for corpus, conditions in evaluation["test"].items():
             for condition, result in conditions.items():
-                name = f"{corpus}-{condition}".replace(", ", "-").replace("=", "")
+                name = f"{corpus}-{condition}".replace(", ", "-").replace(" ", "-")
+                name = name.replace("=", "")
                 draw_evaluation(out, name, result, evaluation["labels"])
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,395 @@
+"""How good a model is on a centre's own calls, by what labellers heard.
+
+Only segments drawn at random count, each weighted by the inverse of its inclusion
+probability, so that the figures hold for all segments (Hajek 1971). Where labellers
+differ, each label counts by the share of the answers that it has: segments on which
+they agree are easier than others. The units of the intervals are recordings.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import expit, logit, stdtrit
+
+from ser_batch.errors import UsageError
+from ser_batch.labelling.agreement import Labels, alpha, confusions
+from ser_batch.labelling.folder import SAME, Labelling
+from ser_batch.reporting.figures.estimates import (
+    LEVEL,
+    MIN_UNITS,
+    Scale,
+    Units,
+    estimate,
+)
+
+BINS = 10
+COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FEW = 5
+"""With fewer segments of a label, nothing is said of it."""
+FEW_PAIRS = 20
+"""With fewer clips that two labellers answered, no ceiling is given."""
+N_BOOTSTRAP = 1000
+LIMITS = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Labels of segments, and what a model predicts for each.
+
+    A segment on which labellers differ has an entry for each of its labels.
+
+    Shape:
+        segment, truth, share, weight, kept, recording: (entries)
+        probabilities: (entries, labels)
+    """
+
+    labels: tuple[str, ...]
+    segment: np.ndarray
+    """The number of the segment."""
+    truth: np.ndarray
+    """The index of a label that it was given."""
+    share: Float[np.ndarray, " entries"]
+    """The share of its answers that have this label."""
+    probabilities: Float[np.ndarray, "entries labels"]
+    weight: Float[np.ndarray, " entries"]
+    """The share, over the segment's inclusion probability."""
+    kept: Bool[np.ndarray, " entries"]
+    """Where the model does not abstain."""
+    recording: np.ndarray
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The indices of the most probable labels."""
+        answers: np.ndarray = self.probabilities.argmax(axis=1)
+        return answers
+
+
+def judged(
+    labelling: Labelling,
+    labels: Labels,
+    probabilities: Float[np.ndarray, "clips labels"],
+    kept: Bool[np.ndarray, " clips"],
+    model_labels: Sequence[str],
+) -> Judged:
+    """Return the segments drawn at random that have a label.
+
+    Args:
+        labelling: the folder of segments.
+        labels: what labellers answered.
+        probabilities: a model's, of each segment of the folder.
+        kept: where it does not abstain.
+        model_labels: in the order of the probabilities.
+
+    Raises:
+        UsageError: no segment that was drawn at random has a label.
+    """
+    segments, names = labelling.segments, labelling.record.labels
+    shares = labels.shares(names)
+    shares[~segments.random.to_numpy()] = 0
+    segment, truth = np.nonzero(shares)
+    if not len(segment):
+        raise UsageError(
+            f"{labelling.folder}: no segment that was drawn at random has a label yet; "
+            f"`ser label serve {labelling.folder} --labeller NAME` is where they are "
+            "given",
+            path=labelling.folder,
+        )
+    share = shares[segment, truth]
+    return Judged(
+        names,
+        segment,
+        truth,
+        share,
+        merged(probabilities, model_labels, names)[segment],
+        share / segments.probability.to_numpy(float)[segment],
+        kept[segment],
+        segments.recording_id.to_numpy()[segment],
+    )
+
+
+def merged(
+    probabilities: Float[np.ndarray, "n model_labels"],
+    model_labels: Sequence[str],
+    labels: Sequence[str],
+) -> Float[np.ndarray, "n labels"]:
+    """Return the probabilities of the labels that labellers choose from.
+
+    Raises:
+        UsageError: the model lacks one of them.
+    """
+    summed = np.zeros((len(probabilities), len(labels)))
+    number = {label: i for i, label in enumerate(labels)}
+    for i, label in enumerate(model_labels):
+        at = number.get(label, number.get(SAME.get(label, "")))
+        if at is not None:
+            summed[:, at] += probabilities[:, i]
+    known = {SAME.get(label, label) for label in model_labels}
+    if missing := [label for label in labels if label not in known]:
+        raise UsageError(
+            f"the model has no label {', '.join(missing)}, which labellers could choose"
+        )
+    return summed
+
+
+def figures_of(own: Judged) -> dict[str, Any]:
+    """Return all figures on labelled segments, as plain values.
+
+    Recall, precision and accuracy refer to the most probable label; `coverage` and
+    `accuracy_when_not_abstaining` to the labels that the model gives. Figures are
+    weighted to all segments; `clips` and `by_label` are plain counts.
+    """
+    hit = own.answers == own.truth
+    matrix = _confusion(own, np.ones(len(hit), bool))
+    names, unit = np.unique(own.recording, return_inverse=True)
+    of_unit = np.stack([_confusion(own, unit == i) for i in range(len(names))])
+    values = own.probabilities
+    confidence = values.max(axis=1)
+    ratios = {
+        **{f"recall {label}": (of_unit[:, i, i], of_unit[:, i].sum(axis=1))
+           for i, label in enumerate(own.labels)},
+        **{f"precision {label}": (of_unit[:, i, i], of_unit[:, :, i].sum(axis=1))
+           for i, label in enumerate(own.labels)},
+        "accuracy": (of_unit.trace(axis1=1, axis2=2), of_unit.sum(axis=(1, 2))),
+    }  # fmt: skip
+    intervals = _ratios(ratios)
+    kept = own.weight * own.kept
+    return {
+        "clips": len(set(own.segment)),
+        "recordings": len(names),
+        "by_label": {
+            label: round(float(own.share[own.truth == i].sum()), 1)
+            for i, label in enumerate(own.labels)
+        },
+        "uar": _uar(matrix),
+        "intervals_95": {
+            "uar": _uar_interval(of_unit),
+            "accuracy": intervals["accuracy"],
+            "recall": {k: intervals[f"recall {k}"] for k in own.labels},
+            "precision": {k: intervals[f"precision {k}"] for k in own.labels},
+        },
+        "accuracy": float(own.weight @ hit / own.weight.sum()),
+        "recall": _known(own.labels, matrix.diagonal(), matrix.sum(axis=1)),
+        "precision": _known(own.labels, matrix.diagonal(), matrix.sum(axis=0)),
+        "share": {
+            label: float(matrix[i].sum() / matrix.sum())
+            for i, label in enumerate(own.labels)
+        },
+        "ece": _calibration_error(hit, confidence, own.weight),
+        "reliability": _reliability(hit, confidence, own.weight),
+        "coverage": float(kept.sum() / own.weight.sum()),
+        "accuracy_when_not_abstaining": (
+            float(kept @ hit / kept.sum()) if kept.any() else None
+        ),
+        "accuracy_by_coverage": _by_coverage(hit, confidence, own.weight),
+        "confusion": (matrix * own.share.sum() / matrix.sum()).tolist(),
+    }
+
+
+def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:
+    """Return how well one labeller does by the labels of another; None if unknown.
+
+    No model can be expected to do much better by these labels.
+    """
+    names = labelling.record.labels
+    pairs = confusions(labels.of, names)
+    if pairs.sum() < 2 * FEW_PAIRS:
+        return None
+    found = alpha(labels.of, names, list(labelling.segments.recording_id))
+    return {
+        "uar": _uar(pairs.astype(float)),
+        "accuracy": float(pairs.trace() / pairs.sum()),
+        "alpha": found and found[0],
+    }
+
+
+def in_words(figures: Mapping[str, Any]) -> list[str]:
+    """Return what may be relied on, in a sentence for each label that occurs."""
+    sentences = []
+    for label, n in figures["by_label"].items():
+        if not n:
+            continue
+        if n < FEW:
+            sentences.append(f"{label}: only {n:g} labelled, too few to say")
+            continue
+        found = _with_interval(figures, "recall", label)
+        text = f"{label}: {found} of the {label} segments are found"
+        if label in figures["precision"]:
+            right = _with_interval(figures, "precision", label)
+            text += f"; of those called {label}, {right} are"
+        sentences.append(text)
+    return sentences
+
+
+def alert_threshold(own: Judged, label: str, precision: float) -> dict[str, Any] | None:
+    """Return the lowest probability of a label above which a precision is reached.
+
+    With the precision and the recall there; None if no threshold reaches it with at
+    least `FEW` segments above it.
+
+    Raises:
+        UsageError: there is no such label.
+    """
+    if label not in own.labels:
+        raise UsageError(
+            f"--alert {label}: must be one of {', '.join(own.labels)}", option="--alert"
+        )
+    at = own.labels.index(label)
+    p, is_true = own.probabilities[:, at], own.truth == at
+    order = np.argsort(-p, kind="stable")
+    weight = own.weight[order]
+    reached = np.cumsum(weight * is_true[order]) / np.cumsum(weight)
+    # Segments of equal probability are above a threshold together.
+    last = np.r_[p[order][1:] != p[order][:-1], True]
+    enough = np.arange(len(p)) >= FEW - 1
+    fine = np.flatnonzero((reached >= precision) & last & enough)
+    if not len(fine):
+        return None
+    n, true = int(fine[-1]) + 1, own.weight * is_true
+    return {
+        "label": label,
+        "threshold": float(p[order[n - 1]]),
+        "precision": float(reached[n - 1]),
+        "recall": float(true[order[:n]].sum() / true.sum()),
+        "segments_above": n,
+    }
+
+
+def corrected_share(
+    own: Judged, labels: Collection[str], stated: float
+) -> tuple[float, float, float] | None:
+    """Return the true share that a mean probability stands for, and its 95 % interval.
+
+    The adjusted count with probabilities (Forman 2005; Bella et al. 2010): where a and
+    b are the mean probabilities of segments that are, and are not, of these labels, a
+    stated share m stands for (m - b) / (a - b). The interval is a percentile bootstrap
+    over recordings.
+
+    Returns:
+        None if there are too few of either kind, or the model cannot tell them apart.
+    """
+    columns = [i for i, label in enumerate(own.labels) if label in labels]
+    p = own.probabilities[:, columns].sum(axis=1)
+    is_true = np.isin(own.truth, columns)
+    if min(own.share[is_true].sum(), own.share[~is_true].sum()) < FEW:
+        return None
+    names, unit = np.unique(own.recording, return_inverse=True)
+    if len(names) < MIN_UNITS:
+        return None
+    sums = np.zeros((len(names), 4))
+    for column, value in enumerate(
+        (own.weight * p * is_true, own.weight * is_true,
+         own.weight * p * ~is_true, own.weight * ~is_true)
+    ):  # fmt: skip
+        np.add.at(sums[:, column], unit, value)
+
+    def share(total: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            a, b = total[..., 0] / total[..., 1], total[..., 2] / total[..., 3]
+            return np.where(a > b, (stated - b) / (a - b), np.nan)
+
+    rng = np.random.default_rng(0)
+    drawn = sums[rng.integers(len(names), size=(N_BOOTSTRAP, len(names)))].sum(axis=1)
+    values, value = share(drawn), float(share(sums.sum(axis=0)))
+    if np.isnan(value):
+        return None
+    # A draw in which the model cannot tell them apart excludes nothing.
+    low = np.percentile(np.where(np.isnan(values), 0, values), LIMITS[0])
+    high = np.percentile(np.where(np.isnan(values), 1, values), LIMITS[1])
+    value, low, high = (float(np.clip(x, 0, 1)) for x in (value, low, high))
+    return value, low, high
+
+
+def _confusion(own: Judged, used: np.ndarray) -> Float[np.ndarray, "labels labels"]:
+    matrix = np.zeros((len(own.labels), len(own.labels)))
+    np.add.at(matrix, (own.truth[used], own.answers[used]), own.weight[used])
+    return matrix
+
+
+def _uar(matrix: Float[np.ndarray, "*n labels labels"]) -> Any:
+    total = matrix.sum(axis=-1)
+    hits = matrix.diagonal(axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.nanmean(np.where(total > 0, hits / total, np.nan), axis=-1)
+    return float(value) if value.ndim == 0 else value
+
+
+def _uar_interval(
+    of_unit: Float[np.ndarray, "units labels labels"],
+) -> list[float] | None:
+    """Return the jackknife interval on the scale of the logit (Miller 1974)."""
+    n = len(of_unit)
+    value = _uar(of_unit.sum(axis=0))
+    if n < MIN_UNITS or not 0 < value < 1:
+        return None
+    without = np.clip(_uar(of_unit.sum(axis=0) - of_unit), 1e-6, 1 - 1e-6)
+    scaled = logit(without)
+    error = np.sqrt((n - 1) / n * ((scaled - scaled.mean()) ** 2).sum())
+    half = stdtrit(n - 1, (1 + LEVEL) / 2) * error
+    return [float(expit(logit(value) - half)), float(expit(logit(value) + half))]
+
+
+def _ratios(
+    sums: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, list[float] | None]:
+    """Return the interval of each ratio of two sums over recordings."""
+    over = np.stack([own[0] for own in sums.values()], axis=1)
+    by = np.stack([own[1] for own in sums.values()], axis=1)
+    units = Units(over, by, (by > 0).astype(int))
+    low, high = estimate(units, [Scale.logit] * over.shape[1]).limits()
+    return {
+        name: None if np.isnan(low[i]) else [float(low[i]), float(high[i])]
+        for i, name in enumerate(sums)
+    }
+
+
+def _known(labels: Sequence[str], over: np.ndarray, by: np.ndarray) -> dict[str, float]:
+    return {
+        label: float(over[i] / by[i]) for i, label in enumerate(labels) if by[i] > 0
+    }
+
+
+def _reliability(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> list[dict[str, float]]:
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "clips": int(own.sum()),
+            "weight": float(weight[own].sum()),
+            "confidence": float(np.average(confidence[own], weights=weight[own])),
+            "accuracy": float(np.average(hit[own], weights=weight[own])),
+        }
+        for own in (bins == number for number in range(BINS))
+        if own.any()
+    ]
+
+
+def _calibration_error(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> float:
+    """Return the expected calibration error (Guo et al. 2017), weighted."""
+    rows = _reliability(hit, confidence, weight)
+    return sum(
+        row["weight"] * abs(row["accuracy"] - row["confidence"]) for row in rows
+    ) / float(weight.sum())
+
+
+def _by_coverage(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> dict[str, float]:
+    order = np.argsort(-confidence, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    right = np.cumsum((weight * hit)[order]) / np.cumsum(weight[order])
+    at = np.minimum(np.searchsorted(share, COVERAGES), len(hit) - 1)
+    return {f"{c:g}": float(right[i]) for c, i in zip(COVERAGES, at, strict=True)}
+
+
+def _with_interval(figures: Mapping[str, Any], name: str, label: str) -> str:
+    value = figures[name][label]
+    interval = figures["intervals_95"][name][label]
+    if interval is None:
+        return f"{value:.0%}"
+    return f"{value:.0%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
