@@ -165,6 +165,15 @@ def command(
             rich_help_panel=_HOW,
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print only errors, and what --fail-if found; for cron.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     top: Annotated[
         int, typer.Option(min=1, help="Number of calls to list.", rich_help_panel=_HOW)
     ] = 20,
@@ -215,12 +224,12 @@ def command(
     with make_report(open_results(directory), options) as opened:
         crossed = crossed_thresholds(opened.report, fail_if or [])
         if html is not None:
-            _write_page(opened, html, audio_base, copy_audio)
+            _write_page(opened, html, audio_base, copy_audio, quiet)
         if plots is not None:
             from ser_batch.reporting.pages.plots import draw_plots
 
             for path in draw_plots(opened.report, plots):
-                typer.echo(f"written: {path}", err=True)
+                _say_written(path, quiet)
         if serve:
             from ser_batch.reporting.pages.server import serve as serve_report
 
@@ -229,7 +238,7 @@ def command(
                 serve_report(opened, _say_address)
         elif call is not None:
             _print_call(opened, call, role, format_)
-        elif format_ is not Format.table or not (html or plots):
+        elif format_ is not Format.table or not (html or plots or quiet):
             _print(opened, format_)
     for line in crossed:
         typer.secho(f"ser: threshold crossed: {line}", err=True, fg="red")
@@ -238,7 +247,11 @@ def command(
 
 
 def _write_page(
-    opened: "Opened", html: str, audio_base: str | None, copied: Copied | None
+    opened: "Opened",
+    html: str,
+    audio_base: str | None,
+    copied: Copied | None,
+    quiet: bool,
 ) -> None:
     from ser_batch.reporting.figures.database import translated_errors
     from ser_batch.reporting.pages.html import page_path, write_html
@@ -250,7 +263,7 @@ def _write_page(
     what = copied.value if copied else None
     recordings = Recordings(page.parent, audio_base, what, into)
     with translated_errors(opened.results):
-        typer.echo(f"written: {write_html(opened, html, recordings)}", err=True)
+        _say_written(write_html(opened, html, recordings), quiet)
     if n := recordings.unreachable:
         hint = (
             "their files cannot be read"
@@ -260,6 +273,11 @@ def _write_page(
         typer.echo(
             f"{counted(n, 'recording')} cannot be played from there: {hint}", err=True
         )
+
+
+def _say_written(path: Path, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(f"written: {path}", err=True)
 
 
 def _say_address(address: str) -> None:

@@ -28,11 +28,13 @@ CLOCK = ("hour", "minute", "second")
 def compile_pattern(given: str) -> re.Pattern[str]:
     """Compile a pattern of `NAME_PATTERNS` given by name, or a regular expression.
 
+    In an expression, `{freepbx}` stands for the pattern of that name.
+
     Raises:
         UsageError: it is not a regular expression, or has no named group.
     """
     try:
-        pattern = re.compile(NAME_PATTERNS.get(given, given))
+        pattern = re.compile(_expanded(NAME_PATTERNS.get(given, given)))
     except re.error as error:
         raise UsageError(
             f"--name-pattern {given}: neither a regular expression ({error}) nor one "
@@ -44,6 +46,12 @@ def compile_pattern(given: str) -> re.Pattern[str]:
             f"predefined patterns are {', '.join(NAME_PATTERNS)}"
         )
     return pattern
+
+
+def _expanded(given: str) -> str:
+    for name, pattern in NAME_PATTERNS.items():
+        given = given.replace(f"{{{name}}}", pattern)
+    return given
 
 
 def metadata_from_names(

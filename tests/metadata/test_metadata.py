@@ -234,6 +234,17 @@ def test_file_names_of_common_recorders_are_parsed(tmp_path, name, path, expecte
     assert {key: str(row[key]) for key in expected} == expected
 
 
+def test_an_expression_can_contain_a_predefined_pattern(tmp_path):
+    path = "refunds/in-800-0301234-20260131-140500-1764000000.0.wav"
+    table, _ = metadata(
+        write_results(tmp_path / "out", call(path)),
+        name_pattern=r"(?P<queue>\w+)/{freepbx}",
+    )
+    row = table.loc[path]
+    assert (row.queue, str(row.caller)) == ("refunds", "0301234")
+    assert row.started_at == datetime(2026, 1, 31, 14, 5)
+
+
 def test_the_folders_of_a_genesys_export_give_the_hour_in_utc(tmp_path):
     path = "o/year=2026/month=1/day=31/hour=9/conversation_id=c-1/r-1.opus"
     table, _ = metadata(

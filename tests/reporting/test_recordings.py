@@ -1,5 +1,6 @@
 """The recordings that the HTML report plays: links, copies, and the page's server."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.overview import make_report
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.reporting.figures.timeline_reading import all_timelines
+from ser_batch.reporting.pages import recordings
 from ser_batch.reporting.pages.recordings import Recordings, write_opus
 from ser_batch.reporting.pages.server import report_app
 from ser_batch.results.results import open_results
@@ -99,6 +101,30 @@ def test_an_address_of_the_recordings_is_put_before_their_paths(results, tmp_pat
 def test_only_web_addresses_are_taken(tmp_path, base):
     with pytest.raises(UsageError, match="must begin with http:// or https://"):
         Recordings(tmp_path, base=base)
+
+
+def test_copies_of_whole_calls_are_written_again_only_if_the_recording_changed(
+    results, tmp_path, monkeypatch
+):
+    written = []
+
+    def write(source, target, kept):
+        write_opus(source, target, kept)
+        written.append(target.name)
+
+    monkeypatch.setattr(recordings, "write_opus", write)
+    options = ("--undated", "include", "--html", tmp_path / "page.html")
+    command = ("report", results, *options, "--copy-audio", "calls")
+    assert ser(*command).returncode == 0
+    first = list(written)
+    assert first
+    ser(*command)
+    assert written == first
+    rows = open_results(results).recordings().set_index("recording_id")
+    changed = rows.loc[first[0].removesuffix(".opus")]
+    os.utime(Path(changed.input_root) / changed.path, (1, 1))
+    ser(*command)
+    assert written == [*first, first[0]]
 
 
 def test_copies_of_whole_calls_sound_like_the_recordings(results, tmp_path):

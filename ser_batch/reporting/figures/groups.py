@@ -147,9 +147,11 @@ def figures_by(
     table = _sums(connection, wanted, by, cluster)
     if by is None:
         return {None: _of_group(table, wanted, cluster is None)}
+    # By number, since pandas would turn integer keys into floats beside a null.
+    numbers, keys = pd.factorize(table["key"], use_na_sentinel=False)
     groups = {
-        None if pd.isna(key) else key: rows
-        for key, rows in table.groupby("key", sort=False, dropna=False)
+        None if pd.isna(key) else key: table[numbers == number]
+        for number, key in enumerate(keys)
     }
     if most is not None and len(groups) > most:
         raise UsageError(

@@ -5,7 +5,7 @@ true, and b where it is not. A predicted share m then corresponds to the true sh
 for which m = t a + (1 - t) b (Forman, Counting positives accurately despite inaccurate
 classification, 2005; with probabilities instead of counts: Bella et al., Quantification
 via probability estimators, 2010). Each corpus held out in training has its own a and b,
-and therefore its own t. The interval spans them all.
+and therefore its own t. The interval spans them all, and the predicted share itself.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -81,7 +81,7 @@ def true_share(
     >>> answers = {"x": {"angry": [0.8, 0.2], "calm": [0.3, 0.7]}}
     >>> low, high = true_share(0.55, {"angry"}, answers, ("angry", "calm"))
     >>> round(low, 3), round(high, 3)
-    (0.5, 0.5)
+    (0.5, 0.55)
     """
     columns = [i for i, label in enumerate(labels) if label in positive]
     shares: list[float] = []
@@ -97,7 +97,8 @@ def true_share(
         shares.append(float((stated - elsewhere) / (where - elsewhere)))
     if not shares or max(shares) < -BEYOND or min(shares) > 1 + BEYOND:
         return None
-    low, high = np.clip([min(shares), max(shares)], 0, 1)
+    # The range includes the predicted share itself: it says how far off that may be.
+    low, high = np.clip([min(stated, *shares), max(stated, *shares)], 0, 1)
     return float(low), float(high)
 
 

@@ -46,8 +46,8 @@ SHOWN = (
 COLUMNS = (
     "recording_id", "path", "input_root", "started_at", "duration_s", "status", "error",
     "notes", "folder", "concern", "peak_distress", "peak_at_s", "escalated",
-    "recovered", "episodes", "not_scored", "q1_distress_s", "q1_scored_s",
-    "q4_distress_s", "q4_scored_s",
+    "recovered", "episodes", "angry_episodes", "not_scored", "q1_distress_s",
+    "q1_scored_s", "q4_distress_s", "q4_scored_s",
 )  # fmt: skip
 
 
@@ -196,7 +196,8 @@ def _comparison(report: Report) -> dict[str, Any] | None:
 def _why(row: dict[str, Any]) -> str:
     said = []
     if row["episodes"]:
-        said.append(f"{counted(row['episodes'], 'episode')} of distress")
+        of_anger = f", {row['angry_episodes']} of anger" * bool(row["angry_episodes"])
+        said.append(f"{counted(row['episodes'], 'episode')} of distress{of_anger}")
     if row["escalated"] or row["recovered"]:
         said.append(change_of_distress(row))
     if row["not_scored"]:

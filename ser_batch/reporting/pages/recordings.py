@@ -98,7 +98,11 @@ class Recordings:
             ]
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_opus(path, target, kept)
+            # A copy of a whole call has the time of its recording.
+            changed_ns = _changed_ns(path)
+            if kept is not None or not changed_ns or changed_ns != _changed_ns(target):
+                write_opus(path, target, kept)
+                os.utime(target, ns=(changed_ns, changed_ns))
         except AudioError:
             target.unlink(missing_ok=True)
             return None
@@ -116,6 +120,14 @@ class Recordings:
             for copy in (self.folder / self.into).glob("*.opus"):
                 if OWN_COPY.fullmatch(copy.name) and copy.name not in self._written:
                     copy.unlink()
+
+
+def _changed_ns(path: str | Path) -> int:
+    """Return when a file last changed; 0 if it cannot be read."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def write_opus(

@@ -99,6 +99,8 @@ export class CallPanel {
       this.details,
       showsAll,
     );
+    // A click goes there and plays, as a click on a moment does.
+    this.waves.on("click", () => this.player.play());
     if (now) this.seekWhenReady(now);
     byId("zoom").value = "0";
     const sides = this.details.speech.map(([side], i) => [
@@ -108,11 +110,13 @@ export class CallPanel {
     const line = make("span", {}, make("i", { class: "stroke" }), "distress, 0 to 1");
     byId("legend").replaceChildren(
       ...(showsAll ? [] : [line]),
-      ...[...sides, ...labelsOf(this.data, this.details)].map(([name, colour]) => {
-        const swatch = make("i", { class: "swatch" });
-        swatch.style.background = colour;
-        return make("span", {}, swatch, name);
-      }),
+      ...[...sides, ...labelsOf(this.data, this.details, showsAll)].map(
+        ([name, colour]) => {
+          const swatch = make("i", { class: "swatch" });
+          swatch.style.background = colour;
+          return make("span", {}, swatch, name);
+        },
+      ),
     );
   }
 
@@ -194,11 +198,13 @@ export class CallPanel {
 
   pressed(event) {
     if (!this.call || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, textarea") && event.key !== "Escape")
-      return;
+    const writes = event.target.closest(
+      'input:not([type="checkbox"]), select, textarea',
+    );
+    if (writes && event.key !== "Escape") return;
     // Enter goes to a moment again, space pauses it.
     const onButton =
-      event.target.closest("button, summary, a") &&
+      event.target.closest("button, summary, a, input") &&
       !event.target.closest("#moments, #cuts, #link-here");
     const actions = {
       Escape: () => this.close(),

@@ -12,8 +12,15 @@ const PATH_LENGTH = 30;
 export const mainColumns = (data) => {
   const preferred = PREFERRED.filter((name) => data.columns.includes(name));
   const others = data.columns.filter((name) => !preferred.includes(name));
-  const useful = others.filter((name) => data.varied.has(name));
-  return [...preferred, ...useful, ...others].slice(0, 2);
+  // A folder for each queue says the same twice.
+  const repeats = (name) =>
+    preferred.some((own) => {
+      const [i, k] = [data.columns.indexOf(name), data.columns.indexOf(own)];
+      return data.calls.every((call) => call.meta[i] === call.meta[k]);
+    });
+  const useful = others.filter((name) => data.varied.has(name) && !repeats(name));
+  const last = others.filter((name) => !useful.includes(name) && !repeats(name));
+  return [...preferred, ...useful, ...last].slice(0, 2);
 };
 
 const text = (value, attributes = {}) => make("span", attributes, value);
@@ -108,7 +115,7 @@ export const columnsOf = (data, play) => {
     },
     {
       key: "peak",
-      title: "distress, worst moment",
+      title: "peak distress, worst moment",
       of: (call) => call.peak,
       show: (call) =>
         make(
@@ -118,9 +125,9 @@ export const columnsOf = (data, play) => {
           call.peak === null
             ? "–"
             : call.peak.toFixed(2) +
-                (call.peakAt === null ? "" : ` at ${clock(call.peakAt)}`),
+                (call.peakAt === null ? "" : `, from ${clock(call.peakAt)}`),
         ),
-      width: 220,
+      width: 250,
       startsHigh: true,
     },
     {

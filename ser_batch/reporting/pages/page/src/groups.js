@@ -47,8 +47,10 @@ const summaryOf = (groups, kind) => {
   const [first] = groups;
   if (!first) return "No calls to compare.";
   const few = groups.filter((group) => group.isFew).length;
-  const said = `${first.name} has the highest, ${written(first.figure.value, kind)}.`;
-  return few ? `${said} Hollow: fewer than ${FEW} calls.` : said;
+  const of = few && !first.isFew ? `Of those with ${FEW} calls or more, ` : "";
+  const value = written(first.figure.value, kind);
+  const said = `${of}${first.name} has the highest, ${value}.`;
+  return few ? `${said} Hollow: fewer.` : said;
 };
 
 export const drawGroups = (data, state, choose) => {

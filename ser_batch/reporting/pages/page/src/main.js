@@ -131,6 +131,7 @@ const start = (values) => {
     screen = document.documentElement.dataset.theme;
     if (screen === "dark") setTheme("light");
     byId("printed").replaceChildren(table.printed());
+    for (const notes of document.querySelectorAll(".notes")) notes.open = true;
   });
   addEventListener("afterprint", () => {
     if (screen === "dark") setTheme("dark");

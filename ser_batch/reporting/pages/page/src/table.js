@@ -9,7 +9,7 @@ import {
   SortModule,
   Tabulator,
 } from "tabulator-tables";
-import { cardOf, columnsOf } from "./columns.js";
+import { cardOf, columnsOf, mainColumns } from "./columns.js";
 import { button, byId, make, table } from "./dom.js";
 
 Tabulator.registerModule([
@@ -67,6 +67,7 @@ const phoneColumn = {
 export class CallTable {
   constructor(data, state, { open, play, onChange }) {
     this.columns = columnsOf(data, play);
+    this.main = mainColumns(data).map((name) => `is.${name}`);
     this.shown = new Set(data.calls);
     this.isEmpty = !data.calls.length;
     const given = state.sort.replace(/^-/, "");
@@ -146,7 +147,9 @@ export class CallTable {
   printed() {
     const calls = this.ordered().slice(0, PRINTED);
     const names = ["path", "at", "s", "peak", "why"];
-    const columns = names.map((key) => this.columns.find((c) => c.key === key));
+    const columns = this.columns.filter(
+      (column) => names.includes(column.key) || this.main.includes(column.key),
+    );
     return table(
       columns.map((column) => column.title),
       calls.map((call) => [call.path, ...columns.slice(1).map((c) => c.show(call))]),

@@ -100,7 +100,9 @@ const talkStrip = (data, call, times, number, name) => {
   return strip("talk", 7, spans);
 };
 
-export const labelsOf = (data, details) => {
+// The labels that are drawn: all of them, or those given to the call, longest first.
+export const labelsOf = (data, details, showsAll) => {
+  if (showsAll) return data.labels.map((label) => [label, data.colours[label]]);
   const counts = new Map();
   for (const [from, to, label] of details.segments)
     if (label !== null) counts.set(label, (counts.get(label) ?? 0) + to - from);
@@ -114,6 +116,10 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
   const curves = details.levels.length ? details.levels.map(heights) : [[0, 0]];
   const every = INTERVALS_S.find((s) => call.s / s <= 10) ?? 7200;
   const regions = Regions.create();
+  // A channel with several voices has the colour of none of them.
+  const isShared = details.speech.length > curves.length;
+  const colour = (i) =>
+    isShared ? colourOf("--soft") : data.channels[i % data.channels.length];
   const waves = WaveSurfer.create({
     container,
     media,
@@ -123,8 +129,8 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
     cursorColor: colourOf("--focus"),
     cursorWidth: 2,
     splitChannels: curves.map((_, i) => ({
-      waveColor: data.channels[i % data.channels.length],
-      progressColor: data.channels[i % data.channels.length],
+      waveColor: colour(i),
+      progressColor: colour(i),
     })),
     normalize: true,
     dragToSeek: true,
