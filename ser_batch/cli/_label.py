@@ -154,7 +154,7 @@ def status_command(
 
     from ser_batch.cli.labelling_display import print_status
     from ser_batch.labelling.folder import open_labelling
-    from ser_batch.labelling.status import labelling_status
+    from ser_batch.labelling.summary import labelling_status
 
     status = labelling_status(open_labelling(folder))
     if as_json:

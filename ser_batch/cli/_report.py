@@ -104,6 +104,15 @@ def command(
             rich_help_panel=_WHICH,
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LABELS",
+            help="Folder of ser label: correct shares by what was heard in a sample of "
+            "these calls. Kept for later reports.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
     metadata: MetadataFile = None,
     name_pattern: NamePattern = None,
     sidecars: Sidecars = False,
@@ -220,8 +229,11 @@ def command(
         compare=compare,
         role=role,
         top=top,
+        labels=labels,
     )
     with make_report(open_results(directory), options) as opened:
+        if labels is not None:
+            opened.results.keep_labels_folder(labels)
         crossed = crossed_thresholds(opened.report, fail_if or [])
         if html is not None:
             _write_page(opened, html, audio_base, copy_audio, quiet)

@@ -28,6 +28,7 @@ from ser_batch.storage.local import LocalStorage
 
 TRIES = 5
 METADATA = "metadata/metadata.parquet"
+LABELS = "metadata/labels.json"
 _VERIFY = (
     "`ser verify` shows more, and with --repair sets it aside, so that the next run "
     "recreates it"
@@ -169,6 +170,29 @@ class Results:
             message = f"{path}: no recording_id, so not written by ser; {advice}"
             raise ResultsError(message, path=path)
         return table
+
+    @property
+    def labels_folder(self) -> Path | None:
+        """The folder of labels that was named for these results; None if none was."""
+        try:
+            kept = json.loads(LocalStorage(self.directory).read(LABELS))
+            return Path(kept["folder"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_labels_folder(self, folder: Path) -> None:
+        """Keep the name of a folder of labels with the results.
+
+        Raises:
+            ResultsError: the directory cannot be written.
+        """
+        text = json.dumps({"folder": str(folder.resolve())}) + "\n"
+        try:
+            LocalStorage(self.directory).put({LABELS: text.encode()})
+        except OSError as error:
+            path = self.directory / LABELS
+            message = f"{path}: cannot be written: {error.strerror}"
+            raise ResultsError(message, path=path) from error
 
     def keep_metadata(self, inputs: MetadataInputs) -> list[str]:
         """Gather call metadata, keep it with the results, and return the notes.

@@ -10,7 +10,7 @@ from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import alpha, confusions, read_labels
 from ser_batch.labelling.answers import Answer, answer_file
 from ser_batch.labelling.interchange import UNUSABLE, export_labels, import_labels
-from ser_batch.labelling.status import labelling_status
+from ser_batch.labelling.summary import labelling_status
 from tests.support.commands import ser
 from tests.support.labels import answer_all, labelled
 

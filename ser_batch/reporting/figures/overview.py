@@ -11,6 +11,12 @@ import duckdb
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata
 from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST, measure
+from ser_batch.reporting.figures.checked import (
+    UNCHECKED,
+    Checked,
+    check_on_labels,
+    checked_notes,
+)
 from ser_batch.reporting.figures.comparison import Comparison, compare, compared_figures
 from ser_batch.reporting.figures.database import connect, rows_of, translated_errors
 from ser_batch.reporting.figures.estimates import beyond_chance
@@ -103,7 +109,12 @@ class Report:
     failures: list[dict[str, Any]]
     comparison: Comparison | None
     true_shares: dict[str, Interval]
-    """Ranges of the true values of some shares, allowing for the model's errors."""
+    """Ranges of the true values of some shares, allowing for the model's errors.
+
+    From corpora; empty if the emotions were checked on these calls.
+    """
+    checked: Checked | None
+    """What labellers heard in a sample of these calls."""
     notes: list[str] = field(default_factory=list)
 
     def shares(self) -> dict[str, float]:
@@ -204,7 +215,8 @@ def _sum_up(
             connection, labels, groups, options.by, GROUPED, own
         )
         standing_out = beyond_chance(chances)
-    shares = true_shares(total, labels, results.run_record)
+    checked, trust = _trust(results, options, total)
+    shares = {} if checked else true_shares(total, labels, results.run_record)
     return Report(
         directory=str(results.directory),
         model_id=results.model_id,
@@ -234,7 +246,9 @@ def _sum_up(
         failures=rows_of(connection, failed, {"n": FAILURES}),
         comparison=comparison,
         true_shares=shares,
+        checked=checked,
         notes=[
+            *trust,
             *notes_on(
                 results,
                 total,
@@ -250,6 +264,25 @@ def _sum_up(
             *metadata.notes,
         ],
     )
+
+
+def _trust(
+    results: Results, options: Options, total: Figures
+) -> tuple[Checked | None, list[str]]:
+    """Return what labels say of the shares, and notes on how far to trust them."""
+    labels = results.labels
+    if not total["scored_h"].value:
+        return None, []
+    folder = options.labels or results.labels_folder
+    if folder is None:
+        return None, [UNCHECKED.format(directory=results.directory)]
+    try:
+        checked = check_on_labels(results, folder, total, labels)
+    except UsageError as error:
+        if options.labels is not None:
+            raise
+        return None, [f"the labels kept with the results cannot be used: {error}"]
+    return checked, checked_notes(checked, labels)
 
 
 def _quarters(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ser_batch.metadata.gathering import MetadataInputs
@@ -28,6 +29,8 @@ class Options:
     role: str = "customer"
     """Whose emotions, where roles were given: customer or agent."""
     top: int = 20
+    labels: Path | None = None
+    """A folder of labels; None: that kept with the results, if any."""
 
 
 def options_of(

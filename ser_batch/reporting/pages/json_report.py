@@ -33,6 +33,30 @@ class RangeRecord(TypedDict):
     high: float
 
 
+class CorrectedRecord(TypedDict):
+    """A share, corrected for the model's errors, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CheckedRecord(TypedDict):
+    """What labellers heard in a sample of these calls."""
+
+    folder: str
+    segments: Annotated[int, Meta(description="labelled segments, drawn at random")]
+    recordings: Annotated[int, Meta(description="recordings that they come from")]
+    unmatched: Annotated[
+        int, Meta(description="labelled segments that the results no longer have")
+    ]
+    uar: float
+    uar_95: list[float] | None
+    shares: Annotated[
+        dict[str, CorrectedRecord], Meta(description="what some shares truly are")
+    ]
+
+
 class ComparisonRecord(TypedDict):
     """The same measures of another period or directory."""
 
@@ -130,6 +154,9 @@ class ReportRecord(TypedDict):
     true_shares: Annotated[
         dict[str, RangeRecord],
         Meta(description="true shares compatible with the model's errors"),
+    ]
+    checked: Annotated[
+        CheckedRecord | None, Meta(description="null if nobody has checked them")
     ]
     comparison: ComparisonRecord | None
     distributions: Annotated[

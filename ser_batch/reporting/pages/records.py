@@ -13,6 +13,7 @@ from typing import IO, Any
 import duckdb
 
 from ser_batch.metadata.gathering import Metadata
+from ser_batch.reporting.figures.checked import Checked
 from ser_batch.reporting.figures.comparison import Comparison
 from ser_batch.reporting.figures.database import quoted
 from ser_batch.reporting.figures.groups import QUANTILES, Figure, Figures
@@ -22,6 +23,7 @@ from ser_batch.reporting.figures.sides import channel_of, speaker_of
 from ser_batch.reporting.figures.timelines import Timeline
 from ser_batch.reporting.pages.json_report import (
     CallRecord,
+    CheckedRecord,
     ComparisonRecord,
     FigureRecord,
     ReportRecord,
@@ -126,6 +128,7 @@ def to_dict(report: Report) -> ReportRecord:
             name: {"low": low, "high": high}
             for name, (low, high) in report.true_shares.items()
         },
+        "checked": _checked(report.checked) if report.checked else None,
         "comparison": _comparison(report.comparison) if report.comparison else None,
         "distributions": {
             name: {
@@ -155,6 +158,21 @@ def to_dict(report: Report) -> ReportRecord:
             {"path": failed["path"], "error": failed["error"]}
             for failed in report.failures
         ],
+    }
+
+
+def _checked(checked: Checked) -> CheckedRecord:
+    return {
+        "folder": checked.folder,
+        "segments": checked.segments,
+        "recordings": checked.recordings,
+        "unmatched": checked.unmatched,
+        "uar": checked.uar,
+        "uar_95": checked.uar_95,
+        "shares": {
+            name: {"value": value, "low": low, "high": high}
+            for name, (value, low, high) in checked.shares.items()
+        },
     }
 
 
