@@ -24,7 +24,7 @@ COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
     "predict", "profile", "profile make", "profile show", "profile refresh",
     "label start", "label serve", "label status", "label export", "label import",
-    "train", "evaluate", "compare", "corpus check", "models", "doctor",
+    "train", "adapt", "evaluate", "compare", "corpus check", "models", "doctor",
 )  # fmt: skip
 
 

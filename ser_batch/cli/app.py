@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ser_batch.cli import (
+    _adapt,
     _analyze,
     _compare,
     _corpus,
@@ -51,6 +52,7 @@ app.command(**command("predict"))(_predict.command)
 app.add_typer(_profile.app, name="profile")
 app.add_typer(_label.app, name="label")
 app.command(**command("train"))(_train.command)
+app.command(**command("adapt"))(_adapt.command)
 app.command(**command("evaluate"))(_evaluate.command)
 app.command(**command("compare"))(_compare.command)
 app.add_typer(_corpus.app, name="corpus")

@@ -73,6 +73,10 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser label import labels/ project-1.json",
         "ser label import labels/ table/labels.csv --labeller kim",
     )),
+    "adapt": ("how-to/your-calls.md", (
+        "ser adapt telephone --labels labels/ --out models/ours",
+        "ser analyze calls/ --bundle models/ours --out our-results/",
+    )),
     "train": ("how-to/train.md", (
         "ser train ravdess=data/ravdess --recipe mel-cnn --folds --out models/actors",
         "ser train ravdess=A nemo=B ased=C --recipe places --leave-corpus-out each "

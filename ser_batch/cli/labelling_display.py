@@ -1,12 +1,16 @@
 """Labels, and what they say of a model, on the terminal."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ser_batch.cli.terminal import Terminal
 from ser_batch.cli.training_display import print_confusion
+
+if TYPE_CHECKING:
+    from ser_batch.training.adapting.adapting import Adapted
 
 
 def print_status(status: dict[str, Any]) -> None:
@@ -104,6 +108,42 @@ def print_own_calls(
             f"No threshold gives an alert on {label} that is right in {precision:.0%} "
             "of cases."
         )
+
+
+def print_adapted(adapted: "Adapted", out: Path) -> None:
+    """Print what came of adapting a bundle."""
+    console = Terminal(highlight=False)
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    table.add_column("tried")
+    table.add_column("UAR", justify="right")
+    for method, uar in adapted.by_method.items():
+        style = "bold" if method == adapted.method else None
+        table.add_row(method, f"{uar:.1%}", style=style)
+    console.print(
+        f"{adapted.segments} labelled segments of {adapted.recordings} recordings; "
+        "each method on recordings that it was not fitted to:"
+    )
+    console.print(table)
+    if not adapted.is_written:
+        console.print(
+            "Nothing is better than the bundle as it is: none was written. More labels "
+            "may help."
+        )
+        return
+    between = ""
+    if adapted.gain_95:
+        low, high = adapted.gain_95
+        between = f" (95 %: {100 * low:+.1f} to {100 * high:+.1f})"
+    console.print(
+        f"UAR {adapted.before['uar']:.1%} before, {adapted.after['uar']:.1%} after, on "
+        f"recordings not used: {100 * adapted.gain:+.1f} points{between}"
+    )
+    if not adapted.is_proven:
+        console.print(
+            "The interval includes 0: that is no proof of a gain. More labels would "
+            "tell."
+        )
+    console.print(f"Next: ser analyze CALLS --bundle {out} --out RESULTS")
 
 
 def _share(value: float, interval: list[float] | None) -> tuple[str, str]:

@@ -182,8 +182,14 @@ class ProfiledNetwork(nn.Module):
         self, pooled: Float[Tensor, "batch pooled"], place: Statistics
     ) -> Float[Tensor, "batch outputs"]:
         """Return the logits of all labels, then those of arousal and valence."""
+        return self.heads(self.drop(self.placed(pooled, place)))
+
+    def placed(
+        self, pooled: Float[Tensor, "batch pooled"], place: Statistics
+    ) -> Float[Tensor, "batch pooled"]:
+        """Return pooled vectors normalised by place: what the last layer is given."""
         x = (pooled - place.mean) * torch.rsqrt(place.variance + 1e-4)
-        return self.heads(self.drop(x * self.gain + self.shift))
+        return x * self.gain + self.shift
 
 
 def megaflops_per_s(config: ProfiledNetworkConfig) -> float:

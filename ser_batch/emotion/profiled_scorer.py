@@ -148,6 +148,33 @@ class ProfiledScorer(BatchScorer):
         variance = torch.stack([s.variance for s in chosen])[numbers]
         return Statistics(mean, variance)
 
+    def described(
+        self, waveforms: Sequence[Waveform], roles: Sequence[str]
+    ) -> tuple[Float[Tensor, "segments pooled"], Float[Tensor, " segments"]]:
+        """Return segments as the last layer of the first member sees them.
+
+        The pooled vectors are normalised by place; arousal is 0 to 1.
+        """
+        member = self._members[0]
+        order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
+        pooled = torch.zeros(len(waveforms), member.config.pooled_width)
+        arousal = torch.zeros(len(waveforms))
+        with memory_of(self.device), torch.inference_mode():
+            for start in range(0, len(order), PROFILED_TOGETHER):
+                own = order[start : start + PROFILED_TOGETHER]
+                frames, count = self._frames(*padded([waveforms[i] for i in own]))
+                default = self._number.get("", 0)
+                places = torch.tensor(
+                    [self._number.get(roles[i], default) for i in own]
+                )
+                features = self._rows([place for place, _ in self._places], places)
+                x = member.pooled(*normalised(frames, features), count)
+                place = self._rows([p for _, p in self._places], places, 0)
+                pooled[own] = member.placed(x, place).cpu()
+                outputs = member.outputs(x, place)
+                arousal[own] = outputs[:, len(self.labels)].sigmoid().cpu()
+        return pooled, arousal
+
     def profile_of(
         self,
         speech: Mapping[str, Mapping[str, Sequence[Waveform]]],

@@ -38,10 +38,10 @@ def write_tiny_bundle(folder: Path) -> Path:
     return folder
 
 
-def write_profiled_bundle(folder: Path, seed: int = 0) -> Path:
-    """Write a random bundle with profiles and two ensemble members."""
+def write_profiled_bundle(folder: Path, seed: int = 0, members: int = 2) -> Path:
+    """Write a random bundle with profiles and some ensemble members."""
     torch.manual_seed(seed)
-    config = ProfiledNetworkConfig((4, 4, 6, 6), 4, 8, 4, 0.0, members=2)
+    config = ProfiledNetworkConfig((4, 4, 6, 6), 4, 8, 4, 0.0, members)
     weights = {
         OWN_MEAN: torch.zeros(N_STATISTICS),
         OWN_VARIANCE: torch.ones(N_STATISTICS),

@@ -60,6 +60,14 @@ class Judged:
     """Where the model does not abstain."""
     recording: np.ndarray
 
+    def of(self, used: np.ndarray) -> "Judged":
+        """Return some of the entries."""
+        return Judged(
+            self.labels, self.segment[used], self.truth[used], self.share[used],
+            self.probabilities[used], self.weight[used], self.kept[used],
+            self.recording[used],
+        )  # fmt: skip
+
     @property
     def answers(self) -> np.ndarray:
         """The indices of the most probable labels."""
@@ -186,6 +194,28 @@ def figures_of(own: Judged) -> dict[str, Any]:
         "accuracy_by_coverage": _by_coverage(hit, confidence, own.weight),
         "confusion": (matrix * own.share.sum() / matrix.sum()).tolist(),
     }
+
+
+def uar_difference(
+    after: Judged, before: Judged
+) -> tuple[float, tuple[float, float] | None]:
+    """Return the change in UAR on the same segments, and its 95 % interval.
+
+    The paired jackknife over recordings, with Student's t.
+    """
+    names, unit = np.unique(before.recording, return_inverse=True)
+    of_unit = [
+        np.stack([_confusion(own, unit == i) for i in range(len(names))])
+        for own in (after, before)
+    ]
+    change = float(np.subtract(*(_uar(own.sum(axis=0)) for own in of_unit)))
+    n = len(names)
+    if n < MIN_UNITS:
+        return change, None
+    without = np.subtract(*(_uar(own.sum(axis=0) - own) for own in of_unit))
+    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
+    return change, (change - half, change + half)
 
 
 def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:

@@ -81,9 +81,14 @@ def predictions(
         names = [f"p_{label}" for label in labelling.record.model_labels]
         return segments[names].to_numpy(float), segments.label.notna().to_numpy()
     waveforms = segment_waveforms(labelling, scorer.sample_rate)
-    if scorer.takes_profile:
-        scorer = scorer.with_profile(scorer.profile_of(_by_role(labelling, waveforms)))
-    probabilities = scorer.predict(waveforms).astype(float)
+    probabilities = np.zeros((len(waveforms), len(scorer.labels)))
+    roles = segments.role.fillna("").to_numpy()
+    for role, speech in profile_speech(labelling, waveforms).items():
+        own = scorer
+        if scorer.takes_profile:
+            own = scorer.with_profile(scorer.profile_of({"": speech}))
+        rows = np.flatnonzero(roles == role)
+        probabilities[rows] = own.predict([waveforms[i] for i in rows])
     sure = certainty(probabilities, scorer.alike)
     return probabilities, sure >= scorer.abstain_below
 
@@ -111,9 +116,10 @@ def segment_waveforms(labelling: Labelling, sample_rate: int) -> list[np.ndarray
     return waveforms
 
 
-def _by_role(
+def profile_speech(
     labelling: Labelling, waveforms: list[np.ndarray]
 ) -> dict[str, dict[str, list[np.ndarray]]]:
+    """Return the waveforms of segments by role and recording, to make a profile."""
     speech: dict[str, dict[str, list[np.ndarray]]] = defaultdict(
         lambda: defaultdict(list)
     )

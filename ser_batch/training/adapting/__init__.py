@@ -1,0 +1,1 @@
+"""Adapting a bundle to labelled segments of a centre's own calls."""

@@ -1,0 +1,111 @@
+"""What is fitted to a few hundred labels: the last layer, or its calibration alone."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ser_batch.emotion.calibration import Calibration, log_probabilities
+
+ITERATIONS = 60
+SMOOTHING = 5.0
+"""Labels of few segments weigh less than their rarity alone would give them."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """Segments as the last layer of a network sees them, and their labels.
+
+    Shape:
+        pooled: (segments, pooled): normalised by place
+        right: (segments, labels): the share of the answers that a label has; a label
+            and its synonyms share it
+        arousal: (segments)
+    """
+
+    pooled: Float[Tensor, "segments pooled"]
+    right: Float[Tensor, "segments labels"]
+    arousal: Float[Tensor, " segments"]
+
+    def of(self, rows: Tensor) -> "Described":
+        """Return some of the segments."""
+        return Described(self.pooled[rows], self.right[rows], self.arousal[rows])
+
+
+@dataclass(frozen=True)
+class Head:
+    """The part of a network that gives labels, and its calibration."""
+
+    weight: Float[Tensor, "labels pooled"]
+    bias: Float[Tensor, " labels"]
+    aroused: Float[Tensor, " labels"]
+    calibration: Calibration
+
+    def logits(self, own: Described) -> Float[Tensor, "segments labels"]:
+        """Return logits that agree with the arousal output, as at inference."""
+        outputs = own.pooled @ self.weight.T + self.bias
+        return log_probabilities(outputs, own.arousal, self.aroused)
+
+    def probabilities(self, own: Described) -> Float[Tensor, "segments labels"]:
+        """Return calibrated probabilities."""
+        return self.calibration.probabilities(self.logits(own))
+
+
+def fit_head(
+    head: Head, own: Described, synonyms: Float[Tensor, "labels labels"], decay: float
+) -> Head:
+    """Return a head fitted to labels, near the given one.
+
+    Minimises the cross-entropy of calibrated probabilities, with labels weighted by
+    their rarity, plus `decay` times the squared change of the weights (Li et al. 2018,
+    Explicit inductive bias for transfer learning). An infinite decay changes the biases
+    alone: the priors of the labels.
+
+    Args:
+        head: the one to start from.
+        own: the segments to fit it to.
+        synonyms: which labels count as one; 1 on the diagonal.
+        decay: the strength of the penalty.
+    """
+    change = torch.zeros_like(head.weight, requires_grad=decay != float("inf"))
+    shift = torch.zeros_like(head.bias, requires_grad=True)
+    fitted = [p for p in (change, shift) if p.requires_grad]
+    optimiser = torch.optim.LBFGS(
+        fitted, max_iter=ITERATIONS, line_search_fn="strong_wolfe"
+    )
+    weight = _weights(own.right)
+    strength = 0.0 if decay == float("inf") else decay
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        now = Head(
+            head.weight + change, head.bias + shift, head.aroused, head.calibration
+        )
+        p = now.probabilities(own) @ synonyms
+        cross_entropy = -(weight * own.right * torch.log(p + 1e-9)).sum()
+        value = cross_entropy + strength * change.square().sum()
+        value = value + PRIOR_DECAY * shift.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return Head(
+        (head.weight + change).detach(),
+        (head.bias + shift).detach(),
+        head.aroused,
+        head.calibration,
+    )
+
+
+PRIOR_DECAY = 0.5
+"""The penalty of a changed bias: few labels must not change priors by much."""
+
+
+def _weights(
+    right: Float[Tensor, "segments labels"],
+) -> Float[Tensor, " labels"]:
+    """Return the weight of each label: rare ones count for more."""
+    n = right.sum(0)
+    weight = 1 / (n + SMOOTHING)
+    return weight * len(right) / (weight * n).sum()

@@ -1,0 +1,191 @@
+"""A bundle learns from labels of a centre's own calls, and claims no more than that."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.profiled_bundle import ProfiledBundle
+from ser_batch.emotion.profiled_scorer import ProfiledScorer
+from ser_batch.errors import UsageError
+from ser_batch.labelling.answers import Answer, answer_file
+from ser_batch.labelling.folder import Labelling
+from ser_batch.labelling.starting import start_labelling
+from ser_batch.training.adapting.adapting import adapt
+from ser_batch.training.adapting.heads import Described, Head, fit_head
+from ser_batch.training.evaluation.own_calls import evaluate_on_labels
+from tests.support.bundles import write_profiled_bundle
+from tests.support.commands import ser
+from tests.support.results import call, write_results
+
+RATE, CALLS, SEGMENTS = 8000, 12, 10
+PITCH = {"neutral": 300, "angry": 1300, "happy": 2600}
+
+
+def labelled(tmp_path: Path, n: int = 100, **answer) -> Labelling:
+    """Return labelled segments of calls in which each emotion has its own pitch."""
+    rng, rows, truth = np.random.default_rng(0), [], {}
+    (tmp_path / "in").mkdir(parents=True)
+    for number in range(CALLS):
+        name, length_s = f"{number:02}.wav", 3 * SEGMENTS
+        waveform, scored = rng.normal(0, 1e-3, (length_s * RATE, 2)), []
+        for i in range(SEGMENTS):
+            label = str(rng.choice(list(PITCH), p=[0.6, 0.2, 0.2]))
+            t = np.arange(2 * RATE) / RATE
+            wobble = 1 + 0.02 * np.sin(2 * np.pi * rng.uniform(3, 6) * t)
+            tone = 0.2 * np.sin(2 * np.pi * PITCH[label] * wobble * t)
+            waveform[3 * i * RATE : (3 * i + 2) * RATE, 1] += tone
+            scored.append(
+                (
+                    3 * i,
+                    3 * i + 2,
+                    dict(zip(PITCH, rng.dirichlet([1] * 3), strict=True)),
+                )
+            )
+            truth[name, 3.0 * i] = label
+        soundfile.write(tmp_path / "in" / name, waveform, RATE, "PCM_16")
+        rows.append(
+            call(
+                name,
+                scored=scored,
+                duration_s=length_s,
+                input_root=str(tmp_path / "in"),
+            )
+        )
+    results = write_results(tmp_path / "out", *rows)
+    labelling = start_labelling(results, tmp_path / "labels", n).labelling
+    own = labelling.segments
+    where = zip(own["clip"], own.path, own.start_s, strict=True)
+    answer_file(labelling.folder, "oracle").append([
+        Answer(clip, answer.get("label", truth[path, start]))
+        for clip, path, start in where
+    ])  # fmt: skip
+    return labelling
+
+
+@pytest.fixture
+def bundle(tmp_path) -> str:
+    return str(write_profiled_bundle(tmp_path / "bundle", members=1))
+
+
+def test_a_bundle_learns_what_labels_teach_and_its_card_says_so(tmp_path, bundle):
+    labelling, out = labelled(tmp_path), tmp_path / "ours"
+    done = ser("adapt", bundle, "--labels", labelling.folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((out / "metrics.json").read_text())["adapted"]
+    assert metrics["after"]["uar"] > metrics["before"]["uar"] + 0.2
+    assert metrics["gain_95"][0] > 0
+    assert metrics["from"] == load_bundle(bundle).model_id
+    # What it says of recordings that were not used holds for those that were.
+    now = evaluate_on_labels(str(out), labelling)["test"]["own calls"]["labelled"]
+    assert now["uar"] >= metrics["after"]["uar"] - 0.05
+    card = (out / "README.md").read_text()
+    assert card.startswith("# ours")
+    assert f"adapted to {metrics['segments']} labelled segments" in card
+    assert "points" in done.stdout
+    assert load_bundle(str(out)).model_id != load_bundle(bundle).model_id
+    compared = ser("evaluate", out, "--labels", labelling.folder)
+    assert compared.returncode == 0, compared.stderr
+
+
+def test_labels_at_random_teach_no_more_than_their_own_priors(tmp_path, bundle):
+    labelling = labelled(tmp_path)
+    rng = np.random.default_rng(1)
+    clips = list(labelling.segments["clip"])
+    answer_file(labelling.folder, "oracle").append(
+        [Answer(clip, str(rng.choice(list(PITCH)))) for clip in clips]
+    )
+    found = adapt(bundle, labelling, tmp_path / "ours", "cpu")
+    assert found.after["uar"] < 1 / len(PITCH) + 0.15
+
+
+def test_too_few_labels_and_labels_of_one_kind_are_refused(tmp_path, bundle):
+    few = labelled(tmp_path / "few", 10)
+    with pytest.raises(UsageError, match="10 labelled segments of"):
+        adapt(bundle, few, tmp_path / "ours", "cpu")
+    same = labelled(tmp_path / "same", 60, label="angry")
+    with pytest.raises(UsageError, match="all labels are the same"):
+        adapt(bundle, same, tmp_path / "ours", "cpu")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_bundles_that_cannot_be_adapted_are_refused_with_a_reason(
+    tmp_path, tiny_bundle
+):
+    labelling = labelled(tmp_path)
+    with pytest.raises(UsageError, match="normalises by speaker"):
+        adapt(str(tiny_bundle), labelling, tmp_path / "ours", "cpu")
+    two = write_profiled_bundle(tmp_path / "two", members=2)
+    with pytest.raises(UsageError, match="2 members"):
+        adapt(str(two), labelling, tmp_path / "ours", "cpu")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "x").touch()
+    with pytest.raises(UsageError, match="not an empty folder"):
+        adapt(str(two), labelling, tmp_path / "ours", "cpu")
+
+
+def test_a_head_gives_the_probabilities_of_the_whole_network(tmp_path, bundle):
+    loaded = load_bundle(bundle)
+    assert isinstance(loaded, ProfiledBundle)
+    rng = np.random.default_rng(0)
+    waveforms = [
+        rng.normal(0, 0.1, n).astype(np.float32) for n in (9000, 16000, 12000) * 10
+    ]
+    scorer = ProfiledScorer(loaded, "cpu")
+    speech = {str(i): [w] for i, w in enumerate(waveforms)}
+    scorer = scorer.with_profile(scorer.profile_of({"": speech}))
+    pooled, arousal = scorer.described(waveforms, [""] * len(waveforms))
+    member, n = loaded.modules()[0], len(loaded.labels)
+    head = Head(
+        member.heads.weight[:n].detach(), member.heads.bias[:n].detach(),
+        torch.tensor(loaded.aroused), loaded.calibration,
+    )  # fmt: skip
+    own = Described(pooled, torch.zeros(len(waveforms), n), arousal)
+    assert head.probabilities(own).numpy() == pytest.approx(
+        scorer.predict(waveforms), abs=1e-5
+    )
+
+
+def small(n: int = 60) -> tuple[Head, Described]:
+    """Return a random head, and segments whose label is that of their first values."""
+    rng = torch.Generator().manual_seed(0)
+    pooled = torch.randn(n, 6, generator=rng)
+    right = torch.nn.functional.one_hot(pooled[:, :3].argmax(1), 3).float()
+    loaded = Described(pooled, right, torch.full((n,), 0.5))
+    calibration = load_bundle("telephone").calibration
+    plain = type(calibration)()
+    head = Head(
+        0.1 * torch.randn(3, 6, generator=rng), torch.zeros(3),
+        torch.zeros(3), plain,
+    )  # fmt: skip
+    return head, loaded
+
+
+def test_a_stronger_penalty_keeps_the_head_nearer_to_the_old_one():
+    head, own = small()
+    changes = [
+        float((fit_head(head, own, torch.eye(3), decay).weight - head.weight).norm())
+        for decay in (0.1, 1.0, 10.0, 100.0)
+    ]
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 5 * changes[-1]
+    priors = fit_head(head, own, torch.eye(3), float("inf"))
+    assert torch.equal(priors.weight, head.weight)
+    assert not torch.equal(priors.bias, head.bias)
+
+
+def test_a_synonym_is_as_right_as_the_label_itself():
+    head, own = small()
+    # The third label is a synonym of the first: which of the two is said is the same.
+    synonyms = torch.eye(3)
+    synonyms[2, 0] = 1
+    merged = own.right.clone()
+    merged[:, 0] += merged[:, 2]
+    merged[:, 2] = 0
+    told = Described(own.pooled, merged, own.arousal)
+    p = fit_head(head, told, synonyms, 0.1).probabilities(told) @ synonyms
+    assert (p[:, :2].argmax(1) == merged[:, :2].argmax(1)).float().mean() > 0.9
