@@ -156,14 +156,26 @@ def test_intervals_are_clustered_by_agent_if_the_metadata_has_one(tmp_path):
         report_of(directory, cluster="team")
 
 
-def test_results_of_two_models_are_not_compared(tmp_path):
-    ours = write_results(tmp_path / "a", call("a.wav"))
+def test_results_of_two_models_are_compared_with_a_word_of_warning(tmp_path):
+    angry = [(0, 10, {"angry": 0.9})]
+    calls = [call("a.wav", scored=angry), call("b.wav", scored=angry)]
+    ours = write_results(tmp_path / "a", calls[0], call("b.wav"))
     theirs = write_results(
-        tmp_path / "b", call("a.wav"), identity=Identity("other@2", "c", LABELS)
+        tmp_path / "b", *calls, identity=Identity("other@2", "c", LABELS)
     )
-    with pytest.raises(
-        UsageError, match="results of different models cannot be compared"
-    ):
+    notes = report_of(ours, compare=str(theirs)).notes
+    assert any("the models differ, so changes need not be" in note for note in notes)
+    told = "of the 2 calls of most concern there, 1 are among the 20 here"
+    assert told in notes
+
+
+def test_results_of_models_with_other_labels_are_not_compared(tmp_path):
+    ours = write_results(tmp_path / "a", call("a.wav"))
+    labels = tuple(reversed(LABELS))
+    theirs = write_results(
+        tmp_path / "b", call("a.wav"), identity=Identity("other@2", "c", labels)
+    )
+    with pytest.raises(UsageError, match="has other labels"):
         report_of(ours, compare=str(theirs))
 
 

@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 import duckdb
 
 from ser_batch.errors import UsageError
-from ser_batch.reporting.figures.calls import measure
+from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST, measure
 from ser_batch.reporting.figures.database import translated_errors
 from ser_batch.reporting.figures.estimates import beyond_chance
 from ser_batch.reporting.figures.groups import Figure, Figures, cluster_of, figures_by
 from ser_batch.reporting.figures.periods import local_now, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
+from ser_batch.text import counted
+
+TOP = 20
+"""How many calls of most concern two models are compared by."""
 
 COMPARED = (
     "distress_share", "angry_share", "sad_share", "happy_share", "valence",
@@ -39,28 +43,47 @@ class Comparison:
     clear: frozenset[str]
 
 
-def compare(now: Figures, against: str, then: Figures) -> Comparison:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The other side of a comparison."""
+
+    against: str
+    """Its name."""
+    figures: Figures
+    cluster: str | None
+    """The column whose values are the units of its intervals."""
+    model_id: str
+    top: list[str]
+    """The paths of its `TOP` calls of most concern."""
+
+
+def compare(now: Figures, then: Compared) -> Comparison:
     """Return the changes from `then` to `now`."""
-    change, chances = now.less(then), now.chances_against(then.estimates)
+    change = now.less(then.figures)
+    chances = now.chances_against(then.figures.estimates)
     clear = beyond_chance({name: chances[name] for name in COMPARED if name in change})
-    return Comparison(against, then.recordings, then.values, change, frozenset(clear))
+    return Comparison(
+        then.against,
+        then.figures.recordings,
+        then.figures.values,
+        change,
+        frozenset(clear),
+    )
 
 
 def compared_figures(
     connection: duckdb.DuckDBPyConnection, results: Results, options: Options
-) -> tuple[str, Figures, str | None]:
+) -> Compared:
     """Measure the other side of the comparison.
 
-    Returns:
-        Its name, its figures, and the column whose values are the units of their
-        intervals.
+    It may be that of another model with the same labels, such as one that was adapted.
     """
     other, since, until, against = _compared_period(results, options)
-    if (results.model_id, results.labels) != (other.model_id, other.labels):
+    if results.labels != other.labels:
         raise UsageError(
             f"--compare {options.compare}: analysed with model {other.model_id}, but "
-            f"{results.directory} with {results.model_id}; results of different models "
-            "cannot be compared",
+            f"{results.directory} with {results.model_id}, which has other labels; "
+            "they cannot be compared",
             option="--compare",
         )
     if since and until and since >= until:
@@ -72,7 +95,39 @@ def compared_figures(
         measure(connection, other, replace(options, since=since, until=until))
         cluster = cluster_of(connection, options.cluster)
         figures = figures_by(connection, other.labels, cluster=cluster)[None]
-        return against, figures, cluster
+        top = top_calls(connection)
+        return Compared(against, figures, cluster, other.model_id, top)
+
+
+def top_calls(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the paths of the `TOP` calls of most concern."""
+    query = (
+        f"SELECT path FROM calls WHERE {STANDING_OUT} ORDER BY {STRONGEST_FIRST} "
+        f"LIMIT {TOP}"
+    )
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def models_notes(
+    connection: duckdb.DuckDBPyConnection, model_id: str, compared: Compared | None
+) -> list[str]:
+    """Return notes on a comparison of two models, in which the calls may be the same.
+
+    `connection` has the calls of this side.
+    """
+    if compared is None or compared.model_id == model_id:
+        return []
+    notes = [
+        f"{compared.against} was analysed with {compared.model_id}, this with "
+        f"{model_id}: the models differ, so changes need not be those of the calls"
+    ]
+    if compared.top:
+        kept = len(set(compared.top) & set(top_calls(connection)))
+        notes.append(
+            f"of the {counted(len(compared.top), 'call')} of most concern there, "
+            f"{kept} are among the {TOP} here"
+        )
+    return notes
 
 
 def _compared_period(

@@ -2,6 +2,7 @@
 
 import duckdb
 
+from ser_batch.reporting.figures.comparison import Compared
 from ser_batch.reporting.figures.database import rows_of, scan_sql
 from ser_batch.reporting.figures.estimates import MIN_UNITS
 from ser_batch.reporting.figures.groups import Figures, count_of
@@ -10,7 +11,6 @@ from ser_batch.results.results import Results
 from ser_batch.text import counted
 
 FAILURES = 1000
-Compared = tuple[str, Figures, str | None]
 OUT_OF_DOMAIN = 0.5
 """Threshold of `recordings.out_of_domain`."""
 NOT_SCORED = {
@@ -43,10 +43,10 @@ def cluster_notes(
                 "(--cluster none: no clustering)"
             )
         notes.append(note)
-    if compared and compared[2] != cluster:
+    if compared and compared.cluster != cluster:
         notes.append(
             f"intervals are by {cluster or 'call'} here, but by "
-            f"{compared[2] or 'call'} in {compared[0]}"
+            f"{compared.cluster or 'call'} in {compared.against}"
         )
     return notes
 
@@ -142,8 +142,8 @@ def notes_on(
         )
     if (total["failed"].value or 0) > FAILURES:
         notes.append(f"only the first {FAILURES:,} failures are listed")
-    if compared and not compared[1].recordings:
-        notes.append(f"nothing to compare with: no recordings in {compared[0]}")
+    if compared and not compared.figures.recordings:
+        notes.append(f"nothing to compare with: no recordings in {compared.against}")
     run = results.run_record
     if run.get("finished_at", "") is None:
         notes.append(

@@ -17,7 +17,13 @@ from ser_batch.reporting.figures.checked import (
     check_on_labels,
     checked_notes,
 )
-from ser_batch.reporting.figures.comparison import Comparison, compare, compared_figures
+from ser_batch.reporting.figures.comparison import (
+    Compared,
+    Comparison,
+    compare,
+    compared_figures,
+    models_notes,
+)
 from ser_batch.reporting.figures.database import connect, rows_of, translated_errors
 from ser_batch.reporting.figures.estimates import beyond_chance
 from ser_batch.reporting.figures.groups import (
@@ -179,14 +185,14 @@ def _sum_up(
     results: Results,
     options: Options,
     metadata: Metadata,
-    compared: tuple[str, Figures, str | None] | None,
+    compared: Compared | None,
 ) -> Report:
     labels = results.labels
     cluster = cluster_of(connection, options.cluster)
     total = figures_by(connection, labels, cluster=cluster)[None]
     comparison = None
     if compared:
-        comparison = compare(total, *compared[:2])
+        comparison = compare(total, compared)
     first, last, by_roles, nameless, from_file, undated = connection.execute(
         "SELECT min(started_at), max(started_at), count(customer_talk_s), "
         "count(*) FILTER (customer_talk_s IS NULL AND scored_s > 0), "
@@ -257,6 +263,7 @@ def _sum_up(
                 options,
                 compared,
             ),
+            *models_notes(connection, results.model_id, compared),
             *cluster_notes(connection, cluster, compared),
             *not_scored_notes(connection),
             *out_of_domain_notes(connection, results),
