@@ -10,7 +10,7 @@ from ser_batch.cli.terminal import Terminal
 from ser_batch.cli.training_display import print_confusion
 
 if TYPE_CHECKING:
-    from ser_batch.training.adapting.adapting import Adapted
+    from ser_batch.training.adapting.adapted_bundle import Adapted
 
 
 def print_status(status: dict[str, Any]) -> None:

@@ -11,17 +11,9 @@ from hypothesis import strategies as st
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.folder import open_labelling
-from ser_batch.reporting.figures.labelled import (
-    FEW,
-    Judged,
-    alert_threshold,
-    ceiling,
-    corrected_share,
-    figures_of,
-    in_words,
-    judged,
-    merged,
-)
+from ser_batch.reporting.figures.corrections import alert_threshold, corrected_share
+from ser_batch.reporting.figures.labelled import FEW, Judged, judged, merged
+from ser_batch.reporting.figures.labelled_figures import ceiling, figures_of, in_words
 from ser_batch.training.evaluation.own_calls import predictions
 from tests.support.commands import ser
 from tests.support.labels import answer_all, labelled

@@ -13,13 +13,10 @@ from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.folder import SAME, Labelling, open_labelling
 from ser_batch.reporting.figures.calls import DISTRESS
+from ser_batch.reporting.figures.corrections import corrected_share
 from ser_batch.reporting.figures.groups import Figures
-from ser_batch.reporting.figures.labelled import (
-    Judged,
-    corrected_share,
-    figures_of,
-    judged,
-)
+from ser_batch.reporting.figures.labelled import Judged, judged
+from ser_batch.reporting.figures.labelled_figures import figures_of
 from ser_batch.reporting.figures.measures import share_names
 from ser_batch.results.results import Results
 from ser_batch.text import counted

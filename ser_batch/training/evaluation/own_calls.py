@@ -14,13 +14,9 @@ from ser_batch.errors import AudioError, UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.clips import read_clip
 from ser_batch.labelling.folder import Labelling
-from ser_batch.reporting.figures.labelled import (
-    alert_threshold,
-    ceiling,
-    figures_of,
-    in_words,
-    judged,
-)
+from ser_batch.reporting.figures.corrections import alert_threshold
+from ser_batch.reporting.figures.labelled import judged
+from ser_batch.reporting.figures.labelled_figures import ceiling, figures_of, in_words
 from ser_batch.text import counted
 
 

@@ -1,0 +1,231 @@
+"""Figures of a model on labelled segments of a centre's own calls.
+
+They are weighted to all segments, and the units of the intervals are recordings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import expit, logit, stdtrit
+
+from ser_batch.labelling.agreement import Labels, alpha, confusions
+from ser_batch.labelling.folder import Labelling
+from ser_batch.reporting.figures.estimates import (
+    LEVEL,
+    MIN_UNITS,
+    Scale,
+    Units,
+    estimate,
+)
+from ser_batch.reporting.figures.labelled import FEW, Judged
+
+BINS = 10
+COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FEW_PAIRS = 20
+"""With fewer clips that two labellers answered, no ceiling is given."""
+
+
+def figures_of(own: Judged) -> dict[str, Any]:
+    """Return all figures on labelled segments, as plain values.
+
+    Recall, precision and accuracy refer to the most probable label; `coverage` and
+    `accuracy_when_not_abstaining` to the labels that the model gives. Figures are
+    weighted to all segments; `clips` and `by_label` are plain counts.
+    """
+    hit = own.answers == own.truth
+    matrix = _confusion(own, np.ones(len(hit), bool))
+    names, unit = np.unique(own.recording, return_inverse=True)
+    of_unit = np.stack([_confusion(own, unit == i) for i in range(len(names))])
+    values = own.probabilities
+    confidence = values.max(axis=1)
+    ratios = {
+        **{f"recall {label}": (of_unit[:, i, i], of_unit[:, i].sum(axis=1))
+           for i, label in enumerate(own.labels)},
+        **{f"precision {label}": (of_unit[:, i, i], of_unit[:, :, i].sum(axis=1))
+           for i, label in enumerate(own.labels)},
+        "accuracy": (of_unit.trace(axis1=1, axis2=2), of_unit.sum(axis=(1, 2))),
+    }  # fmt: skip
+    intervals = _ratios(ratios)
+    kept = own.weight * own.kept
+    return {
+        "clips": len(set(own.segment)),
+        "recordings": len(names),
+        "by_label": {
+            label: round(float(own.share[own.truth == i].sum()), 1)
+            for i, label in enumerate(own.labels)
+        },
+        "uar": _uar(matrix),
+        "intervals_95": {
+            "uar": _uar_interval(of_unit),
+            "accuracy": intervals["accuracy"],
+            "recall": {k: intervals[f"recall {k}"] for k in own.labels},
+            "precision": {k: intervals[f"precision {k}"] for k in own.labels},
+        },
+        "accuracy": float(own.weight @ hit / own.weight.sum()),
+        "recall": _known(own.labels, matrix.diagonal(), matrix.sum(axis=1)),
+        "precision": _known(own.labels, matrix.diagonal(), matrix.sum(axis=0)),
+        "share": {
+            label: float(matrix[i].sum() / matrix.sum())
+            for i, label in enumerate(own.labels)
+        },
+        "ece": _calibration_error(hit, confidence, own.weight),
+        "reliability": _reliability(hit, confidence, own.weight),
+        "coverage": float(kept.sum() / own.weight.sum()),
+        "accuracy_when_not_abstaining": (
+            float(kept @ hit / kept.sum()) if kept.any() else None
+        ),
+        "accuracy_by_coverage": _by_coverage(hit, confidence, own.weight),
+        "confusion": (matrix * own.share.sum() / matrix.sum()).tolist(),
+    }
+
+
+def uar_difference(
+    after: Judged, before: Judged
+) -> tuple[float, tuple[float, float] | None]:
+    """Return the change in UAR on the same segments, and its 95 % interval.
+
+    The paired jackknife over recordings, with Student's t.
+    """
+    names, unit = np.unique(before.recording, return_inverse=True)
+    of_unit = [
+        np.stack([_confusion(own, unit == i) for i in range(len(names))])
+        for own in (after, before)
+    ]
+    change = float(np.subtract(*(_uar(own.sum(axis=0)) for own in of_unit)))
+    n = len(names)
+    if n < MIN_UNITS:
+        return change, None
+    without = np.subtract(*(_uar(own.sum(axis=0) - own) for own in of_unit))
+    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
+    return change, (change - half, change + half)
+
+
+def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:
+    """Return how well one labeller does by the labels of another; None if unknown.
+
+    No model can be expected to do much better by these labels.
+    """
+    names = labelling.record.labels
+    pairs = confusions(labels.of, names)
+    if pairs.sum() < 2 * FEW_PAIRS:
+        return None
+    found = alpha(labels.of, names, list(labelling.segments.recording_id))
+    return {
+        "uar": _uar(pairs.astype(float)),
+        "accuracy": float(pairs.trace() / pairs.sum()),
+        "alpha": found and found[0],
+    }
+
+
+def in_words(figures: Mapping[str, Any]) -> list[str]:
+    """Return what may be relied on, in a sentence for each label that occurs."""
+    sentences = []
+    for label, n in figures["by_label"].items():
+        if not n:
+            continue
+        if n < FEW:
+            sentences.append(f"{label}: only {n:g} labelled, too few to say")
+            continue
+        found = _with_interval(figures, "recall", label)
+        text = f"{label}: {found} of the {label} segments are found"
+        if label in figures["precision"]:
+            right = _with_interval(figures, "precision", label)
+            text += f"; of those called {label}, {right} are"
+        sentences.append(text)
+    return sentences
+
+
+def _confusion(own: Judged, used: np.ndarray) -> Float[np.ndarray, "labels labels"]:
+    matrix = np.zeros((len(own.labels), len(own.labels)))
+    np.add.at(matrix, (own.truth[used], own.answers[used]), own.weight[used])
+    return matrix
+
+
+def _uar(matrix: Float[np.ndarray, "*n labels labels"]) -> Any:
+    total = matrix.sum(axis=-1)
+    hits = matrix.diagonal(axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.nanmean(np.where(total > 0, hits / total, np.nan), axis=-1)
+    return float(value) if value.ndim == 0 else value
+
+
+def _uar_interval(
+    of_unit: Float[np.ndarray, "units labels labels"],
+) -> list[float] | None:
+    """Return the jackknife interval on the scale of the logit (Miller 1974)."""
+    n = len(of_unit)
+    value = _uar(of_unit.sum(axis=0))
+    if n < MIN_UNITS or not 0 < value < 1:
+        return None
+    without = np.clip(_uar(of_unit.sum(axis=0) - of_unit), 1e-6, 1 - 1e-6)
+    scaled = logit(without)
+    error = np.sqrt((n - 1) / n * ((scaled - scaled.mean()) ** 2).sum())
+    half = stdtrit(n - 1, (1 + LEVEL) / 2) * error
+    return [float(expit(logit(value) - half)), float(expit(logit(value) + half))]
+
+
+def _ratios(
+    sums: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, list[float] | None]:
+    """Return the interval of each ratio of two sums over recordings."""
+    over = np.stack([own[0] for own in sums.values()], axis=1)
+    by = np.stack([own[1] for own in sums.values()], axis=1)
+    units = Units(over, by, (by > 0).astype(int))
+    low, high = estimate(units, [Scale.logit] * over.shape[1]).limits()
+    return {
+        name: None if np.isnan(low[i]) else [float(low[i]), float(high[i])]
+        for i, name in enumerate(sums)
+    }
+
+
+def _known(labels: Sequence[str], over: np.ndarray, by: np.ndarray) -> dict[str, float]:
+    return {
+        label: float(over[i] / by[i]) for i, label in enumerate(labels) if by[i] > 0
+    }
+
+
+def _reliability(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> list[dict[str, float]]:
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "clips": int(own.sum()),
+            "weight": float(weight[own].sum()),
+            "confidence": float(np.average(confidence[own], weights=weight[own])),
+            "accuracy": float(np.average(hit[own], weights=weight[own])),
+        }
+        for own in (bins == number for number in range(BINS))
+        if own.any()
+    ]
+
+
+def _calibration_error(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> float:
+    """Return the expected calibration error (Guo et al. 2017), weighted."""
+    rows = _reliability(hit, confidence, weight)
+    return sum(
+        row["weight"] * abs(row["accuracy"] - row["confidence"]) for row in rows
+    ) / float(weight.sum())
+
+
+def _by_coverage(
+    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
+) -> dict[str, float]:
+    order = np.argsort(-confidence, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    right = np.cumsum((weight * hit)[order]) / np.cumsum(weight[order])
+    at = np.minimum(np.searchsorted(share, COVERAGES), len(hit) - 1)
+    return {f"{c:g}": float(right[i]) for c, i in zip(COVERAGES, at, strict=True)}
+
+
+def _with_interval(figures: Mapping[str, Any], name: str, label: str) -> str:
+    value = figures[name][label]
+    interval = figures["intervals_95"][name][label]
+    if interval is None:
+        return f"{value:.0%}"
+    return f"{value:.0%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"

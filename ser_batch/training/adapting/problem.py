@@ -1,0 +1,130 @@
+"""Labelled segments, as the last layer of a network sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ser_batch.emotion.answers import certainty
+from ser_batch.emotion.profiled_bundle import ProfiledBundle
+from ser_batch.emotion.profiled_scorer import ProfiledScorer
+from ser_batch.errors import UsageError
+from ser_batch.labelling.agreement import Labels
+from ser_batch.labelling.folder import SAME, Labelling
+from ser_batch.reporting.figures.labelled import Judged, judged
+from ser_batch.reporting.figures.labelled_figures import figures_of
+from ser_batch.training.adapting.heads import Described, Head, fit_head
+
+LEAST_LABELS, LEAST_RECORDINGS = 20, 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Labelled segments, as the last layer sees them."""
+
+    head: Head
+    own: Described
+    rows: Int[np.ndarray, " segments"]
+    """Which segments of the folder they are."""
+    shares: Float[np.ndarray, "segments offered"]
+    recordings: np.ndarray
+    synonyms: torch.Tensor
+    offered: tuple[str, ...]
+    labelling: Labelling
+    labels: Labels
+    bundle: ProfiledBundle
+
+    @staticmethod
+    def of(
+        bundle: ProfiledBundle,
+        scorer: ProfiledScorer,
+        labelling: Labelling,
+        labels: Labels,
+        waveforms: Sequence[np.ndarray],
+    ) -> "Problem":
+        """Return the labelled segments of a folder, given the waveforms of all of them.
+
+        Raises:
+            UsageError: there are too few labels, they are all the same, or the bundle
+                has several members.
+        """
+        if bundle.network.members > 1:
+            raise UsageError(
+                f"bundle {bundle.name} has {bundle.network.members} members; only a "
+                "bundle of one can be adapted"
+            )
+        offered = labelling.record.labels
+        shares = labels.shares(offered)
+        rows = np.flatnonzero(shares.any(axis=1))
+        recordings = labelling.segments.recording_id.to_numpy()[rows]
+        _check(labelling, shares[rows], recordings)
+        roles = list(labelling.segments.role.fillna(""))
+        pooled, arousal = scorer.described(
+            [waveforms[int(i)] for i in rows], [roles[int(i)] for i in rows]
+        )
+        right, synonyms = _right(shares[rows], offered, bundle.labels)
+        member = bundle.modules()[0]
+        n = len(bundle.labels)
+        head = Head(
+            member.heads.weight[:n].detach(),
+            member.heads.bias[:n].detach(),
+            torch.tensor(bundle.aroused),
+            bundle.calibration,
+        )
+        own = Described(pooled, right, arousal)
+        return Problem(
+            head, own, rows, shares[rows], recordings, synonyms, offered, labelling,
+            labels, bundle,
+        )  # fmt: skip
+
+    def fitted(self, decay: float | None, rows: np.ndarray) -> Head:
+        """Return a head fitted to some of the segments."""
+        if decay is None:
+            return self.head
+        own = self.own.of(torch.from_numpy(rows))
+        return fit_head(self.head, own, self.synonyms, decay)
+
+    def judged(self, probabilities: np.ndarray) -> Judged:
+        """Return the segments drawn at random, with a model's probabilities."""
+        every = np.zeros((len(self.labelling.segments), probabilities.shape[1]))
+        every[self.rows] = probabilities
+        calibration = self.head.calibration
+        kept = certainty(every, calibration.alike) >= calibration.abstain_below
+        return judged(self.labelling, self.labels, every, kept, self.bundle.labels)
+
+    def uar(self, probabilities: np.ndarray) -> float:
+        """Return the UAR on the segments drawn at random."""
+        return float(figures_of(self.judged(probabilities))["uar"])
+
+
+def _check(labelling: Labelling, shares: np.ndarray, recordings: np.ndarray) -> None:
+    n, of = len(shares), len(set(recordings))
+    if n < LEAST_LABELS or of < LEAST_RECORDINGS:
+        raise UsageError(
+            f"{labelling.folder}: {n} labelled segments of {of} recordings; adapting "
+            f"needs {LEAST_LABELS} of {LEAST_RECORDINGS} at least, and 200 or more to "
+            "be worth it",
+            path=labelling.folder,
+        )
+    if (shares.sum(axis=0) > 0).sum() < 2:
+        raise UsageError(
+            f"{labelling.folder}: all labels are the same: there is nothing to learn",
+            path=labelling.folder,
+        )
+
+
+def _right(
+    shares: np.ndarray, offered: Sequence[str], model_labels: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the shares by label of the model, and which of its labels are one."""
+    right = torch.zeros(len(shares), len(model_labels))
+    n = len(model_labels)
+    synonyms = torch.eye(n)
+    for i, label in enumerate(model_labels):
+        if label in offered:
+            right[:, i] = torch.from_numpy(shares[:, list(offered).index(label)])
+        elif (other := SAME.get(label)) in model_labels:
+            synonyms[i, list(model_labels).index(str(other))] = 1
+    return right, synonyms
