@@ -57,9 +57,9 @@ const measureColumn = (data, name, title) => ({
 export const columnsOf = (data, play) => {
   const main = mainColumns(data);
   const known = (name) => data.measureIndex.has(name);
+  const anger = [["angry_share", "anger"]].filter(([name]) => known(name));
   const shares = [
     ["distress_share", "distress"],
-    ["angry_share", "anger"],
     ["valence", "valence"],
     ["silence_share", "silence"],
     ["overtalk_share", "overtalk"],
@@ -130,6 +130,7 @@ export const columnsOf = (data, play) => {
       width: 250,
       startsHigh: true,
     },
+    ...anger.map(([name, title]) => measureColumn(data, name, title)),
     {
       key: "why",
       title: "why",
