@@ -20,7 +20,7 @@ def command(
         Path | None,
         typer.Option(
             metavar="LABELS",
-            help="Test on your own calls instead: a folder of ser label.",
+            help="Test on your own calls instead: a folder made by ser label start.",
         ),
     ] = None,
     alert: Annotated[
@@ -32,7 +32,8 @@ def command(
         ),
     ] = None,
     precision: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Precision wanted of --alert.")
+        float,
+        typer.Option(min=0.01, max=1.0, help="Precision that an --alert shall have."),
     ] = 0.5,
     condition: Annotated[
         list[str] | None,

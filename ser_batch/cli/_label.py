@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_batch.cli import help_pages
+from ser_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from ser_batch.labelling.starting import Started
@@ -45,15 +46,18 @@ def start_command(
         Path, typer.Option("--out", "-o", help="Folder for the clips and the labels.")
     ],
     segments: Annotated[
-        int, typer.Option(min=1, help="Number of segments to draw.")
-    ] = 200,
+        int | None,
+        typer.Option(min=1, help="Number of segments to draw. Default: 200."),
+    ] = None,
     more: Annotated[
         int | None,
         typer.Option(
             min=1, metavar="N", help="Draw N more segments into an existing folder."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the draw. Default: 0.")
+    ] = None,
     hash_paths: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +80,10 @@ def start_command(
 
     bar = partial(tqdm, desc="cutting clips", unit="recording", leave=False)
     if more is None:
-        started = start_labelling(results, out, segments, seed, hash_paths, bar)
+        n = 200 if segments is None else segments
+        started = start_labelling(results, out, n, seed or 0, hash_paths, bar)
+    elif segments is not None or seed is not None:
+        raise UsageError("--more goes on with the first draw: omit --segments, --seed")
     else:
         started = draw_more(results, out, more, hash_paths, bar)
     _print_started(started, out)
@@ -88,7 +95,7 @@ def _print_started(started: "Started", out: Path) -> None:
     for path, why in started.problems.items():
         typer.secho(f"left out: {printable(path)}: {why}", err=True, fg="yellow")
     labelling = started.labelling
-    n, at_random = len(labelling.segments), int(labelling.segments.random.sum())
+    n, at_random = len(labelling.segments), int(labelling.is_random.sum())
     typer.echo(
         f"{counted(started.new, 'segment')} drawn, {n:,} in all: {at_random:,} at "
         f"random, {n - at_random:,} where a label teaches most; of "
@@ -166,15 +173,18 @@ def status_command(
 @app.command(**help_pages.command("label export"))
 def export_command(
     folder: Folder,
-    to: Annotated[Tool, typer.Option("--to", help="For which tool.")],
+    to: Annotated[Tool, typer.Option("--to", help="Tool to write for.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
 ) -> None:
     """Write clips and labels for another tool."""
     from ser_batch.labelling.folder import open_labelling
     from ser_batch.labelling.interchange import export_labels
+    from ser_batch.text import counted
 
-    export_labels(open_labelling(folder), to.value, out)
+    gone = export_labels(open_labelling(folder), to.value, out)
     typer.echo(f"written: {out}", err=True)
+    if gone:
+        typer.echo(f"{counted(gone, 'clip')} of the folder no longer exist", err=True)
 
 
 @app.command(**help_pages.command("label import"))

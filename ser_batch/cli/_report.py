@@ -108,8 +108,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="LABELS",
-            help="Folder of ser label: correct shares by what was heard in a sample of "
-            "these calls. Kept for later reports.",
+            help="Folder made by ser label start: correct shares by what was heard in "
+            "a sample of these calls. Kept for later reports.",
             rich_help_panel=_WHICH,
         ),
     ] = None,

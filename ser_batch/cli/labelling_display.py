@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from ser_batch.cli.terminal import Terminal
 from ser_batch.cli.training_display import print_confusion
+from ser_batch.text import counted
 
 if TYPE_CHECKING:
     from ser_batch.training.adapting.adapted_bundle import Adapted
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 def print_status(status: dict[str, Any]) -> None:
     """Print how many clips are labelled, by whom, and how far labellers agree."""
-    console = Terminal(highlight=False)
+    # Names of labellers may look like markup.
+    console = Terminal(highlight=False, markup=False)
     console.print(
         f"{status['with_a_label']:,} of {status['clips']:,} clips have a label "
         f"({status['at_random']:,} clips were drawn at random), from "
@@ -34,7 +37,10 @@ def print_status(status: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for name, own in status["labellers"].items():
         table.add_row(
-            name, f"{own['labelled']}", f"{own['skipped']}", f"{own['unusable']}"
+            escape(name),
+            f"{own['labelled']}",
+            f"{own['skipped']}",
+            f"{own['unusable']}",
         )
     if status["labellers"]:
         console.print(table)
@@ -54,12 +60,14 @@ def print_status(status: dict[str, Any]) -> None:
         )
     for pair in status["confused"]:
         one, other = pair["labels"]
-        console.print(f"  {one} or {other}: labellers differ {pair['times']} times")
+        console.print(f"  {one} and {other}: confused {pair['times']} times")
 
 
-def _alpha(found: dict[str, float] | None) -> tuple[str, str]:
+def _alpha(found: dict[str, float | None] | None) -> tuple[str, str]:
     if found is None:
         return "–", ""
+    if found["low"] is None:
+        return f"{found['value']:.2f}", "–"
     return f"{found['value']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}"
 
 
@@ -73,7 +81,10 @@ def print_own_calls(
     console.print(evaluation["protocol"], style="dim")
     table = Table(box=None, header_style="dim", padding=(0, 1), show_header=False)
     intervals = figures["intervals_95"]
-    table.add_row("UAR", *_share(figures["uar"], intervals["uar"]))
+    table.add_row(
+        f"UAR, {figures['uar_labels']} labels",
+        *_share(figures["uar"], intervals["uar"]),
+    )
     table.add_row("accuracy", *_share(figures["accuracy"], intervals["accuracy"]))
     if evaluation["ceiling"]:
         table.add_row(
@@ -98,15 +109,16 @@ def print_own_calls(
     label, precision = alert
     if found := evaluation["alert"]:
         console.print(
-            f"An alert on {label} above a probability of {found['threshold']:.2f} is "
-            f"right in {found['precision']:.0%} of cases, and finds "
-            f"{found['recall']:.0%} of the {label} segments "
-            f"({found['segments_above']} labelled segments lie above it)."
+            f"An alert on {label} from a probability of {found['threshold']:.2f} is "
+            f"right in {found['precision']:.0%} of cases (at least "
+            f"{found['precision_at_least']:.0%}, with 80 % confidence), and finds "
+            f"{found['recall']:.0%} of the {label} segments. "
+            f"{counted(found['segments_above'], 'labelled segment')} had as much."
         )
     else:
         console.print(
-            f"No threshold gives an alert on {label} that is right in {precision:.0%} "
-            "of cases."
+            f"These labels do not show that an alert on {label} can be right in "
+            f"{precision:.0%} of cases. More labels may."
         )
 
 

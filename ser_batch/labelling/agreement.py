@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import krippendorff
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from ser_batch.labelling.answers import Answer, answer_files
 from ser_batch.labelling.folder import Labelling
 
 N_BOOTSTRAP = 1000
 LIMITS = (2.5, 97.5)
+LEAST_RECORDINGS = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Labels:
     """By labeller and clip; answers to clips that the folder lacks are left out."""
     of: pd.DataFrame
     unknown: int
-    """Answers to clips that the folder lacks."""
+    """Answers to clips, or with labels, that the folder lacks."""
+
+    @property
+    def answered(self) -> set[str]:
+        """The clips that somebody has answered, if only to skip them."""
+        return {clip for own in self.answers.values() for clip in own}
 
     @property
     def unusable(self) -> set[str]:
@@ -48,7 +54,7 @@ class Labels:
         Shape:
             (clips, labels), in the order of `of`.
         """
-        counts = np.stack([(self.of == label).sum(axis=1) for label in labels], axis=1)
+        counts = counts_of(self.of, labels)
         counts[self.of.index.isin(list(self.unusable))] = 0
         total = counts.sum(axis=1, keepdims=True)
         return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -75,11 +81,15 @@ def read_labels(labelling: Labelling) -> Labels:
         UsageError: a file of answers is damaged.
     """
     clips = list(labelling.segments["clip"])
-    known = set(clips)
+    known, offered = set(clips), {None, *labelling.record.labels}
     answers, unknown = {}, 0
     for file in answer_files(labelling.folder):
         read = file.read()
-        answers[file.labeller] = {c: a for c, a in read.items() if c in known}
+        answers[file.labeller] = {
+            clip: answer
+            for clip, answer in read.items()
+            if clip in known and answer.label in offered
+        }
         unknown += len(read) - len(answers[file.labeller])
     of = pd.DataFrame(
         {
@@ -92,74 +102,89 @@ def read_labels(labelling: Labelling) -> Labels:
     return Labels(answers, of, unknown)
 
 
+def counts_of(of: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
+    """Return how many labellers gave each label to each clip.
+
+    Shape:
+        (clips, labels)
+    """
+    return np.stack([(of == label).sum(axis=1) for label in labels], axis=1)
+
+
 def alpha(
-    of: pd.DataFrame, labels: Sequence[str], recordings: Sequence[str], seed: int = 0
-) -> tuple[float, float, float] | None:
-    """Return Krippendorff's alpha of the labels, and its 95 % interval.
+    counts: Int[np.ndarray, "clips labels"], recordings: Sequence[str], seed: int = 0
+) -> tuple[float, tuple[float, float] | None] | None:
+    """Return Krippendorff's alpha of labels, and its 95 % interval.
 
     Alpha is 1 if labellers always agree, 0 if they do as often as by chance
     (Krippendorff 2011, Computing Krippendorff's alpha-reliability). The interval is a
-    percentile bootstrap over recordings.
+    percentile bootstrap over recordings, of which there must be `LEAST_RECORDINGS`.
+
+    Args:
+        counts: how many labellers gave each label to each clip.
+        recordings: the recording of each clip.
+        seed: of the bootstrap.
 
     Returns:
         None if no clip has two labels, or all labels are the same.
     """
-    number = {label: float(i) for i, label in enumerate(labels)}
-    values = np.array(
-        [[number.get(label, np.nan) for label in row] for row in of.to_numpy()], float
-    )
-    values = values.reshape(of.shape)
-    shared = (~np.isnan(values)).sum(axis=1) > 1
-    values, of_recording = values[shared], np.asarray(recordings)[shared]
-    measured = _alpha(values)
-    if measured is None:
+    shared = counts.sum(axis=1) > 1
+    own, of_recording = counts[shared], np.asarray(recordings)[shared]
+    if (own.sum(axis=0) > 0).sum() < 2:
         return None
+    measured = float(
+        krippendorff.alpha(value_counts=own, level_of_measurement="nominal")
+    )
     names, unit = np.unique(of_recording, return_inverse=True)
-    rows = [np.flatnonzero(unit == i) for i in range(len(names))]
+    if len(names) < LEAST_RECORDINGS:
+        return measured, None
+    of_unit = np.zeros((len(names), counts.shape[1], counts.shape[1]))
+    np.add.at(of_unit, unit, _pairs(own) / (own.sum(axis=1) - 1)[:, None, None])
     rng = np.random.default_rng(seed)
-    drawn = [
-        _alpha(values[np.concatenate([rows[i] for i in draw])])
-        for draw in rng.integers(len(rows), size=(N_BOOTSTRAP, len(rows)))
-    ]
-    known = [value for value in drawn if value is not None]
-    low, high = np.percentile(known, LIMITS) if known else (np.nan, np.nan)
-    return measured, float(low), float(high)
+    times = rng.multinomial(len(names), [1 / len(names)] * len(names), N_BOOTSTRAP)
+    drawn = alpha_of(np.tensordot(times, of_unit, 1))
+    low, high = np.nanpercentile(drawn, LIMITS)
+    return measured, (float(low), float(high))
+
+
+def alpha_of(coincidences: Float[np.ndarray, "*n labels labels"]) -> np.ndarray:
+    """Return alpha from the sums of coincidences; NaN where it is not defined."""
+    n = coincidences.sum(axis=(-2, -1))
+    of_label = coincidences.sum(axis=-1)
+    disagreed = n - coincidences.trace(axis1=-2, axis2=-1)
+    expected = n**2 - (of_label**2).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected > 0, 1 - (n - 1) * disagreed / expected, np.nan)
 
 
 def alphas(
-    of: pd.DataFrame, labels: Sequence[str], recordings: Sequence[str]
-) -> dict[str, tuple[float, float, float] | None]:
+    counts: Int[np.ndarray, "clips labels"], recordings: Sequence[str]
+) -> list[tuple[float, tuple[float, float] | None] | None]:
     """Return alpha for each label against all others; see `alpha`."""
-    return {
-        label: alpha(
-            of.map(lambda own, label=label: own and str(own == label)),
-            ("False", "True"),
-            recordings,
-        )
-        for label in labels
-    }
+    total = counts.sum(axis=1)
+    return [alpha(np.stack([own, total - own], axis=1), recordings) for own in counts.T]
 
 
-def confusions(of: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
+def confusions(
+    counts: Int[np.ndarray, "clips labels"],
+    weight: Float[np.ndarray, " clips"] | None = None,
+) -> Float[np.ndarray, "labels labels"]:
     """Return how often one labeller answered a row's label, and another a column's.
 
-    Shape:
-        (labels, labels), symmetric.
+    The result is symmetric; a clip may have a weight.
     """
-    number = {label: i for i, label in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels)), int)
-    for row in of.to_numpy():
-        given = [number[label] for label in row if label in number]
-        for one, other in permutations(given, 2):
-            counts[one, other] += 1
-    return counts
+    pairs = _pairs(counts)
+    if weight is not None:
+        pairs = pairs * weight[:, None, None]
+    summed: np.ndarray = pairs.sum(axis=0)
+    return summed
 
 
-def _alpha(values: np.ndarray) -> float | None:
-    """Return alpha of labels by clip and labeller; None if it is not defined."""
-    if len(np.unique(values[~np.isnan(values)])) < 2:
-        return None
-    return float(krippendorff.alpha(values.T, level_of_measurement="nominal"))
+def _pairs(counts: np.ndarray) -> np.ndarray:
+    """Return the ordered pairs of answers to each clip, by their labels."""
+    own = np.eye(counts.shape[1]) * counts[:, :, None]
+    pairs: np.ndarray = counts[:, :, None] * counts[:, None, :] - own
+    return pairs
 
 
 def _majority(labels: pd.Series) -> str | None:

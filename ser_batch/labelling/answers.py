@@ -18,7 +18,8 @@ from ser_batch.errors import UsageError
 from ser_batch.labelling.folder import ANSWERS, unwritable
 from ser_batch.storage.local import sync_folder
 
-NAME = re.compile(r"[^/\\\0\n.][^/\\\0\n]{0,99}")
+NAME = re.compile(r"[^/\\\0\n.][^/\\\0\n]*")
+MOST_BYTES = 100
 LEVELS = range(-2, 3)
 """Of arousal and valence."""
 
@@ -102,10 +103,17 @@ class AnswerFile:
 
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines; one that a crash cut off is left out."""
-        if self.path.exists():
-            for line in self.path.read_bytes().splitlines(keepends=True):
-                if line.strip() and not _is_cut_off(line):
-                    yield line
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be read: {error.strerror}", path=self.path
+            ) from error
+        for line in data.splitlines(keepends=True):
+            if line.strip() and not _is_cut_off(line):
+                yield line
 
 
 def _is_cut_off(line: bytes) -> bool:
@@ -122,10 +130,10 @@ def answer_file(folder: Path, labeller: str) -> AnswerFile:
     Raises:
         UsageError: the name cannot be part of a file name.
     """
-    if not NAME.fullmatch(labeller):
+    if not NAME.fullmatch(labeller) or len(os.fsencode(labeller)) > MOST_BYTES:
         raise UsageError(
-            f"--labeller {labeller!r}: a name has up to 100 characters, none of them a "
-            "slash, and does not begin with a dot",
+            f"--labeller {labeller!r}: a name has up to {MOST_BYTES} bytes, no slash, "
+            "and does not begin with a dot",
             option="--labeller",
         )
     return AnswerFile(labeller, folder / ANSWERS / f"{labeller}.jsonl")

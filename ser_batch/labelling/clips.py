@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from ser_batch.audio.decoders import RawOptions
 from ser_batch.audio.opening import open_audio
 from ser_batch.errors import AudioError, UsageError
+from ser_batch.labelling.folder import unwritable
 
 CONTEXT_S = 1.0
 
@@ -87,15 +88,16 @@ def _write(path: Path, waveform: Float32[np.ndarray, " samples"], rate: int) -> 
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    try:
         soundfile.write(
             partial, waveform.clip(-1, 1), rate, format="FLAC", subtype="PCM_16"
         )
         partial.rename(path)
     except (OSError, soundfile.LibsndfileError) as error:
         partial.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path}: cannot be written: {error}; free up disk space", path=path
-        ) from error
+        raise UsageError(f"{path}: cannot be written: {error}", path=path) from error
 
 
 def read_clip(path: Path) -> tuple[Float32[np.ndarray, " samples"], int]:

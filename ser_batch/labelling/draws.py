@@ -28,10 +28,10 @@ SIDE = ["recording_id", "channel", "speaker"]
 """What identifies one side of a call."""
 
 
-def segment_ids(segments: pd.DataFrame, seed: int) -> list[str]:
-    """Return a name for each segment, by where it lies."""
-    keys = zip(*(segments[column] for column in [*SIDE, "start_s"]), strict=True)
-    return [_digest("/".join(map(str, (seed, *key))), 6) for key in keys]
+def segment_ids(segments: pd.DataFrame, seed: int, key: bytes = b"") -> list[str]:
+    """Return a name for each segment, by where it lies; with a key, a keyed hash."""
+    places = zip(*(segments[column] for column in [*SIDE, "start_s"]), strict=True)
+    return [_digest("/".join(map(str, (seed, *place))), 6, key) for place in places]
 
 
 def random_numbers(
@@ -121,5 +121,5 @@ def _van_der_corput(places: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return values
 
 
-def _digest(text: str, size: int) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+def _digest(text: str, size: int, key: bytes = b"") -> str:
+    return hashlib.blake2b(text.encode(), digest_size=size, key=key).hexdigest()

@@ -9,11 +9,12 @@ labels/
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,17 +37,18 @@ SAME = {"calm": "neutral"}
 class Record:
     """What the segments of a folder were drawn from, and how."""
 
-    results: str
-    """The results directory, as an absolute path; empty if names are hashed."""
     model_id: str
     model_labels: tuple[str, ...]
     """The model's labels, in the order of its probabilities."""
     labels: tuple[str, ...]
     """What labellers choose from."""
     seed: int
-    hashed: bool
+    key_check: str
+    """A hash that tells the key of hashed names from others; empty without one."""
+    draws: int
+    """How many times segments were drawn."""
     population: int
-    """The number of segments that they were drawn from."""
+    """The number of segments that they were drawn from last."""
     format: int = FORMAT
 
 
@@ -56,9 +58,9 @@ class Labelling:
 
     `segments` has a row for each: `clip` (its name), `recording_id`, `path`, `channel`,
     `speaker`, `role`, `start_s`, `end_s`, `label` (the model's; null if it abstains),
-    `clip_start_s` (where the clip begins), `random` (drawn at random, or because it
-    teaches most), `probability` (of inclusion in the random sample; null if it was not
-    drawn at random), and the model's `p_<label>`. Its order is that of labelling.
+    `clip_start_s` (where the clip begins), the model's `p_<label>`, and for each time
+    that segments were drawn, from 0, `inclusion_N`: its inclusion probability in the
+    random sample of that draw, or null. Its order is that of labelling.
     """
 
     folder: Path
@@ -68,6 +70,31 @@ class Labelling:
     def clip_file(self, clip: str) -> Path:
         """Return the file of a clip."""
         return self.folder / CLIPS / f"{clip}.flac"
+
+    @property
+    def is_random(self) -> np.ndarray:
+        """Which segments are in the random sample of the last draw."""
+        last = f"inclusion_{self.record.draws - 1}"
+        sampled: np.ndarray = self.segments[last].notna().to_numpy()
+        return sampled
+
+    def inclusion(self, answered: Collection[str]) -> np.ndarray:
+        """Return the inclusion probabilities of a random sample; NaN outside it.
+
+        This is the largest sample of which every clip is answered. Before that is so,
+        a larger one would consist of answered clips that were not drawn at random.
+        Clips of the first draw come in random order, so that it may be incomplete.
+
+        Args:
+            answered: the clips that labellers have answered.
+        """
+        is_answered = self.segments["clip"].isin(list(answered)).to_numpy()
+        for draw in range(self.record.draws - 1, 0, -1):
+            own = self.segments[f"inclusion_{draw}"].to_numpy(float)
+            if is_answered[~np.isnan(own)].all():
+                return own
+        first: np.ndarray = self.segments["inclusion_0"].to_numpy(float)
+        return first
 
     def write(self) -> None:
         """Write the record and the segments.
@@ -102,6 +129,8 @@ def open_labelling(folder: Path) -> Labelling:
             )
         record = msgspec.convert(values, Record)
         segments = pq.read_table(folder / SEGMENTS).to_pandas()
+        if missing := _columns(record) - set(segments.columns):
+            raise ValueError(f"{SEGMENTS} has no {', '.join(sorted(missing))}")
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder}: no segments to be labelled ({Path(error.filename).name} is "
@@ -111,6 +140,18 @@ def open_labelling(folder: Path) -> Labelling:
     except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
         raise UsageError(f"{folder}: damaged ({error})", path=folder) from error
     return Labelling(folder, record, segments)
+
+
+def _columns(record: Record) -> set[str]:
+    names = (
+        "clip", "recording_id", "path", "channel", "speaker", "role", "start_s",
+        "end_s", "label", "clip_start_s",
+    )  # fmt: skip
+    return {
+        *names,
+        *(f"inclusion_{draw}" for draw in range(record.draws)),
+        *(f"p_{label}" for label in record.model_labels),
+    }
 
 
 def labels_offered(labels: Sequence[str]) -> tuple[str, ...]:

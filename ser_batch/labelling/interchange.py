@@ -20,11 +20,14 @@ from ser_batch.labelling.folder import CLIPS, SAME, Labelling, unwritable
 
 UNUSABLE = "not to be used"
 """What stands for `Answer.unusable` in other tools."""
-COLUMNS = ("clip", "labeller", "label", "arousal", "valence")
+BY = "labeller: "
 
 
-def export_labels(labelling: Labelling, to: str, out: Path) -> None:
+def export_labels(labelling: Labelling, to: str, out: Path) -> int:
     """Write segments and answers for another tool, into a new folder.
+
+    Returns:
+        The number of clips that are gone, and are therefore not in it.
 
     Args:
         labelling: what to write.
@@ -45,6 +48,8 @@ def export_labels(labelling: Labelling, to: str, out: Path) -> None:
         EXPORTS[to](labelling, read_labels(labelling), out)
     except OSError as error:
         raise unwritable(out, error) from error
+    clips = labelling.segments["clip"]
+    return sum(not labelling.clip_file(clip).exists() for clip in clips)
 
 
 def _to_label_studio(labelling: Labelling, labels: Labels, out: Path) -> None:
@@ -68,7 +73,7 @@ def _to_label_studio(labelling: Labelling, labels: Labels, out: Path) -> None:
                 "audio": f"/data/local-files/?d={CLIPS}/{clip}.flac", "clip": clip,
             },
             "annotations": [
-                {"completed_by": {"email": name}, "result": [_choice(answer)]}
+                {"result": [_choice(name, answer)]}
                 for name, answer in given.items()
                 if answer.label or answer.unusable
             ],
@@ -77,11 +82,15 @@ def _to_label_studio(labelling: Labelling, labels: Labels, out: Path) -> None:
     _copy_clips(labelling, out / CLIPS)
 
 
-def _choice(answer: Answer) -> dict[str, Any]:
+def _choice(labeller: str, answer: Answer) -> dict[str, Any]:
+    """Return an answer as a region, with the labeller in its notes.
+
+    Label Studio refuses annotations that are completed by somebody it does not know.
+    """
     chosen = UNUSABLE if answer.unusable else answer.label
     return {
         "from_name": "emotion", "to_name": "audio", "type": "choices",
-        "value": {"choices": [chosen]},
+        "value": {"choices": [chosen]}, "meta": {"text": [f"{BY}{labeller}"]},
     }  # fmt: skip
 
 
@@ -169,13 +178,20 @@ def import_labels(
         rows = list(_of_label_studio(json.loads(text)) if is_json else _of_csv(text))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise UsageError(
             f"{file}: neither an export of Label Studio nor CSV with the columns clip "
-            f"and label ({error!r})",
+            "and label, separated by commas",
             path=file,
         ) from error
-    answers: dict[str, list[Answer]] = defaultdict(list)
+    answers: dict[str, dict[str, Answer]] = defaultdict(dict)
     known = set(labelling.segments["clip"])
     for row in rows:
         answer = _answer(row, labelling, file)
@@ -191,12 +207,17 @@ def import_labels(
                 path=file,
                 option="--labeller",
             )
-        answers[name].append(answer)
+        other = answers[name].setdefault(answer.clip, answer)
+        if other != answer:
+            raise UsageError(
+                f"{file}: {name} gives clip {answer.clip} two different answers",
+                path=file,
+            )
     files = {name: answer_file(labelling.folder, name) for name in answers}
     added = {}
     for name, own in answers.items():
-        known_answers = files[name].read()
-        new = [a for a in own if not _is_same(known_answers.get(a.clip), a)]
+        before = files[name].read()
+        new = [a for a in own.values() if not _is_same(before.get(a.clip), a)]
         if new:
             files[name].append(new)
         added[name] = len(new)
@@ -207,7 +228,9 @@ def _answer(row: Mapping[str, Any], labelling: Labelling, file: Path) -> Answer:
     label = str(row["label"]).strip()
     if label.lower() == UNUSABLE:
         return Answer(row["clip"], unusable=True)
-    label = SAME.get(label.lower(), label.lower())
+    label = label.lower()
+    if label not in labelling.record.labels:
+        label = SAME.get(label, label)
     if label not in labelling.record.labels:
         raise UsageError(
             f"{file}: label {row['label']!r} is not one of "
@@ -224,7 +247,7 @@ def _level(row: Mapping[str, Any], name: str, file: Path) -> int | None:
         return None
     try:
         level = round(float(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         level = 9
     if level not in LEVELS:
         raise UsageError(f"{file}: {name} {text} is not from -2 to 2", path=file)
@@ -240,8 +263,10 @@ def _of_label_studio(tasks: Any) -> Iterable[dict[str, Any]]:
             by = annotation.get("completed_by")
             name = by.get("email") or by.get("id") if isinstance(by, dict) else by
             for part in annotation["result"]:
+                noted = next(iter(part.get("meta", {}).get("text", ())), "")
+                said = noted.removeprefix(BY) if noted.startswith(BY) else name
                 for choice in part["value"].get("choices", ()):
-                    yield {"clip": clip, "label": choice, "labeller": name}
+                    yield {"clip": str(clip), "label": choice, "labeller": said}
 
 
 def _clip_of(address: str) -> str:
@@ -258,10 +283,11 @@ def _of_csv(text: str) -> Iterable[dict[str, Any]]:
 
 
 def _is_same(known: Answer | None, new: Answer) -> bool:
-    names = ("label", "arousal", "valence", "unusable")
-    return known is not None and all(
-        getattr(known, name) == getattr(new, name) for name in names
-    )
+    """Tell whether an answer is known; levels that the file lacks do not count."""
+    if known is None or (known.label, known.unusable) != (new.label, new.unusable):
+        return False
+    levels = ((known.arousal, new.arousal), (known.valence, new.valence))
+    return all(level in (None, before) for before, level in levels)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -22,6 +22,7 @@ from ser_batch.labelling.answers import Answer
 from ser_batch.labelling.session import Session
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANY = "*"
 MOST_BYTES = 10_000
 PAGE = {
     "": ("index.html", "text/html"),
@@ -48,6 +49,11 @@ class Address:
     key: Path | None = None
 
     def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise UsageError(
+                "--tls-certificate and --tls-key go together",
+                option="--tls-certificate",
+            )
         if self.host not in LOOPBACK and not (self.certificate and self.key):
             raise UsageError(
                 f"--host {self.host}: what is heard and answered would travel "
@@ -75,16 +81,17 @@ def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
         name, kind = PAGE[wanted]
         return Response((folder / name).read_bytes(), media_type=kind, headers=HEADERS)
 
-    def state(request: Request) -> Response:
+    # Answers and states are made one at a time, in the server's own thread.
+    async def state(request: Request) -> Response:
         return JSONResponse(session.state(), headers=HEADERS)
 
     async def answer(request: Request) -> Response:
         # A page elsewhere cannot send JSON here without asking first.
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415, "an answer is JSON")
-        body = await request.body()
-        if len(body) > MOST_BYTES:
+        if int(request.headers.get("content-length", MOST_BYTES + 1)) > MOST_BYTES:
             raise HTTPException(413, "too long for an answer")
+        body = await request.body()
         try:
             given = msgspec.json.decode(body, type=Answer)
             if given.undone:
@@ -95,14 +102,15 @@ def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
             if isinstance(error, UsageError):
                 raise HTTPException(507, str(error)) from error
             raise HTTPException(400, str(error)) from error
-        return state(request)
+        return await state(request)
 
     def clip(request: Request) -> Response:
         name = request.path_params["clip"]
         path = session.labelling.clip_file(name)
         if name not in set(session.labelling.segments["clip"]) or not path.is_file():
             raise HTTPException(404, "the clip is gone")
-        return FileResponse(path, media_type="audio/flac", headers=HEADERS)
+        kept = HEADERS | {"Cache-Control": "private, max-age=600"}
+        return FileResponse(path, media_type="audio/flac", headers=kept)
 
     def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -140,8 +148,9 @@ def serve_session(
     Raises:
         UsageError: the port is in use, or a certificate cannot be read.
     """
-    hosts = [*LOOPBACK, address.host] if address.host in LOOPBACK else [address.host]
-    app, path = label_app(session, hosts)
+    # Another host may have any number of names; the token and TLS protect it.
+    is_here = address.host in LOOPBACK and ":" not in address.host
+    app, path = label_app(session, list(LOOPBACK[:2]) if is_here else [ANY])
     listening = _listening(address)
     config = uvicorn.Config(
         app,
@@ -159,7 +168,8 @@ def serve_session(
             option="--tls-certificate",
         ) from error
     scheme = "https" if address.certificate else "http"
-    on_start(f"{scheme}://{address.host}:{listening.getsockname()[1]}{path}")
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    on_start(f"{scheme}://{host}:{listening.getsockname()[1]}{path}")
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -171,10 +181,9 @@ def _listening(address: Address) -> socket.socket:
         listening.bind((address.host, address.port))
     except OSError as error:
         listening.close()
-        where = f"{address.host}:{address.port}"
         raise UsageError(
-            f"--port {address.port}: {where} cannot be used ({error.strerror}); omit "
-            "it to take any free port",
+            f"--host {address.host} --port {address.port}: cannot be used "
+            f"({error.strerror}); without --port, any free one is taken",
             option="--port",
         ) from error
     return listening

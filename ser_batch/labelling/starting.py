@@ -1,11 +1,13 @@
 """Drawing of segments to be labelled: start with `start_labelling`."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from ser_batch.audio.decoders import RawOptions
 from ser_batch.errors import UsageError
@@ -18,15 +20,18 @@ from ser_batch.labelling.draws import (
     teaching_order,
 )
 from ser_batch.labelling.folder import (
+    CLIPS,
     RECORD,
     Labelling,
     Record,
     labels_offered,
     open_labelling,
+    unwritable,
 )
 from ser_batch.results.name_hashes import hashed_path, hasher, load_key
 from ser_batch.results.results import Results, read_stably
 
+LOCK = ".lock"
 WHERE = ("recording_id", "path", "channel", "speaker", "role", "start_s", "end_s")
 Progress = Callable[[list[str]], Iterable[str]]
 
@@ -83,7 +88,10 @@ def start_labelling(
             path=folder,
             option="--out",
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # Only clips: a draw that was interrupted, which is taken up again.
+    if os.path.lexists(folder) and (
+        not folder.is_dir() or {p.name for p in folder.iterdir()} - {CLIPS, LOCK}
+    ):
         raise UsageError(
             f"{folder}: is not an empty folder; choose a new one",
             path=folder,
@@ -91,12 +99,12 @@ def start_labelling(
         )
     results = read_stably(directory, lambda results: results)
     record = Record(
-        results="" if key_file else str(directory.resolve()),
         model_id=results.model_id,
         model_labels=results.labels,
         labels=labels_offered(results.labels),
         seed=seed,
-        hashed=key_file is not None,
+        key_check=_check_of(key_file),
+        draws=0,
         population=0,
     )
     return _drawn(
@@ -118,11 +126,10 @@ def draw_more(
             `start_labelling`.
     """
     labelling = open_labelling(folder)
-    if labelling.record.hashed != (key_file is not None):
+    if labelling.record.key_check != _check_of(key_file):
         raise UsageError(
-            f"{folder}: was drawn {'with' if key_file is None else 'without'} "
-            "--hash-paths; use the same key again"
-            if key_file is None
+            f"{folder}: was drawn with --hash-paths and another key; use that one"
+            if labelling.record.key_check
             else f"{folder}: was drawn without --hash-paths; omit it",
             option="--hash-paths",
         )
@@ -143,10 +150,32 @@ def _drawn(
     key_file: Path | None,
     progress: Progress,
 ) -> Started:
+    """Draw into a folder that no other process draws into at the same time."""
+    try:
+        before.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(before.folder / LOCK, timeout=0):
+            return _drawn_alone(directory, before, n, key_file, progress)
+    except Timeout as error:
+        raise UsageError(
+            f"{before.folder}: another `ser label start` is drawing into it; wait",
+            path=before.folder,
+        ) from error
+    except OSError as error:
+        raise unwritable(before.folder, error) from error
+
+
+def _drawn_alone(
+    directory: Path,
+    before: Labelling,
+    n: int,
+    key_file: Path | None,
+    progress: Progress,
+) -> Started:
     frame = read_stably(directory, _frame)
     if not len(frame.segments):
         raise UsageError(f"{directory}: no scored segment to draw", path=directory)
-    ids = pd.Series(segment_ids(frame.segments, before.record.seed))
+    key = load_key(key_file) if key_file else b""
+    ids = pd.Series(segment_ids(frame.segments, before.record.seed, key))
     known = set(before.segments.get("clip", ()))
     is_known = ids.isin(known).to_numpy()
     if is_known.all():
@@ -155,16 +184,17 @@ def _drawn(
         )
     chosen, probability = _chosen(frame, is_known, n, before.record.seed)
     drawn = frame.segments.iloc[chosen].reset_index(drop=True)
+    draw = before.record.draws
     drawn = pd.DataFrame({
         "clip": ids.iloc[chosen].to_numpy(),
         **{name: drawn[name] for name in drawn.columns},
         "clip_start_s": (drawn.start_s - CONTEXT_S).clip(lower=0),
-        "random": ~np.isnan(probability[chosen]),
-        "probability": probability[chosen],
         **{
             f"p_{label}": frame.probabilities[chosen, i]
             for i, label in enumerate(before.record.model_labels)
         },
+        **{f"inclusion_{earlier}": np.nan for earlier in range(draw)},
+        f"inclusion_{draw}": probability[chosen],
     })  # fmt: skip
     new = drawn[~drawn["clip"].isin(known)]
     problems = cut_clips(new, frame.sources, before.clip_file, frame.raw, progress)
@@ -172,35 +202,37 @@ def _drawn(
     if unread.all():
         reason = next(iter(problems.values()))
         raise UsageError(
-            f"{directory}: no recording that was drawn can be read: {reason}; have "
-            "they moved? `ser relocate` says where to",
+            f"{directory}: no recording that was drawn can be read: {reason}; if they "
+            "moved, tell ser with `ser relocate`",
             path=directory,
         )
     paths = dict(zip(drawn.recording_id, drawn.path, strict=True))
     new = new[~unread].sample(frac=1, random_state=before.record.seed)
-    if key_file:
-        hashed = hasher(load_key(key_file))
+    if key:
+        hashed = hasher(key)
         new = new.assign(
             recording_id=new.recording_id.map(hashed),
             path=[hashed_path(path, hashed) for path in new.path],
         )
-    old = before.segments
-    if len(old):
-        # Under the larger sample, and what was analysed since, probabilities differ.
-        now = drawn.set_index("clip")
-        old = old.assign(
-            random=old["clip"].map(now.random).fillna(False).astype(bool),
-            probability=old["clip"].map(now.probability),
-        )
+    parts = [new]
+    if len(before.segments):
+        now = drawn.set_index("clip")[f"inclusion_{draw}"]
+        known_now = before.segments["clip"].map(now)
+        parts = [before.segments.assign(**{f"inclusion_{draw}": known_now}), new]
     labelling = Labelling(
         before.folder,
-        replace(before.record, population=len(ids)),
-        pd.concat([old, new] if len(old) else [new], ignore_index=True),
+        replace(before.record, draws=draw + 1, population=len(ids)),
+        pd.concat(parts, ignore_index=True),
     )
     labelling.write()
     return Started(
         labelling, len(new), {paths[name]: why for name, why in problems.items()}
     )
+
+
+def _check_of(key_file: Path | None) -> str:
+    """Return a hash that tells this key from others; empty without one."""
+    return hasher(load_key(key_file))("a check") if key_file else ""
 
 
 def _chosen(

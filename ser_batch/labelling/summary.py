@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from ser_batch.labelling.agreement import alpha, alphas, confusions, read_labels
+from ser_batch.labelling.agreement import (
+    alpha,
+    alphas,
+    confusions,
+    counts_of,
+    read_labels,
+)
 from ser_batch.labelling.folder import Labelling
 
 MOST_CONFUSED = 5
@@ -11,8 +17,8 @@ MOST_CONFUSED = 5
 def labelling_status(labelling: Labelling) -> dict[str, Any]:
     """Return counts, agreement and what labellers confuse, as plain values.
 
-    `alpha` is Krippendorff's, with its 95 % interval; null where fewer than two
-    labellers answered the same clips.
+    `alpha` is Krippendorff's over all clips, drawn at random or not, with its 95 %
+    interval; null where fewer than two labellers answered the same clips.
 
     Raises:
         UsageError: a file of answers is damaged.
@@ -21,7 +27,8 @@ def labelling_status(labelling: Labelling) -> dict[str, Any]:
     names = labelling.record.labels
     recordings = list(segments.recording_id)
     agreed = labels.agreed()
-    pairs = confusions(labels.of, names)
+    counts = counts_of(labels.of, names)
+    pairs = confusions(counts)
     confused = sorted(
         (
             (int(pairs[i, j]), names[i], names[j])
@@ -33,7 +40,7 @@ def labelling_status(labelling: Labelling) -> dict[str, Any]:
     )
     return {
         "clips": len(segments),
-        "at_random": int(segments.random.sum()),
+        "at_random": int(labelling.is_random.sum()),
         "with_a_label": int(agreed.notna().sum()),
         "unusable": len(labels.unusable),
         "no_majority": len(
@@ -52,10 +59,10 @@ def labelling_status(labelling: Labelling) -> dict[str, Any]:
             }
             for name, own in labels.answers.items()
         },
-        "alpha": _interval(alpha(labels.of, names, recordings)),
+        "alpha": _measured(alpha(counts, recordings)),
         "alpha_by_label": {
-            name: _interval(own)
-            for name, own in alphas(labels.of, names, recordings).items()
+            name: _measured(own)
+            for name, own in zip(names, alphas(counts, recordings), strict=True)
         },
         "both_labelled": int((labels.of.notna().sum(axis=1) > 1).sum()),
         "confused": [
@@ -65,5 +72,11 @@ def labelling_status(labelling: Labelling) -> dict[str, Any]:
     }
 
 
-def _interval(found: tuple[float, float, float] | None) -> dict[str, float] | None:
-    return found and dict(zip(("value", "low", "high"), found, strict=True))
+def _measured(
+    found: tuple[float, tuple[float, float] | None] | None,
+) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    value, interval = found
+    low, high = interval or (None, None)
+    return {"value": value, "low": low, "high": high}

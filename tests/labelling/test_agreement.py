@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from ser_batch.errors import UsageError
-from ser_batch.labelling.agreement import alpha, confusions, read_labels
+from ser_batch.labelling.agreement import (
+    alpha,
+    alpha_of,
+    confusions,
+    counts_of,
+    read_labels,
+)
 from ser_batch.labelling.answers import Answer, answer_file
 from ser_batch.labelling.interchange import UNUSABLE, export_labels, import_labels
 from ser_batch.labelling.summary import labelling_status
@@ -40,27 +46,42 @@ def test_alpha_is_that_of_all_pairs_of_answers():
         [None if rng.random() < 0.3 else str(rng.choice(LABELS)) for _ in range(3)]
         for _ in range(40)
     ]
-    value, low, high = alpha(pd.DataFrame(rows), LABELS, list(map(str, range(40))))
+    counts = counts_of(pd.DataFrame(rows), LABELS)
+    value, (low, high) = alpha(counts, list(map(str, range(40))))
     assert value == pytest.approx(naive_alpha(rows))
     assert low < value < high
+    # The bootstrap has a formula of its own.
+    shared = counts[counts.sum(axis=1) > 1]
+    own = shared[:, :, None] * shared[:, None, :] - np.eye(3) * shared[:, :, None]
+    coincidences = (own / (shared.sum(axis=1) - 1)[:, None, None]).sum(axis=0)
+    assert alpha_of(coincidences) == pytest.approx(value)
 
 
 def test_alpha_is_one_where_labellers_agree_and_below_zero_where_they_never_do():
     same = pd.DataFrame([["a", "a"], ["b", "b"]] * 5)
-    assert alpha(same, LABELS, list("abcdefghij"))[0] == 1
+    assert alpha(counts_of(same, LABELS), list("abcdefghij"))[0] == 1
     never = pd.DataFrame([["a", "b"], ["b", "a"]] * 5)
-    assert alpha(never, LABELS, list("abcdefghij"))[0] < 0
+    assert alpha(counts_of(never, LABELS), list("abcdefghij"))[0] < 0
 
 
 @pytest.mark.parametrize("rows", [[["a", None]], [["a", "a"]], [[None, None]], []])
 def test_alpha_is_unknown_without_two_labellers_and_two_labels(rows):
     of = pd.DataFrame(rows, columns=["kim", "lee"], dtype=object)
-    assert alpha(of, LABELS, ["r"] * len(rows)) is None
+    assert alpha(counts_of(of, LABELS), ["r"] * len(rows)) is None
+
+
+def test_alpha_of_one_recording_has_no_interval():
+    counts = counts_of(pd.DataFrame([["a", "a"], ["b", "a"], ["b", "b"]]), LABELS)
+    assert alpha(counts, ["r"] * 3)[1] is None
 
 
 def test_confusions_count_every_pair_both_ways():
     of = pd.DataFrame([["a", "b", "b"], ["c", None, None]])
-    assert confusions(of, LABELS).tolist() == [[0, 2, 0], [2, 2, 0], [0, 0, 0]]
+    assert confusions(counts_of(of, LABELS)).tolist() == [
+        [0, 2, 0],
+        [2, 2, 0],
+        [0, 0, 0],
+    ]
 
 
 def test_most_answers_decide_ties_do_not_and_unusable_clips_have_no_label(tmp_path):
@@ -102,7 +123,7 @@ def test_the_status_is_printed_before_and_after_anything_was_labelled(tmp_path):
     answer_all(labelling, "lee", lambda row: names[int(row["start_s"]) % 2])
     after = ser("label", "status", labelling.folder).stdout
     assert "kim" in after
-    assert f"{names[1]} or {names[0]}: labellers differ" in after
+    assert f"{names[1]} and {names[0]}: confused" in after
 
 
 @pytest.mark.parametrize("to", ["label-studio", "csv", "audformat"])
@@ -134,17 +155,20 @@ def test_exported_labels_come_back_the_same(tmp_path, to, file):
     labelling = labelled(tmp_path / "one", 10)
     names = labelling.record.labels
     answer_all(labelling, "kim", lambda row: names[int(row["start_s"]) % len(names)])
-    first = labelling.segments["clip"][0]
-    answer_file(labelling.folder, "lee").append([Answer(first, unusable=True)])
+    first, second = labelling.segments["clip"][:2]
+    answer_file(labelling.folder, "lee").append(
+        [Answer(first, unusable=True), Answer(second, names[0], 2, -2)]
+    )
     export_labels(labelling, to, tmp_path / "exported")
     other = labelled(tmp_path / "two", 10)
     added = import_labels(other, tmp_path / "exported" / file)
-    assert added == {"kim": 10, "lee": 1}
+    assert added == {"kim": 10, "lee": 2}
     pd.testing.assert_frame_equal(read_labels(other).of, read_labels(labelling).of)
     assert read_labels(other).unusable == {first}
-    # The same file again adds nothing.
+    # The same file again adds nothing, nor does it take levels away.
     again = import_labels(other, tmp_path / "exported" / file)
     assert again == {"kim": 0, "lee": 0}
+    assert set(import_labels(labelling, tmp_path / "exported" / file).values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +177,10 @@ def test_exported_labels_come_back_the_same(tmp_path, to, file):
         ("clip,label\nFIRST,furious\n", "'furious' is not one of neutral"),
         ("clip,label\nnowhere,angry\n", "'nowhere' is not one of"),
         ("clip,label\nFIRST,angry\n", "--labeller"),
+        ("clip,label,labeller\nFIRST,angry,kim\nFIRST,happy,kim\n", "two different"),
+        ("clip,label,labeller,arousal\nFIRST,angry,kim,inf\n", "arousal inf"),
+        ("clip;label\nFIRST;angry\n", "separated by commas"),
+        ("[" * 100_000, "neither an export of Label Studio"),
         ("clip,label,labeller,arousal\nFIRST,angry,kim,much\n", "arousal much"),
         ("file,emotion\n", "columns clip and label"),
         ('[{"data": {}}]', "neither an export of Label Studio nor CSV"),

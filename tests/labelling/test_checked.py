@@ -43,7 +43,7 @@ def test_without_labels_a_report_says_that_nobody_has_checked(tmp_path):
 def test_labels_correct_shares_and_are_kept_for_later_reports(tmp_path):
     labelling = drawn(tmp_path)
     first = checked(tmp_path / "out", "--labels", labelling.folder)
-    assert first["segments"] == int(labelling.segments.random.sum())
+    assert first["segments"] == int(labelling.is_random.sum())
     assert first["uar"] == pytest.approx(1)
     shares = first["shares"]
     assert set(shares) >= {"angry_share", "happy_share", "distress_share"}
@@ -101,11 +101,16 @@ def test_labels_that_vanished_cost_a_note_but_named_ones_are_an_error(tmp_path):
     told = ser("report", tmp_path / "out", "--labels", labelling.folder)
     assert told.returncode == 2
     assert "no segments to be labelled" in told.stderr
+    # Not even where there is nothing to correct.
+    silent = write_results(tmp_path / "silent", call("a.wav"))
+    told = ser("report", silent, "--labels", labelling.folder)
+    assert told.returncode == 2
+    assert not (silent / "metadata" / "labels.json").exists()
 
 
 def test_a_handful_of_labels_gives_a_figure_but_corrects_nothing(tmp_path):
     labelling = labelled(tmp_path, 60)
-    own = labelling.segments[labelling.segments.random]
+    own = labelling.segments[labelling.is_random]
     answer_file(labelling.folder, "kim").append(
         [Answer(clip, "angry") for clip in own["clip"][:4]]
     )

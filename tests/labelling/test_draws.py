@@ -94,8 +94,7 @@ def test_uncertain_and_inconsistent_segments_teach_most_and_few_of_each_recordin
 def test_half_is_drawn_at_random_and_half_where_a_label_teaches_most(tmp_path):
     labelling = labelled(tmp_path, 30)
     own = labelling.segments
-    assert (len(own), own.random.sum()) == (30, 15)
-    assert own.probability.notna().equals(own.random)
+    assert (len(own), labelling.is_random.sum()) == (30, 15)
     assert set(own.role) == {"customer"}
     assert labelling.record.population == CALLS * SEGMENTS
 
@@ -114,19 +113,45 @@ def test_more_can_be_drawn_until_all_are_and_no_clip_twice(tmp_path):
     labelling = labelled(tmp_path, 30)
     first = list(labelling.segments["clip"])
     more = draw_more(tmp_path / "out", labelling.folder, 50)
-    own = open_labelling(labelling.folder).segments
+    own = open_labelling(labelling.folder)
     assert more.new == 50
-    assert list(own["clip"])[:30] == first
-    assert own["clip"].is_unique
-    # The random sample is that of a first draw of its size.
-    n = int(own.random.sum())
-    assert own.probability[own.random].max() <= 1
+    assert list(own.segments["clip"])[:30] == first
+    assert own.segments["clip"].is_unique
+    # The random sample is the beginning of that of a single, larger draw.
+    n = 2 * int(own.is_random.sum())
+    single = start_labelling(tmp_path / "out", tmp_path / "single", n).labelling
+    assert set(own.segments["clip"][own.is_random]) <= set(
+        single.segments["clip"][single.is_random]
+    )
     draw_more(tmp_path / "out", labelling.folder, 1000)
-    own = open_labelling(labelling.folder).segments
-    assert len(own) == CALLS * SEGMENTS
-    assert own.random.sum() > n
+    own = open_labelling(labelling.folder)
+    assert len(own.segments) == CALLS * SEGMENTS
     with pytest.raises(UsageError, match="all 120 segments are drawn"):
         draw_more(tmp_path / "out", labelling.folder, 1)
+
+
+def test_a_larger_sample_counts_only_once_all_of_it_is_answered(tmp_path):
+    labelling = labelled(tmp_path, 30)
+    first = labelling.inclusion(set())
+    draw_more(tmp_path / "out", labelling.folder, 40)
+    own = open_labelling(labelling.folder)
+    clips = own.segments["clip"]
+    # Clips that teach most are in the larger sample; of those answered, all are.
+    some = own.inclusion(set(clips[:30]))
+    assert np.array_equal(some[:30], first, equal_nan=True)
+    assert np.isnan(some[30:]).all()
+    every = own.inclusion(set(clips))
+    assert (~np.isnan(every) == own.is_random).all()
+    assert own.is_random.sum() > (~np.isnan(first)).sum()
+
+
+def test_a_draw_that_was_interrupted_is_taken_up_again(tmp_path):
+    labelling = labelled(tmp_path, 10)
+    names = set(labelling.segments["clip"])
+    (labelling.folder / "labelling.json").unlink()
+    (labelling.folder / "segments.parquet").unlink()
+    again = start_labelling(tmp_path / "out", labelling.folder, 10).labelling
+    assert set(again.segments["clip"]) == names
 
 
 def test_a_clip_is_the_customers_channel_with_a_second_on_either_side(tmp_path):
@@ -159,13 +184,17 @@ def test_paths_and_ids_are_hashed_on_request(tmp_path):
     plain = start_labelling(results, tmp_path / "plain", 10).labelling
     folder = tmp_path / "hashed"
     hashed = start_labelling(results, folder, 10, key_file=key).labelling
-    assert list(hashed.segments["clip"]) == list(plain.segments["clip"])
+    assert list(hashed.segments.start_s) == list(plain.segments.start_s)
     assert not set(hashed.segments.recording_id) & set(plain.segments.recording_id)
-    text = (folder / "labelling.json").read_text()
-    assert str(tmp_path) not in text
+    # Nor can names of clips be guessed from those of recordings.
+    assert not set(hashed.segments["clip"]) & set(plain.segments["clip"])
+    assert str(tmp_path) not in (folder / "labelling.json").read_text()
     assert not any("wav" in path for path in hashed.segments.path)
-    with pytest.raises(UsageError, match="with --hash-paths"):
-        draw_more(results, folder, 5)
+    for other in (None, tmp_path / "another key"):
+        with pytest.raises(UsageError, match="another key"):
+            draw_more(results, folder, 5, other)
+    with pytest.raises(UsageError, match="without --hash-paths"):
+        draw_more(results, tmp_path / "plain", 5, key)
     assert draw_more(results, folder, 5, key).new == 5
 
 

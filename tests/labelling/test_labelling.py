@@ -131,8 +131,9 @@ def test_nothing_is_served_without_the_token_or_under_another_name(session):
 
 
 def test_another_host_needs_tls(session):
-    with pytest.raises(UsageError, match="--tls-certificate"):
-        Address("0.0.0.0")
+    for given in ({"host": "0.0.0.0"}, {"key": "key.pem"}):
+        with pytest.raises(UsageError, match="--tls-certificate"):
+            Address(**given)
 
 
 def test_a_port_in_use_is_a_clear_error(session):
@@ -146,7 +147,7 @@ def test_a_port_in_use_is_a_clear_error(session):
             serve_session(session, Address(port=port), print)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "x" * 101])
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "x" * 101, "é" * 51])
 def test_a_name_that_is_no_file_name_is_refused(session, name):
     with pytest.raises(UsageError, match="--labeller"):
         Session(session.labelling, name)

@@ -70,6 +70,12 @@ const show = () => {
   if (state.next) fetch(`clips/${state.next}`).catch(() => {});
 };
 
+audio.onerror = () => {
+  if (state?.clip)
+    byId("error").textContent =
+      "This clip cannot be played: it is gone, or damaged. Press x.";
+};
+
 const ask = async (path, options) => {
   if (isBusy) return;
   isBusy = true;
@@ -82,7 +88,8 @@ const ask = async (path, options) => {
     show();
   } catch (error) {
     byId("error").textContent =
-      `Not kept: ${error.message}. Answer again once this is mended.`;
+      `${options ? "Not kept" : "Cannot be shown"}: ${error.message}. ` +
+      "Try again once this is fixed.";
     if (state?.clip) {
       given = {};
       offer("label");

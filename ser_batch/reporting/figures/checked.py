@@ -47,7 +47,11 @@ class Checked:
 
 
 def check_on_labels(
-    results: Results, folder: Path, total: Figures, labels: Sequence[str]
+    results: Results,
+    folder: Path,
+    total: Figures,
+    labels: Sequence[str],
+    role: str | None,
 ) -> Checked:
     """Return what labels say of the shares in `total`.
 
@@ -59,13 +63,14 @@ def check_on_labels(
         folder: a folder of labels.
         total: the predicted shares.
         labels: those of the model.
+        role: whose shares they are; None if roles are unknown.
 
     Raises:
         UsageError: the folder is not one of labels, has none yet, or was drawn with
             hashed names; or the model lacks a label.
     """
     labelling = open_labelling(folder)
-    if labelling.record.hashed:
+    if labelling.record.key_check:
         raise UsageError(
             f"--labels {folder}: its recordings have hashed names, which these results "
             "do not have; draw without --hash-paths",
@@ -75,12 +80,10 @@ def check_on_labels(
     given = read_labels(labelling)
     probabilities, kept = find_segments(results, labelling)
     missing = np.isnan(probabilities).any(axis=1)
-    shown = Labelling(
-        folder,
-        labelling.record,
-        labelling.segments.assign(random=labelling.segments.random & ~missing),
-    )
-    own = judged(shown, given, np.nan_to_num(probabilities), kept, labels)
+    usable = ~missing
+    if role is not None:
+        usable &= labelling.segments.role.isin([role]).to_numpy()
+    own = judged(labelling, given, np.nan_to_num(probabilities), kept, labels, usable)
     figures = figures_of(own)
     has_label = given.agreed().notna().to_numpy()
     return Checked(
@@ -160,7 +163,7 @@ def checked_notes(checked: Checked, labels: Sequence[str]) -> list[str]:
         between = f" ({100 * low:.0f} to {100 * high:.0f})"
     notes = [
         f"checked on {counted(checked.segments, 'labelled segment')} of "
-        f"{counted(checked.recordings, 'recording')} of these calls: UAR "
+        f"{counted(checked.recordings, 'recording')} of these results: UAR "
         f"{checked.uar:.0%}{between}"
     ]
     if checked.shares:

@@ -11,6 +11,8 @@ from ser_batch.reporting.figures.labelled import FEW, Judged
 
 N_BOOTSTRAP = 1000
 LIMITS = (2.5, 97.5)
+ONE_SIDED = 0.8416
+"""The quantile of the normal distribution for a one-sided interval of 80 %."""
 
 
 def corrected_share(
@@ -35,9 +37,10 @@ def corrected_share(
     if len(names) < MIN_UNITS:
         return None
     sums = np.zeros((len(names), 4))
+    weight = own.weight * own.duration_s  # shares are shares of speech time
     for column, value in enumerate(
-        (own.weight * p * is_true, own.weight * is_true,
-         own.weight * p * ~is_true, own.weight * ~is_true)
+        (weight * p * is_true, weight * is_true,
+         weight * p * ~is_true, weight * ~is_true)
     ):  # fmt: skip
         np.add.at(sums[:, column], unit, value)
 
@@ -61,8 +64,14 @@ def corrected_share(
 def alert_threshold(own: Judged, label: str, precision: float) -> dict[str, Any] | None:
     """Return the lowest probability of a label above which a precision is reached.
 
-    With the precision and the recall there; None if no threshold reaches it with at
-    least `FEW` segments above it.
+    It is reached if the lower end of its one-sided 80 % interval is (Wilson 1927, with
+    the effective number of segments): on a hundred labels, the threshold at which just
+    as many are right is mostly due to chance.
+
+    Returns:
+        The threshold, and what holds above it: the precision, its lower bound, the
+        recall, and the number of labelled segments. None if no threshold reaches it
+        with at least `FEW` segments above it.
 
     Raises:
         UsageError: there is no such label.
@@ -72,21 +81,31 @@ def alert_threshold(own: Judged, label: str, precision: float) -> dict[str, Any]
             f"--alert {label}: must be one of {', '.join(own.labels)}", option="--alert"
         )
     at = own.labels.index(label)
-    p, is_true = own.probabilities[:, at], own.truth == at
+    p = own.probabilities[:, at]
     order = np.argsort(-p, kind="stable")
-    weight = own.weight[order]
-    reached = np.cumsum(weight * is_true[order]) / np.cumsum(weight)
+    weight, share = own.weight[order], own.share[order]
+    true = weight * (own.truth[order] == at)
+    total = np.cumsum(weight)
+    reached = np.cumsum(true) / total
     # Segments of equal probability are above a threshold together.
-    last = np.r_[p[order][1:] != p[order][:-1], True]
-    enough = np.arange(len(p)) >= FEW - 1
-    fine = np.flatnonzero((reached >= precision) & last & enough)
-    if not len(fine):
+    is_last = np.r_[p[order][1:] != p[order][:-1], True]
+    lowest = _wilson_low(reached, total**2 / np.cumsum(weight**2 / share))
+    fine = is_last & (lowest >= precision) & (np.cumsum(share) >= FEW - 1e-9)
+    if not (fine.any() and true.any()):
         return None
-    n, true = int(fine[-1]) + 1, own.weight * is_true
+    last = int(np.flatnonzero(fine)[-1])
     return {
         "label": label,
-        "threshold": float(p[order[n - 1]]),
-        "precision": float(reached[n - 1]),
-        "recall": float(true[order[:n]].sum() / true.sum()),
-        "segments_above": n,
+        "threshold": float(p[order[last]]),
+        "precision": float(reached[last]),
+        "precision_at_least": float(lowest[last]),
+        "recall": float(true[: last + 1].sum() / true.sum()),
+        "segments_above": len(set(own.segment[order[: last + 1]])),
     }
+
+
+def _wilson_low(p: np.ndarray, n: np.ndarray) -> np.ndarray:
+    middle = p + ONE_SIDED**2 / (2 * n)
+    half = ONE_SIDED * np.sqrt(p * (1 - p) / n + ONE_SIDED**2 / (4 * n**2))
+    low: np.ndarray = (middle - half) / (1 + ONE_SIDED**2 / n)
+    return low

@@ -27,7 +27,7 @@ class Judged:
     A segment on which labellers differ has an entry for each of its labels.
 
     Shape:
-        segment, truth, share, weight, kept, recording: (entries)
+        segment, truth, share, weight, duration_s, kept, recording: (entries)
         probabilities: (entries, labels)
     """
 
@@ -41,6 +41,7 @@ class Judged:
     probabilities: Float[np.ndarray, "entries labels"]
     weight: Float[np.ndarray, " entries"]
     """The share, over the segment's inclusion probability."""
+    duration_s: Float[np.ndarray, " entries"]
     kept: Bool[np.ndarray, " entries"]
     """Where the model does not abstain."""
     recording: np.ndarray
@@ -49,8 +50,8 @@ class Judged:
         """Return some of the entries."""
         return Judged(
             self.labels, self.segment[used], self.truth[used], self.share[used],
-            self.probabilities[used], self.weight[used], self.kept[used],
-            self.recording[used],
+            self.probabilities[used], self.weight[used], self.duration_s[used],
+            self.kept[used], self.recording[used],
         )  # fmt: skip
 
     @property
@@ -66,6 +67,7 @@ def judged(
     probabilities: Float[np.ndarray, "clips labels"],
     kept: Bool[np.ndarray, " clips"],
     model_labels: Sequence[str],
+    usable: Bool[np.ndarray, " clips"] | None = None,
 ) -> Judged:
     """Return the segments drawn at random that have a label.
 
@@ -75,19 +77,28 @@ def judged(
         probabilities: a model's, of each segment of the folder.
         kept: where it does not abstain.
         model_labels: in the order of the probabilities.
+        usable: the segments to consider; all by default.
 
     Raises:
         UsageError: no segment that was drawn at random has a label.
     """
     segments, names = labelling.segments, labelling.record.labels
     shares = labels.shares(names)
-    shares[~segments.random.to_numpy()] = 0
+    inclusion = labelling.inclusion(labels.answered)
+    shares[np.isnan(inclusion)] = 0
+    has_labels = shares.any()
+    if usable is not None:
+        shares[~usable] = 0
     segment, truth = np.nonzero(shares)
+    if has_labels and not len(segment):
+        raise UsageError(
+            f"{labelling.folder}: none of the labelled segments is among these",
+            path=labelling.folder,
+        )
     if not len(segment):
         raise UsageError(
             f"{labelling.folder}: no segment that was drawn at random has a label yet; "
-            f"`ser label serve {labelling.folder} --labeller NAME` is where they are "
-            "given",
+            f"give some with `ser label serve {labelling.folder} --labeller NAME`",
             path=labelling.folder,
         )
     share = shares[segment, truth]
@@ -97,7 +108,8 @@ def judged(
         truth,
         share,
         merged(probabilities, model_labels, names)[segment],
-        share / segments.probability.to_numpy(float)[segment],
+        share / inclusion[segment],
+        (segments.end_s - segments.start_s).to_numpy()[segment],
         kept[segment],
         segments.recording_id.to_numpy()[segment],
     )
@@ -119,7 +131,7 @@ def merged(
         at = number.get(label, number.get(SAME.get(label, "")))
         if at is not None:
             summed[:, at] += probabilities[:, i]
-    known = {SAME.get(label, label) for label in model_labels}
+    known = {*model_labels, *(SAME.get(label) for label in model_labels)}
     if missing := [label for label in labels if label not in known]:
         raise UsageError(
             f"the model has no label {', '.join(missing)}, which labellers could choose"

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, logit, stdtrit
 
-from ser_batch.labelling.agreement import Labels, alpha, confusions
+from ser_batch.labelling.agreement import Labels, confusions, counts_of
 from ser_batch.labelling.folder import Labelling
 from ser_batch.reporting.figures.estimates import (
     LEVEL,
     MIN_UNITS,
+    TAILS,
     Scale,
     Units,
     estimate,
@@ -23,6 +24,8 @@ from ser_batch.reporting.figures.labelled import FEW, Judged
 
 BINS = 10
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+Z = 1.96
+"""The quantile of the normal distribution for `LEVEL` (Wilson 1927)."""
 FEW_PAIRS = 20
 """With fewer clips that two labellers answered, no ceiling is given."""
 
@@ -30,9 +33,10 @@ FEW_PAIRS = 20
 def figures_of(own: Judged) -> dict[str, Any]:
     """Return all figures on labelled segments, as plain values.
 
-    Recall, precision and accuracy refer to the most probable label; `coverage` and
-    `accuracy_when_not_abstaining` to the labels that the model gives. Figures are
-    weighted to all segments; `clips` and `by_label` are plain counts.
+    All refer to the most probable of the labels that labellers choose from; `coverage`
+    and `accuracy_when_not_abstaining` to those segments on which the model does not
+    abstain. Figures are weighted to all segments; `clips` and `by_label` are plain
+    counts.
     """
     hit = own.answers == own.truth
     matrix = _confusion(own, np.ones(len(hit), bool))
@@ -57,6 +61,7 @@ def figures_of(own: Judged) -> dict[str, Any]:
             for i, label in enumerate(own.labels)
         },
         "uar": _uar(matrix),
+        "uar_labels": int((matrix.sum(axis=1) > 0).sum()),
         "intervals_95": {
             "uar": _uar_interval(of_unit),
             "accuracy": intervals["accuracy"],
@@ -98,26 +103,25 @@ def uar_difference(
     if n < MIN_UNITS:
         return change, None
     without = np.subtract(*(_uar(own.sum(axis=0) - own) for own in of_unit))
-    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
+    half = _half_width(without)
     return change, (change - half, change + half)
 
 
 def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:
     """Return how well one labeller does by the labels of another; None if unknown.
 
-    No model can be expected to do much better by these labels.
+    On the segments that the model is judged on, with the same weights. No model can be
+    expected to do much better by these labels.
     """
-    names = labelling.record.labels
-    pairs = confusions(labels.of, names)
-    if pairs.sum() < 2 * FEW_PAIRS:
+    counts = counts_of(labels.of, labelling.record.labels)
+    inclusion = labelling.inclusion(labels.answered)
+    unusable = labelling.segments["clip"].isin(list(labels.unusable)).to_numpy()
+    counts[np.isnan(inclusion) | unusable] = 0
+    both = counts.sum(axis=1) > 1
+    if both.sum() < FEW_PAIRS:
         return None
-    found = alpha(labels.of, names, list(labelling.segments.recording_id))
-    return {
-        "uar": _uar(pairs.astype(float)),
-        "accuracy": float(pairs.trace() / pairs.sum()),
-        "alpha": found and found[0],
-    }
+    pairs = confusions(counts[both], 1 / inclusion[both])
+    return {"uar": _uar(pairs), "accuracy": float(pairs.trace() / pairs.sum())}
 
 
 def in_words(figures: Mapping[str, Any]) -> list[str]:
@@ -162,9 +166,24 @@ def _uar_interval(
         return None
     without = np.clip(_uar(of_unit.sum(axis=0) - of_unit), 1e-6, 1 - 1e-6)
     scaled = logit(without)
-    error = np.sqrt((n - 1) / n * ((scaled - scaled.mean()) ** 2).sum())
-    half = stdtrit(n - 1, (1 + LEVEL) / 2) * error
+    half = _half_width(scaled)
+    if not half > 0:
+        return None
     return [float(expit(logit(value) - half)), float(expit(logit(value) + half))]
+
+
+def _half_width(without: Float[np.ndarray, " units"]) -> float:
+    """Return half the width of a jackknife interval, given what leaves out each unit.
+
+    The degrees of freedom are fewer where a few units contribute most, as in
+    `estimates`.
+    """
+    n, squares = len(without), (without - without.mean()) ** 2
+    error = np.sqrt((n - 1) / n * squares.sum())
+    if not error > 0:
+        return 0.0
+    df = np.clip(TAILS * squares.sum() ** 2 / (squares**2).sum() - 1, 1, n - 1)
+    return float(stdtrit(df, (1 + LEVEL) / 2) * error)
 
 
 def _ratios(
@@ -175,6 +194,14 @@ def _ratios(
     by = np.stack([own[1] for own in sums.values()], axis=1)
     units = Units(over, by, (by > 0).astype(int))
     low, high = estimate(units, [Scale.logit] * over.shape[1]).limits()
+    # Where all are right, or none, the interval is that of as many equal recordings.
+    total = by.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p, n = over.sum(axis=0) / total, total**2 / (by**2).sum(axis=0)
+    extreme = ((p == 0) | (p == 1)) & ((by > 0).sum(axis=0) >= MIN_UNITS)
+    bound = Z**2 / (n + Z**2)
+    low = np.where(extreme, np.where(p == 1, 1 - bound, 0), low)
+    high = np.where(extreme, np.where(p == 1, 1, bound), high)
     return {
         name: None if np.isnan(low[i]) else [float(low[i]), float(high[i])]
         for i, name in enumerate(sums)

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from ser_batch.errors import UsageError
+from ser_batch.labelling.folder import open_labelling
 from ser_batch.metadata.gathering import Metadata
 from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST, measure
 from ser_batch.reporting.figures.checked import (
@@ -221,13 +222,14 @@ def _sum_up(
             connection, labels, groups, options.by, GROUPED, own
         )
         standing_out = beyond_chance(chances)
-    checked, trust = _trust(results, options, total)
+    role = options.role if by_roles else None
+    checked, trust = _trust(results, options, total, role)
     shares = {} if checked else true_shares(total, labels, results.run_record)
     return Report(
         directory=str(results.directory),
         model_id=results.model_id,
         labels=labels,
-        role=options.role if by_roles else "everyone",
+        role=role or "everyone",
         timezone=zone_name(options.inputs.zone),
         made_on=local_now(options.inputs.zone).date(),
         first=first,
@@ -274,17 +276,19 @@ def _sum_up(
 
 
 def _trust(
-    results: Results, options: Options, total: Figures
+    results: Results, options: Options, total: Figures, role: str | None
 ) -> tuple[Checked | None, list[str]]:
     """Return what labels say of the shares, and notes on how far to trust them."""
     labels = results.labels
+    if options.labels is not None:
+        open_labelling(options.labels)  # before its name is kept
     if not total["scored_h"].value:
         return None, []
     folder = options.labels or results.labels_folder
     if folder is None:
         return None, [UNCHECKED.format(directory=results.directory)]
     try:
-        checked = check_on_labels(results, folder, total, labels)
+        checked = check_on_labels(results, folder, total, labels, role)
     except UsageError as error:
         if options.labels is not None:
             raise

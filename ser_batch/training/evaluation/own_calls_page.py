@@ -33,7 +33,7 @@ PAGE = """<!doctype html>
 {% endfor %}</ul>
 <table>
   <tr><th>figure</th><th>value</th><th>95 %</th></tr>
-  <tr><td>UAR</td><td>{{ f.uar | share }}</td>
+  <tr><td>UAR, {{ f.uar_labels }} labels</td><td>{{ f.uar | share }}</td>
     <td>{{ f.intervals_95.uar | between }}</td></tr>
   <tr><td>accuracy</td><td>{{ f.accuracy | share }}</td>
     <td>{{ f.intervals_95.accuracy | between }}</td></tr>
