@@ -23,9 +23,9 @@ def command(
 ) -> None:
     """Fit a bundle to labelled segments of your own calls.
 
-    Tries new priors, and a new last layer, by cross-validation over recordings; shows
-    UAR before and after on recordings that were not used. If nothing is better than
-    the bundle as it is, none is written.
+    Tries a new calibration, and a new last layer, by cross-validation over recordings;
+    shows UAR before and after on recordings that were not used. If nothing is better
+    than the bundle as it is, none is written.
     """
     from ser_batch.cli.labelling_display import print_adapted
     from ser_batch.labelling.folder import open_labelling

@@ -49,7 +49,7 @@ class Calibration:
         self, logits: Float[Tensor, "batch labels"]
     ) -> Float[Tensor, "batch labels"]:
         """Return probabilities in float32, whatever the precision of the logits."""
-        return _tempered(logits.float(), self.temperature, self.alike).softmax(-1)
+        return tempered(logits.float(), self.temperature, self.alike).softmax(-1)
 
 
 def log_probabilities(
@@ -95,7 +95,7 @@ def fit_calibration(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        log_p = _tempered(logits, log_temperature.exp(), alike).log_softmax(-1)
+        log_p = tempered(logits, log_temperature.exp(), alike).log_softmax(-1)
         value = -log_p.masked_fill(~right, float("-inf")).logsumexp(-1).mean()
         value.backward()
         return value
@@ -103,13 +103,13 @@ def fit_calibration(
     optimizer.step(loss)
     # If nearly all held-out clips are right, only the bounds limit the temperature.
     temperature = min(max(float(log_temperature.detach().exp()), LOWEST), HIGHEST)
-    p = _tempered(logits, temperature, alike).softmax(-1).numpy()
+    p = tempered(logits, temperature, alike).softmax(-1).numpy()
     sure = np.quantile(certainty(p, alike), 1 - coverage)
     threshold = math.floor(1e6 * float(sure)) / 1e6
     return Calibration(round(temperature, 6), threshold, alike=alike)
 
 
-def _tempered(
+def tempered(
     logits: Float[Tensor, "n labels"],
     temperature: float | Tensor,
     alike: tuple[int, ...],

@@ -175,6 +175,7 @@ def test_a_stronger_penalty_keeps_the_head_nearer_to_the_old_one():
     assert changes[0] > 5 * changes[-1]
     priors = fit_head(head, own, torch.eye(3), float("inf"))
     assert torch.equal(priors.weight, head.weight)
+    assert priors.calibration.temperature != head.calibration.temperature
     assert not torch.equal(priors.bias, head.bias)
 
 

@@ -23,7 +23,7 @@ from ser_batch.training.evaluation.own_calls import profile_speech, segment_wave
 FOLDS = 5
 METHODS: dict[str, float | None] = {
     UNCHANGED: None,
-    "priors": float("inf"),
+    "recalibrated": float("inf"),
     "a new head, far from the old": 0.3,
     "a new head": 3.0,
     "a new head, near the old": 30.0,

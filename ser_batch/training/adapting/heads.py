@@ -1,14 +1,17 @@
 """What is fitted to a few hundred labels: the last layer, or its calibration alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ser_batch.emotion.calibration import Calibration, log_probabilities
+from ser_batch.emotion.calibration import Calibration, log_probabilities, tempered
 
 ITERATIONS = 60
+PRIOR_DECAY, TEMPERATURE_DECAY = 0.5, 5.0
+"""The penalties of a changed bias, and of a changed logarithm of the temperature: few
+labels must not change either by much."""
 SMOOTHING = 5.0
 """Labels of few segments weigh less than their rarity alone would give them."""
 
@@ -59,8 +62,9 @@ def fit_head(
 
     Minimises the cross-entropy of calibrated probabilities, with labels weighted by
     their rarity, plus `decay` times the squared change of the weights (Li et al. 2018,
-    Explicit inductive bias for transfer learning). An infinite decay changes the biases
-    alone: the priors of the labels.
+    Explicit inductive bias for transfer learning). An infinite decay changes the
+    calibration alone: the biases, which are the priors of the labels, and the
+    temperature.
 
     Args:
         head: the one to start from.
@@ -90,16 +94,41 @@ def fit_head(
         return value
 
     optimiser.step(loss)
-    return Head(
+    fitted_head = Head(
         (head.weight + change).detach(),
         (head.bias + shift).detach(),
         head.aroused,
         head.calibration,
     )
+    if decay != float("inf"):
+        # A temperature fitted to what the weights were fitted to would be too low.
+        return fitted_head
+    return _with_temperature(fitted_head, own, synonyms)
 
 
-PRIOR_DECAY = 0.5
-"""The penalty of a changed bias: few labels must not change priors by much."""
+def _with_temperature(
+    head: Head, own: Described, synonyms: Float[Tensor, "labels labels"]
+) -> Head:
+    """Return the head with the temperature that fits the labels as they occur."""
+    calibration, logits = head.calibration, head.logits(own).double()
+    change = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [change], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        temperature = calibration.temperature * change.exp()
+        p = tempered(logits, temperature, calibration.alike).softmax(-1)
+        right = own.right * torch.log(p @ synonyms.double() + 1e-9)
+        value = -right.sum() + TEMPERATURE_DECAY * change.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    temperature = calibration.temperature * float(change.detach().exp())
+    changed = replace(calibration, temperature=round(temperature, 6))
+    return replace(head, calibration=changed)
 
 
 def _weights(
