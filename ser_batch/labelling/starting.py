@@ -82,12 +82,7 @@ def start_labelling(
         UsageError: the folder exists or cannot be written, there is nothing to draw, or
             no recording can be read.
     """
-    if (folder / RECORD).exists():
-        raise UsageError(
-            f"{folder}: exists already; --more N draws N more segments into it",
-            path=folder,
-            option="--out",
-        )
+    _check_new(folder)
     # Only clips: a draw that was interrupted, which is taken up again.
     if os.path.lexists(folder) and (
         not folder.is_dir() or {p.name for p in folder.iterdir()} - {CLIPS, LOCK}
@@ -154,6 +149,11 @@ def _drawn(
     try:
         before.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(before.folder / LOCK, timeout=0):
+            # Another may have drawn until now.
+            if before.record.draws:
+                before = open_labelling(before.folder)
+            else:
+                _check_new(before.folder)
             return _drawn_alone(directory, before, n, key_file, progress)
     except Timeout as error:
         raise UsageError(
@@ -228,6 +228,15 @@ def _drawn_alone(
     return Started(
         labelling, len(new), {paths[name]: why for name, why in problems.items()}
     )
+
+
+def _check_new(folder: Path) -> None:
+    if (folder / RECORD).exists():
+        raise UsageError(
+            f"{folder}: exists already; --more N draws N more segments into it",
+            path=folder,
+            option="--out",
+        )
 
 
 def _check_of(key_file: Path | None) -> str:
