@@ -68,7 +68,8 @@ def simulated(spec: str, labels: set[str], seed: int) -> dict[str, list[Call]]:
 def _call(kinds: dict[bool, list], rng: np.random.Generator) -> Call:
     parts, said, at = [], [], 0.0
     for _ in range(CLIPS_OF_CALL):
-        pool = kinds[bool(rng.random() < 0.5)] or kinds[False]
+        is_neutral = bool(rng.random() < 0.5)
+        pool = kinds[is_neutral] or kinds[not is_neutral]
         label, speech = pool[rng.integers(len(pool))]
         level = 0.1 / (np.sqrt(np.square(speech).mean()) + 1e-6)
         parts += [np.zeros(round(GAP_S * RATE)), (speech * level).clip(-1, 1)]
