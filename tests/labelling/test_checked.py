@@ -117,6 +117,8 @@ def test_a_handful_of_labels_gives_a_figure_but_corrects_nothing(tmp_path):
     told = checked(tmp_path / "out", "--labels", labelling.folder)
     assert told["segments"] == 4
     assert told["shares"] == {}
+    said = ser("report", tmp_path / "out").stdout
+    assert "too few labels to correct any share" in said
 
 
 def test_labels_of_hashed_recordings_are_refused_with_a_reason(tmp_path):

@@ -2,13 +2,18 @@
 
 import csv
 import re
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import soundfile
 
+from ser_batch.reporting.pages.recordings import Recordings
 from tests.support.pages import Page, browser_needed, write
 from tests.support.paths import EXAMPLES, ROOT
+from tests.support.results import call, write_results
 
 AXE = ROOT / "ser_batch/reporting/pages/page/node_modules/axe-core/axe.min.js"
 
@@ -233,3 +238,31 @@ def test_axe_finds_nothing_serious_at_any_width(
             if v["impact"] in ("serious", "critical")
         ]
         assert serious == []
+
+
+@browser_needed
+def test_a_call_opens_on_a_server_that_does_not_answer_ranges(tmp_path, chromium):
+    # Such a server gives recordings no length, and an endless timeline would freeze
+    # the page; it did so in one of three loads.
+    roots = {"input_root": str(EXAMPLES)}
+    angry = [(2.0, 8.0, {"angry": 0.9})]
+    results = write_results(
+        tmp_path / "out",
+        call("billing/1001.wav", [(0, 2)], [(2, 8)], angry, 57.0, **roots),
+    )
+    folder = tmp_path / "page"
+    write(results, f"{folder}/", Recordings(folder, copy="calls"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(6):
+            page = chromium.new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            page.wait_for_selector("body[data-ready]")
+            page.locator(".tabulator-row").first.click()
+            page.wait_for_selector("#moments button")
+            page.wait_for_timeout(300)
+            assert page.locator("#waveform").is_visible()
+            page.close()
+        server.shutdown()

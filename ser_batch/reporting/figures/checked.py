@@ -174,6 +174,8 @@ def checked_notes(checked: Checked, labels: Sequence[str]) -> list[str]:
             for name, (value, low, high) in checked.shares.items()
         )
         notes.append(f"corrected for what the model gets wrong on them: {told}")
+    else:
+        notes.append("these are too few labels to correct any share")
     if checked.unmatched:
         notes.append(
             f"{counted(checked.unmatched, 'labelled segment')} no longer in the "

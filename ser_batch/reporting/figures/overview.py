@@ -118,7 +118,7 @@ class Report:
     true_shares: dict[str, Interval]
     """Ranges of the true values of some shares, allowing for the model's errors.
 
-    From corpora; empty if the emotions were checked on these calls.
+    From corpora; empty if labels of these calls correct them.
     """
     checked: Checked | None
     """What labellers heard in a sample of these calls."""
@@ -224,7 +224,9 @@ def _sum_up(
         standing_out = beyond_chance(chances)
     role = options.role if by_roles else None
     checked, trust = _trust(results, options, total, role)
-    shares = {} if checked else true_shares(total, labels, results.run_record)
+    shares = {}
+    if checked is None or not checked.shares:
+        shares = true_shares(total, labels, results.run_record)
     return Report(
         directory=str(results.directory),
         model_id=results.model_id,

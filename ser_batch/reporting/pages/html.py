@@ -65,7 +65,7 @@ def write_html(
             for path in (page.parent / "calls").glob("*.js"):
                 if path.stem.isdigit() and path.name not in written:
                     path.unlink()
-            recordings.remove_others()
+            recordings.finish()
             return page
         own = list(chunks)
         data = packed(report_data(opened, recordings, known))
@@ -75,7 +75,7 @@ def write_html(
                 f"--html {target}: would be {len(made) / 1e6:.0f} MB; {INSTEAD}"
             )
         storage.put({page.name: made})
-        recordings.remove_others()
+        recordings.finish()
     except OSError as error:
         raise UsageError(
             f"--html {target}: cannot be written: {error.strerror or error}; free some "

@@ -1,10 +1,12 @@
 """The recordings that an HTML report plays: where they lie, or copies beside it."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -18,6 +20,8 @@ from ser_batch.reporting.figures.timelines import Timeline
 
 ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(/|$)")
 OWN_COPY = re.compile(r"[0-9a-f]{16}\.opus")
+MADE_OF = "made-of.json"
+"""The time of each copy's recording, and the intervals of its clips."""
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 CONTEXT_S = 5.0
 """How much is kept before and after each moment of a clip."""
@@ -43,7 +47,9 @@ class Recordings:
     into: str = "audio"
     """The folder of copies, within `folder`."""
     unreachable: int = field(default=0, init=False)
-    _written: set[str] = field(default_factory=set, init=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False)
+    """What each copy of an earlier report was made of."""
+    _made_of: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.base is not None and not ADDRESS.match(self.base):
@@ -51,6 +57,10 @@ class Recordings:
                 f"--audio-base {self.base}: must begin with http:// or https://",
                 option="--audio-base",
             )
+        try:
+            self._known = json.loads((self.folder / self.into / MADE_OF).read_text())
+        except (OSError, ValueError):
+            self._known = {}
 
     @property
     def origin(self) -> str:
@@ -98,11 +108,11 @@ class Recordings:
             ]
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # A copy of a whole call has the time of its recording.
-            changed_ns = _changed_ns(path)
-            if kept is not None or not changed_ns or changed_ns != _changed_ns(target):
+            spans = None if kept is None else [[*span] for span in kept]
+            made_of = [_changed_ns(path), spans]
+            if not target.exists() or self._known.get(target.name) != made_of:
                 write_opus(path, target, kept)
-                os.utime(target, ns=(changed_ns, changed_ns))
+            self._made_of[target.name] = made_of
         except AudioError:
             target.unlink(missing_ok=True)
             return None
@@ -111,18 +121,23 @@ class Recordings:
             raise UsageError(
                 f"{target}: cannot be written: {error}; free up disk space"
             ) from error
-        self._written.add(target.name)
         return quote(name)
 
-    def remove_others(self) -> None:
-        """Remove the copies that an earlier report left and this one does not have."""
-        if self.copy:
-            for copy in (self.folder / self.into).glob("*.opus"):
-                if OWN_COPY.fullmatch(copy.name) and copy.name not in self._written:
+    def finish(self) -> None:
+        """Remove copies that an earlier report left and this one does not have.
+
+        What the others were made of is kept, so that the next report need not make them
+        anew.
+        """
+        folder = self.folder / self.into
+        if self.copy and folder.is_dir():
+            for copy in folder.glob("*.opus"):
+                if OWN_COPY.fullmatch(copy.name) and copy.name not in self._made_of:
                     copy.unlink()
+            (folder / MADE_OF).write_text(json.dumps(self._made_of))
 
 
-def _changed_ns(path: str | Path) -> int:
+def _changed_ns(path: str) -> int:
     """Return when a file last changed; 0 if it cannot be read."""
     try:
         return os.stat(path).st_mtime_ns

@@ -66,7 +66,8 @@ def draw_training(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 def draw_confusion(axis: Any, matrix: np.ndarray, labels: Sequence[str]) -> None:
     """Draw a confusion matrix: shares of each true label (row) by answer (column)."""
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(share):
         if matrix[row].sum():

@@ -134,16 +134,7 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
     })),
     normalize: true,
     dragToSeek: true,
-    plugins: [
-      regions,
-      Timeline.create({
-        height: 18,
-        timeInterval: every / 5,
-        primaryLabelInterval: every,
-        secondaryLabelOpacity: 0,
-        formatTimeCallback: clock,
-      }),
-    ],
+    plugins: [regions],
   });
   const strips = [
     ...details.speech.map(([side, times], i) =>
@@ -170,6 +161,17 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
   holder.append(style, ...strips);
   wrapper.append(holder);
   waves.on("ready", () => {
+    // Not before: a server that does not answer ranges gives an endless length at first,
+    // and the timeline would be drawn to its end.
+    waves.registerPlugin(
+      Timeline.create({
+        height: 18,
+        timeInterval: every / 5,
+        primaryLabelInterval: every,
+        secondaryLabelOpacity: 0,
+        formatTimeCallback: clock,
+      }),
+    );
     for (const [from, to] of details.episodes)
       regions.addRegion({
         start: from / 100,
