@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--readers", type=Path, help="folder of READER-*-*.flac")
     parser.add_argument("--held-out", default="", metavar="CORPUS/SPEAKER,...")
     parser.add_argument("--calibrate-on", required=True, metavar="CORPUS/SPEAKER,...")
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=24000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

@@ -20,7 +20,7 @@ discriminant analysis, scaled by their reliability) are kept. It runs in numpy.
 
 ## Data and licence
 
-{speakers} speakers, each at three tempi, of
+{speakers} speakers, each at five tempi, of
 
 | corpus | licence |
 | --- | --- |

@@ -17,7 +17,7 @@ from ser_batch.training.places.stored_segments import open_segments
 SHORTEST_S = 0.3
 EDGE = 0.02
 """Clips of readers are trimmed to where they exceed this share of their peak."""
-TEMPI = (1.0, 0.9, 1.1)
+TEMPI = (1.0, 0.85, 0.92, 1.08, 1.16)
 """A voice at another tempo and pitch counts as another speaker."""
 
 
