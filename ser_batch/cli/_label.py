@@ -78,7 +78,9 @@ def start_command(
 
     from ser_batch.labelling.starting import draw_more, start_labelling
 
-    bar = partial(tqdm, desc="cutting clips", unit="recording", leave=False)
+    bar = partial(
+        tqdm, desc="cutting clips", unit="recording", leave=False, disable=None
+    )
     if more is None:
         n = 200 if segments is None else segments
         started = start_labelling(results, out, n, seed or 0, hash_paths, bar)

@@ -4,15 +4,16 @@ Memory is bounded: long speech goes through the network in chunks, and only the 
 of cells are kept, about 1 kB for a second of speech.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
+from jaxtyping import Int
 
 from ser_batch.speech.diarization import SAMPLE_RATE, Read, Samples
 from ser_batch.speech.regions import Regions
 from ser_batch.speech.vad import FRAME_S
-from ser_batch.speech.voices import LEVEL, STEP_S, LogMel, Steps, VoiceModel, log_mel
+from ser_batch.speech.voices import LEVEL, STEP_S, Steps, VoiceModel, log_mel
 
 FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE)
 PIECE_FRAMES = 625
@@ -29,120 +30,94 @@ OVERLAP_WINDOW_S = 0.7
 QUIETEST = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    start: int
-    end: int
-    is_first: bool
-    """Whether it starts its region."""
-
-
 class Cells:
     """The speech of a channel: cells of a few VAD frames, and a sample of windows."""
 
     def __init__(self, model: VoiceModel, read: Read, regions: Regions) -> None:
         self._model, self._read = model, read
-        pieces = _pieces(regions)
-        n_frames = sum(piece.end - piece.start for piece in pieces)
+        pieces, _ = cut(regions, PIECE_FRAMES)
+        n_frames = int(np.diff(pieces).sum())
         self.speech_s = n_frames * FRAME_S
         # Evenly over the recording, so that no voice is missed.
-        sampled = pieces[:: max(1, round(n_frames / SAMPLE_FRAMES))]
+        every = max(1, round(n_frames / SAMPLE_FRAMES))
+        sampled, rest = pieces[::every], np.delete(pieces, np.s_[::every], axis=0)
         samples = [self._samples(piece) for piece in sampled]
         power = [np.square(own).mean() for own in samples]
         level = float(np.sqrt(np.mean(power))) if power else 0.0
         self._gain = np.float32(LEVEL / max(level, QUIETEST))
         bands = [log_mel(self._gain * own) for own in samples]
-        kept = [own for own in bands if len(own)]
-        self._mean = np.zeros(0, np.float32)
         self.points, self.sample = (np.zeros((0, 1), np.float32) for _ in range(2))
         self.overlap = np.zeros(0, np.float32)
         """The log odds that two voices overlap, for each cell."""
         self.spans = np.zeros((0, 2), np.int32)
         self.after_pause = np.zeros(0, bool)
-        if not kept:
+        if not any(len(own) for own in bands):
             return
-        self._mean = np.concatenate(kept).mean(0)
-        known = dict(zip(sampled, self._steps(sampled, bands), strict=True))
-        self._add_sample(list(known.values()))
-        self._add_cells(pieces, known)
+        self._mean = np.concatenate(bands).mean(0)
+        known = [
+            (sampled[chunk], self._model.steps(bands[chunk], self._mean))
+            for chunk in _chunks(sampled)
+        ]
+        self._add_sample([steps for _, steps in known])
+        self._add_cells(chain(known, self._heard(rest)))
+        self.after_pause = np.isin(self.spans[:, 0], regions[:, 0])
 
-    def _samples(self, piece: _Piece) -> Samples:
-        start, end = piece.start * FRAME_SAMPLES, piece.end * FRAME_SAMPLES
+    def _samples(self, piece: Int[np.ndarray, "2"]) -> Samples:
+        start, end = (piece * FRAME_SAMPLES).tolist()
         return self._read(start, end - start)
 
-    def _steps(
-        self, pieces: Sequence[_Piece], bands: Sequence[LogMel]
-    ) -> Iterator[Steps]:
-        """Yield the network's output for pieces, about `CHUNK_FRAMES` at a time."""
-        chunk: list[LogMel] = []
-        n_frames = 0
-        for piece, own in zip(pieces, bands, strict=True):
-            chunk.append(own)
-            n_frames += piece.end - piece.start
-            if n_frames >= CHUNK_FRAMES:
-                yield from self._model.steps(chunk, self._mean)
-                chunk, n_frames = [], 0
-        if chunk:
-            yield from self._model.steps(chunk, self._mean)
+    def _heard(self, pieces: Regions) -> Iterator[tuple[Regions, Steps]]:
+        for chunk in _chunks(pieces):
+            own = pieces[chunk]
+            bands = [log_mel(self._gain * self._samples(piece)) for piece in own]
+            yield own, self._model.steps(bands, self._mean)
 
-    def _add_sample(self, steps: Sequence[Steps]) -> None:
+    def _add_sample(self, sampled: Sequence[Steps]) -> None:
         length, hop = round(WINDOW_S / STEP_S), round(WINDOW_HOP_S / STEP_S)
-        windows = [
-            own.pooled(np.arange(0, max(len(own) - length, 0) + 1, hop), length)
-            for own in steps
-            if len(own)
-        ]
+        windows = [steps.pooled(steps.every(hop, length)) for steps in sampled]
         every = self._model.points(np.concatenate(windows))
         chosen = np.linspace(0, len(every) - 1, min(len(every), MOST_WINDOWS))
         self.centre = every.mean(0)
         self.sample = every[chosen.round().astype(int)] - self.centre
 
-    def _add_cells(self, pieces: Sequence[_Piece], known: dict[_Piece, Steps]) -> None:
-        points, overlap, spans, after_pause = [], [], [], []
+    def _add_cells(self, heard: Iterable[tuple[Regions, Steps]]) -> None:
+        points, overlap, found = [], [], []
         length, short = (round(s / STEP_S) for s in (CELL_WINDOW_S, OVERLAP_WINDOW_S))
-        for group in _groups(pieces):
-            new = [piece for piece in group if piece not in known]
-            bands = [log_mel(self._gain * self._samples(piece)) for piece in new]
-            fresh = dict(zip(new, self._steps(new, bands), strict=True))
-            long_windows, short_windows = [], []
-            for piece in group:
-                steps = fresh[piece] if piece in fresh else known[piece]
-                if not len(steps):
-                    continue
-                starts = np.arange(piece.start, piece.end, CELL_FRAMES)
-                cells = np.stack([starts, np.append(starts[1:], piece.end)], 1)
-                middles = cells.mean(1) - piece.start
-                at = (middles * FRAME_S / STEP_S).round().astype(int)
-                long_windows.append(steps.pooled(steps.starts(at, length), length))
-                short_windows.append(steps.pooled(steps.starts(at, short), short))
-                spans.append(cells.astype(np.int32))
-                after_pause.append(np.arange(len(cells)) < piece.is_first)
-            if long_windows:
-                points.append(self._model.points(np.concatenate(long_windows)))
-                overlap.append(self._model.overlap(np.concatenate(short_windows)))
-        self.points = np.concatenate(points) - self.centre
-        self.overlap = np.concatenate(overlap)
-        self.spans = np.concatenate(spans)
-        self.after_pause = np.concatenate(after_pause)
+        for pieces, steps in heard:
+            cells, piece = cut(pieces, CELL_FRAMES)
+            # The last speech of a file may be too short to be heard.
+            is_heard = np.diff(steps.regions)[piece, 0] > 0
+            cells, piece = cells[is_heard], piece[is_heard]
+            middles = cells.mean(1) - pieces[piece, 0]
+            at = (middles * FRAME_S / STEP_S).round().astype(int)
+            windows, brief = (steps.around(piece, at, n) for n in (length, short))
+            points.append(self._model.points(steps.pooled(windows)))
+            overlap.append(self._model.overlap(steps.pooled(brief)))
+            found.append(cells)
+        order = np.concatenate(found)[:, 0].argsort()
+        self.points = np.concatenate(points)[order] - self.centre
+        self.overlap = np.concatenate(overlap)[order]
+        self.spans = np.concatenate(found)[order].astype(np.int32)
 
 
-def _pieces(regions: Regions) -> list[_Piece]:
-    return [
-        _Piece(start, min(start + PIECE_FRAMES, end), start == first)
-        for first, end in regions.tolist()
-        for start in range(first, end, PIECE_FRAMES)
-    ]
+def cut(spans: Regions, length: int) -> tuple[Regions, Int[np.ndarray, " parts"]]:
+    """Cut spans into parts of a length, the last of each may be shorter.
+
+    Returns:
+        The parts, and which span each is a part of.
+    """
+    counts = -(-np.diff(spans)[:, 0] // length)
+    parent = np.repeat(np.arange(len(spans)), counts)
+    number = np.arange(len(parent)) - np.repeat(counts.cumsum() - counts, counts)
+    starts = spans[parent, 0] + length * number
+    return np.stack([starts, np.minimum(starts + length, spans[parent, 1])], 1), parent
 
 
-def _groups(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Yield pieces in groups of about `CHUNK_FRAMES`."""
-    group: list[_Piece] = []
-    n_frames = 0
-    for piece in pieces:
-        group.append(piece)
-        n_frames += piece.end - piece.start
-        if n_frames >= CHUNK_FRAMES:
-            yield group
-            group, n_frames = [], 0
-    if group:
-        yield group
+def _chunks(pieces: Regions) -> Iterator[slice]:
+    """Yield pieces in a row that have about `CHUNK_FRAMES` together."""
+    first = n_frames = 0
+    for number, (start, end) in enumerate(pieces.tolist(), 1):
+        n_frames += end - start
+        if n_frames >= CHUNK_FRAMES or number == len(pieces):
+            yield slice(first, number)
+            first, n_frames = number, 0

@@ -43,6 +43,8 @@ GAP = max(DILATIONS)
 VARIANCE_FLOOR = 1e-4
 FORMAT = 3
 
+Windows = Int[np.ndarray, "windows 2"]
+"""The first step of each window, and the one after its last."""
 LogMel = Float32[np.ndarray, "frames mels"]
 Pooled = Float32[np.ndarray, "windows statistics"]
 Points = Float32[np.ndarray, "windows axes"]
@@ -82,25 +84,46 @@ _MEL = mel_filters()
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The network's output for a region, as running sums of values and their squares.
+    """The network's output for regions of speech, as running sums.
 
-    From these, any window is pooled in constant time. They need not begin at 0.
+    Of values and of their squares, so that any window is pooled in constant time.
     """
 
     sums: Float32[np.ndarray, "steps+1 statistics"]
+    regions: Int[np.ndarray, "regions 2"]
+    """The first step of each region, and the one after its last."""
 
-    def __len__(self) -> int:
-        return len(self.sums) - 1
+    def every(self, hop: int, length: int) -> Windows:
+        """Return windows of a length, one every `hop` steps from a region's start.
 
-    def starts(
-        self, middles: Int[np.ndarray, " windows"], length: int
-    ) -> Int[np.ndarray, " windows"]:
-        """Return the first step of each window, given the middle one."""
-        return (middles - length // 2).clip(0, max(len(self) - length, 0))
+        A region that is shorter is one window.
+        """
+        windows = [
+            np.stack([starts, np.minimum(starts + length, last)], axis=1)
+            for first, last in self.regions.tolist()
+            if first < last
+            for starts in [np.arange(first, max(first, last - length) + 1, hop)]
+        ]
+        return np.concatenate([np.zeros((0, 2), int), *windows])
 
-    def pooled(self, starts: Int[np.ndarray, " windows"], length: int) -> Pooled:
-        """Return mean and deviation of each window; it ends with the region."""
-        ends = np.minimum(starts + length, len(self))
+    def around(
+        self,
+        region: Int[np.ndarray, " windows"],
+        middles: Int[np.ndarray, " windows"],
+        length: int,
+    ) -> Windows:
+        """Return windows around steps, given from the start of their region.
+
+        They are moved, and if need be shortened, to lie within it.
+        """
+        first, last = self.regions[region].T
+        latest = np.maximum(last - length, first)
+        starts = np.minimum(np.maximum(first + middles - length // 2, first), latest)
+        return np.stack([starts, np.minimum(starts + length, last)], axis=1)
+
+    def pooled(self, windows: Windows) -> Pooled:
+        """Return the mean and the deviation of each window."""
+        starts, ends = windows.T
         pooled = self.sums[ends]
         pooled -= self.sums[starts]
         pooled /= (ends - starts)[:, None].astype(np.float32)
@@ -144,7 +167,7 @@ class VoiceModel:
 
     def steps(
         self, regions: Sequence[LogMel], mean: Float32[np.ndarray, " mels"]
-    ) -> list[Steps]:
+    ) -> Steps:
         """Return the network's output for regions of speech, each on its own.
 
         Args:
@@ -173,11 +196,9 @@ class VoiceModel:
             h += _activated(out, bias)
             h[gaps] = 0
         h = _activated(h @ w["out"], w["out_bias"])
-        sums = running_sums(h)
-        return [
-            Steps(sums[s : s + n + 1])
-            for s, n in zip(starts[:-1], n_steps, strict=True)
-        ]
+        return Steps(
+            running_sums(h), np.stack([starts[:-1], starts[:-1] + n_steps], axis=1)
+        )
 
     def points(self, pooled: Pooled) -> Points:
         """Return the point of each window, in the discriminant space."""

@@ -13,6 +13,7 @@ from ser_batch.speech.voices import (
     FORMAT,
     HOP,
     N_MELS,
+    VARIANCE_FLOOR,
     WINDOW,
     Steps,
     load_voices,
@@ -40,11 +41,11 @@ def test_regions_that_go_through_together_match_torch_on_each_alone(lengths, see
     mean = rng.normal(0, 1, N_MELS).astype(np.float32)
     network = random_network()
     found = model_of(network).steps(regions, mean)
-    for own, region in zip(found, regions, strict=True):
+    for (first, last), region in zip(found.regions, regions, strict=True):
         alone = torch.from_numpy(region - mean)[None]
         with torch.inference_mode():
             expected = network.steps(alone)[0].T.numpy()
-        sums = own.sums[:, : expected.shape[1]]
+        sums = found.sums[first : last + 1, : expected.shape[1]]
         np.testing.assert_allclose(np.diff(sums, axis=0), expected, atol=1e-3)
 
 
@@ -52,22 +53,44 @@ def test_a_window_of_a_whole_region_matches_the_embedding_in_torch():
     network = random_network()
     region = np.random.default_rng(1).normal(0, 1, (120, N_MELS)).astype(np.float32)
     model = model_of(network)
-    (steps,) = model.steps([region], np.zeros(N_MELS, np.float32))
-    point = model.points(steps.pooled(np.array([0]), len(steps)))
+    steps = model.steps([region], np.zeros(N_MELS, np.float32))
+    point = model.points(steps.pooled(steps.regions))
     with torch.inference_mode():
         expected = network(torch.from_numpy(region)[None]).numpy()
     np.testing.assert_allclose(point, expected, atol=1e-4)
 
 
 def test_windows_are_pooled_as_if_each_were_cut_out():
-    model = model_of(random_network())
     values = np.random.default_rng(2).normal(0, 1, (50, 10)).astype(np.float32)
-    starts = np.array([0, 7, 30, 45])
-    together = model.points(Steps(running_sums(values)).pooled(starts, 20))
-    for start, point in zip(starts, together, strict=True):
-        alone = Steps(running_sums(values[start : start + 20]))
-        own = model.points(alone.pooled(np.array([0]), 20))
-        np.testing.assert_allclose(point, own[0], atol=1e-5)
+    windows = np.array([[0, 20], [7, 27], [30, 50], [45, 50]])
+    steps = Steps(running_sums(values), np.array([[0, 50]]))
+    for (start, end), own in zip(windows, steps.pooled(windows), strict=True):
+        alone = values[start:end]
+        deviation = np.sqrt(alone.var(0) + VARIANCE_FLOOR)
+        np.testing.assert_allclose(own, [*alone.mean(0), *deviation], atol=1e-4)
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    st.integers(1, 30),
+    st.integers(1, 9),
+)
+def test_windows_stay_within_their_region_and_reach_all_of_it(lengths, length, hop):
+    last = np.cumsum(lengths) + 3 * np.arange(len(lengths))
+    steps = Steps(np.zeros((200, 2)), np.stack([last - lengths, last], axis=1))
+    every = steps.every(hop, length)
+    for first, end in steps.regions:
+        own = every[(every[:, 0] >= first) & (every[:, 0] < end)]
+        assert (np.diff(own) == min(length, end - first)).all()
+        assert len(own) == (end > first) * (max(end - first - length, 0) // hop + 1)
+    spoken = np.array([i for i, n in enumerate(lengths) for _ in range(n)], int)
+    middles = np.array([i for n in lengths for i in range(n)], int)
+    around = steps.around(spoken, middles, length)
+    first, end = steps.regions[spoken].T
+    at = first + middles
+    assert ((first <= around[:, 0]) & (around[:, 1] <= end)).all()
+    assert ((around[:, 0] <= at) & (at < around[:, 1])).all()
+    assert (np.diff(around)[:, 0] == np.minimum(length, end - first)).all()
 
 
 def test_confidence_grows_with_separation_from_chance_to_certainty():

@@ -5,16 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ser_batch.accuracy import calibration_error, recalls, reliability
 from ser_batch.training.evaluation.metrics import (
     Predictions,
     accuracy_by_coverage,
     answered,
-    calibration_error,
     confusion,
     evaluation_figures,
     macro_f1,
-    recalls,
-    reliability,
     speaker_intervals,
     uar,
 )
@@ -50,6 +48,21 @@ def test_only_overconfident_answers_have_a_calibration_error():
     assert calibration_error(
         np.arange(1000) % 2 == 0, np.full(1000, 0.95)
     ) == pytest.approx(0.45, abs=0.01)
+
+
+def test_a_clip_of_weight_two_counts_as_two_clips():
+    hit = np.array([True, False, True, True])
+    confidence, twice = np.array([0.9, 0.8, 0.35, 0.92]), np.array([1.0, 2, 1, 2])
+    again = np.repeat(np.arange(4), twice.astype(int))
+    assert calibration_error(hit, confidence, twice) == pytest.approx(
+        calibration_error(hit[again], confidence[again])
+    )
+    for row, each in zip(
+        reliability(hit, confidence, twice),
+        reliability(hit[again], confidence[again]),
+        strict=True,
+    ):
+        assert row | {"clips": 0} == pytest.approx(each | {"clips": 0})
 
 
 def test_accuracy_by_coverage_keeps_the_most_confident_answers():

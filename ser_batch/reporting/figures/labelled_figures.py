@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, logit, stdtrit
 
+from ser_batch.accuracy import calibration_error, recalls, reliability
 from ser_batch.labelling.agreement import Labels, confusions, counts_of
 from ser_batch.labelling.folder import Labelling
 from ser_batch.reporting.figures.estimates import (
@@ -39,9 +40,8 @@ def figures_of(own: Judged) -> dict[str, Any]:
     counts.
     """
     hit = own.answers == own.truth
-    matrix = _confusion(own, np.ones(len(hit), bool))
-    names, unit = np.unique(own.recording, return_inverse=True)
-    of_unit = np.stack([_confusion(own, unit == i) for i in range(len(names))])
+    of_unit = _by_recording(own)
+    matrix = of_unit.sum(axis=0)
     values = own.probabilities
     confidence = values.max(axis=1)
     ratios = {
@@ -55,12 +55,12 @@ def figures_of(own: Judged) -> dict[str, Any]:
     kept = own.weight * own.kept
     return {
         "clips": len(set(own.segment)),
-        "recordings": len(names),
+        "recordings": len(of_unit),
         "by_label": {
             label: round(float(own.share[own.truth == i].sum()), 1)
             for i, label in enumerate(own.labels)
         },
-        "uar": _uar(matrix),
+        "uar": float(_uar(matrix)),
         "uar_labels": int((matrix.sum(axis=1) > 0).sum()),
         "intervals_95": {
             "uar": _uar_interval(of_unit),
@@ -75,8 +75,8 @@ def figures_of(own: Judged) -> dict[str, Any]:
             label: float(matrix[i].sum() / matrix.sum())
             for i, label in enumerate(own.labels)
         },
-        "ece": _calibration_error(hit, confidence, own.weight),
-        "reliability": _reliability(hit, confidence, own.weight),
+        "ece": calibration_error(hit, confidence, own.weight, BINS),
+        "reliability": reliability(hit, confidence, own.weight, BINS),
         "coverage": float(kept.sum() / own.weight.sum()),
         "accuracy_when_not_abstaining": (
             float(kept @ hit / kept.sum()) if kept.any() else None
@@ -86,6 +86,11 @@ def figures_of(own: Judged) -> dict[str, Any]:
     }
 
 
+def uar_of(own: Judged) -> float:
+    """Return the unweighted average recall alone."""
+    return float(_uar(_by_recording(own).sum(axis=0)))
+
+
 def uar_difference(
     after: Judged, before: Judged
 ) -> tuple[float, tuple[float, float] | None]:
@@ -93,13 +98,9 @@ def uar_difference(
 
     The paired jackknife over recordings, with Student's t.
     """
-    names, unit = np.unique(before.recording, return_inverse=True)
-    of_unit = [
-        np.stack([_confusion(own, unit == i) for i in range(len(names))])
-        for own in (after, before)
-    ]
+    of_unit = [_by_recording(own) for own in (after, before)]
     change = float(np.subtract(*(_uar(own.sum(axis=0)) for own in of_unit)))
-    n = len(names)
+    n = len(of_unit[0])
     if n < MIN_UNITS:
         return change, None
     without = np.subtract(*(_uar(own.sum(axis=0) - own) for own in of_unit))
@@ -121,7 +122,7 @@ def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:
     if both.sum() < FEW_PAIRS:
         return None
     pairs = confusions(counts[both], 1 / inclusion[both])
-    return {"uar": _uar(pairs), "accuracy": float(pairs.trace() / pairs.sum())}
+    return {"uar": float(_uar(pairs)), "accuracy": float(pairs.trace() / pairs.sum())}
 
 
 def in_words(figures: Mapping[str, Any]) -> list[str]:
@@ -142,18 +143,16 @@ def in_words(figures: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _confusion(own: Judged, used: np.ndarray) -> Float[np.ndarray, "labels labels"]:
-    matrix = np.zeros((len(own.labels), len(own.labels)))
-    np.add.at(matrix, (own.truth[used], own.answers[used]), own.weight[used])
-    return matrix
+def _by_recording(own: Judged) -> Float[np.ndarray, "recordings labels labels"]:
+    """Return the confusion matrix of each recording, weighted to all segments."""
+    names, unit = np.unique(own.recording, return_inverse=True)
+    matrices = np.zeros((len(names), len(own.labels), len(own.labels)))
+    np.add.at(matrices, (unit, own.truth, own.answers), own.weight)
+    return matrices
 
 
 def _uar(matrix: Float[np.ndarray, "*n labels labels"]) -> Any:
-    total = matrix.sum(axis=-1)
-    hits = matrix.diagonal(axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.nanmean(np.where(total > 0, hits / total, np.nan), axis=-1)
-    return float(value) if value.ndim == 0 else value
+    return np.nanmean(recalls(matrix), axis=-1)
 
 
 def _uar_interval(
@@ -212,32 +211,6 @@ def _known(labels: Sequence[str], over: np.ndarray, by: np.ndarray) -> dict[str,
     return {
         label: float(over[i] / by[i]) for i, label in enumerate(labels) if by[i] > 0
     }
-
-
-def _reliability(
-    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
-) -> list[dict[str, float]]:
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [
-        {
-            "clips": int(own.sum()),
-            "weight": float(weight[own].sum()),
-            "confidence": float(np.average(confidence[own], weights=weight[own])),
-            "accuracy": float(np.average(hit[own], weights=weight[own])),
-        }
-        for own in (bins == number for number in range(BINS))
-        if own.any()
-    ]
-
-
-def _calibration_error(
-    hit: np.ndarray, confidence: np.ndarray, weight: np.ndarray
-) -> float:
-    """Return the expected calibration error (Guo et al. 2017), weighted."""
-    rows = _reliability(hit, confidence, weight)
-    return sum(
-        row["weight"] * abs(row["accuracy"] - row["confidence"]) for row in rows
-    ) / float(weight.sum())
 
 
 def _by_coverage(

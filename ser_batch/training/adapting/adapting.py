@@ -11,7 +11,11 @@ from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.folder import Labelling
-from ser_batch.reporting.figures.labelled_figures import figures_of, uar_difference
+from ser_batch.reporting.figures.labelled_figures import (
+    figures_of,
+    uar_difference,
+    uar_of,
+)
 from ser_batch.training.adapting.adapted_bundle import (
     UNCHANGED,
     Adapted,
@@ -142,4 +146,4 @@ def _chosen_elsewhere(
 def _uar_without(problem: Problem, p: np.ndarray, fold: np.ndarray) -> float:
     own = problem.judged(p)
     used = ~np.isin(own.segment, problem.rows[fold])
-    return float(figures_of(own.of(used))["uar"]) if used.any() else 0.0
+    return uar_of(own.of(used)) if used.any() else 0.0

@@ -14,7 +14,7 @@ from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import Labels
 from ser_batch.labelling.folder import SAME, Labelling
 from ser_batch.reporting.figures.labelled import Judged, judged
-from ser_batch.reporting.figures.labelled_figures import figures_of
+from ser_batch.reporting.figures.labelled_figures import uar_of
 from ser_batch.training.adapting.heads import Described, Head, fit_head
 
 LEAST_LABELS, LEAST_RECORDINGS = 20, 5
@@ -96,7 +96,7 @@ class Problem:
 
     def uar(self, probabilities: np.ndarray) -> float:
         """Return the UAR on the segments drawn at random."""
-        return float(figures_of(self.judged(probabilities))["uar"])
+        return uar_of(self.judged(probabilities))
 
 
 def _check(labelling: Labelling, shares: np.ndarray, recordings: np.ndarray) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-N_BINS = 15
+from ser_batch.accuracy import calibration_error, recalls, reliability
+
 N_BOOTSTRAP = 1000
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -55,15 +56,6 @@ def answered(
     return np.where(right[np.arange(len(truth)), predicted], truth, predicted)
 
 
-def recalls(
-    matrix: Int[np.ndarray, "*n labels labels"],
-) -> Float[np.ndarray, "*n labels"]:
-    """Return the recall of each label; NaN for labels that do not occur."""
-    total = matrix.sum(axis=-1)
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-    return np.where(total, hits / np.maximum(total, 1), np.nan)
-
-
 def uar(matrix: Int[np.ndarray, "labels labels"]) -> float:
     """Return the unweighted average recall over labels that occur.
 
@@ -77,42 +69,6 @@ def macro_f1(matrix: Int[np.ndarray, "labels labels"]) -> float:
     true = np.diag(matrix)
     f1 = 2 * true / np.maximum(matrix.sum(axis=0) + matrix.sum(axis=1), 1)
     return float(np.mean(f1[matrix.sum(axis=1) > 0]))
-
-
-def reliability(
-    hit: Bool[np.ndarray, " n"],
-    confidence: Float[np.ndarray, " n"],
-    n_bins: int = N_BINS,
-) -> list[dict[str, float]]:
-    """Return clips, mean confidence and accuracy by equal-width bin of confidence.
-
-    Empty bins are omitted.
-    """
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    return [
-        {
-            "clips": int(own.sum()),
-            "confidence": float(confidence[own].mean()),
-            "accuracy": float(hit[own].mean()),
-        }
-        for own in (bins == number for number in range(n_bins))
-        if own.any()
-    ]
-
-
-def calibration_error(
-    hit: Bool[np.ndarray, " n"],
-    confidence: Float[np.ndarray, " n"],
-    n_bins: int = N_BINS,
-) -> float:
-    """Return the expected calibration error over equal-width bins of confidence.
-
-    Guo et al., ICML 2017.
-    """
-    rows = reliability(hit, confidence, n_bins)
-    return sum(
-        row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in rows
-    ) / len(hit)
 
 
 def accuracy_by_coverage(

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ser_batch.accuracy import calibration_error, reliability
 from ser_batch.emotion.calibration import log_probabilities
 from ser_batch.emotion.frontend import N_MELS, PITCH, VOICING, cepstral_transform
 from ser_batch.emotion.place import (
@@ -20,7 +21,6 @@ from ser_batch.emotion.place import (
     place_weight,
     statistics_of,
 )
-from ser_batch.training.evaluation.metrics import calibration_error, reliability
 from ser_batch.training.places.bank import Bank
 from ser_batch.training.places.fitting import Fitted
 

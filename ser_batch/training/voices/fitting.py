@@ -95,10 +95,10 @@ def embeddings(
     for rows in corpora.values():
         bands = [log_mel(clips.waveforms[i].astype(np.float32)) for i in rows]
         steps = model.steps(bands, np.concatenate(bands).mean(0))
-        for i, own in zip(rows, steps, strict=True):
-            starts = np.arange(0, max(len(own) - length, 0) + 1, hop)
-            points.append(model.points(own.pooled(starts, length)))
-            speakers += [clips.speakers[i]] * len(starts)
+        own = steps.every(hop, length)
+        clip = np.searchsorted(steps.regions[:, 0], own[:, 0], "right") - 1
+        points.append(model.points(steps.pooled(own)))
+        speakers += [clips.speakers[rows[i]] for i in clip]
     return np.concatenate(points), np.array(speakers)
 
 

@@ -73,15 +73,16 @@ def windows(model: VoiceModel, conversation: Conversation) -> tuple[Pooled, Shar
     bands = log_mel(np.float32(gain) * samples)
     spoken_frames = np.repeat(speech, STRIDE)[: len(bands)]
     mean = bands[: len(spoken_frames)][spoken_frames].mean(0)
-    [steps] = model.steps([bands], mean)
+    steps = model.steps([bands], mean)
+    n_steps = int(np.diff(steps.regions)[0, 0])
     half = round(CELL_FRAMES * FRAME_S / STEP_S / 2)
-    middles = np.arange(half, min(len(steps), len(speech)) - half, HOP)
+    middles = np.arange(half, min(n_steps, len(speech)) - half, HOP)
     sums = np.cumsum(np.stack([conversation.both, speech], 1), axis=0)
     both, spoken = ((sums[middles + half] - sums[middles - half]) / (2 * half)).T
     length = round(OVERLAP_WINDOW_S / STEP_S)
     heard = spoken > 0.5
-    starts = steps.starts(middles[heard], length)
-    return steps.pooled(starts, length), both[heard]
+    own = steps.around(np.zeros(heard.sum(), int), middles[heard], length)
+    return steps.pooled(own), both[heard]
 
 
 def _fitted(x: Pooled, is_both: np.ndarray, seed: int) -> dict[str, np.ndarray]:
