@@ -28,7 +28,7 @@ from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.answers import certainty
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profile import read_profile
-from ser_batch.emotion.scorer import Scorer
+from ser_batch.emotion.scorer import DIMENSIONS, Scorer
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.engine.this_process import ThisProcess
 from ser_batch.errors import AudioError, UsageError
@@ -56,14 +56,15 @@ class Call:
     segments: pd.DataFrame
     """One row per scored segment: channel, speaker, role, start_s, end_s, label (None
     where the model abstains), confidence, one `p_<label>` per label, level_dbfs,
-    arousal."""
+    arousal, valence, dominance (None where the model has none)."""
 
 
 class Model:
     """A bundle on a device; use `load` to create one.
 
     Attributes:
-        labels: the labels, in the order of the probabilities.
+        labels: the labels, in the order of the probabilities; none if the model
+            estimates dimensions only.
         sample_rate: the model's sample rate (Hz); waveforms are resampled to it.
         model_id: name and fingerprint; models with the same id give the same results.
         licence: the licence of the bundle.
@@ -105,7 +106,8 @@ class Model:
         """Return one row per clip, each scored as a whole: no VAD, no segments.
 
         Columns: path, label (None where the model abstains), confidence, one
-        `p_<label>` per label.
+        `p_<label>` per label, and those of arousal, valence and dominance (0 to 1)
+        that the model estimates.
 
         Raises:
             AudioError: a clip cannot be read; `path` names it.
@@ -117,20 +119,28 @@ class Model:
             except AudioError as error:
                 error.path = os.fspath(path)
                 raise
-        probabilities = self._scorer.predict(waveforms)
-        confidence = probabilities.max(axis=1, initial=0.0)
-        best = [self.labels[i] for i in probabilities.argmax(axis=1)]
-        sure = certainty(probabilities, self._scorer.alike)
-        is_sure = sure >= self._scorer.abstain_below
+        scored = self._scorer.scored(waveforms)
+        probabilities = scored.probabilities
+        label: list[str | None] = [None] * len(waveforms)
+        confidence: np.ndarray | None = None
+        if self.labels:
+            confidence = probabilities.max(axis=1, initial=0.0)
+            best = [self.labels[i] for i in probabilities.argmax(axis=1)]
+            is_sure = (
+                certainty(probabilities, self._scorer.alike)
+                >= self._scorer.abstain_below
+            )
+            label = [a if b else None for a, b in zip(best, is_sure, strict=True)]
         return pd.DataFrame(
             {
                 "path": [os.fspath(path) for path in paths],
-                "label": [a if b else None for a, b in zip(best, is_sure, strict=True)],
+                "label": label,
                 "confidence": confidence,
                 **{
                     f"p_{label}": p
                     for label, p in zip(self.labels, probabilities.T, strict=True)
                 },
+                **{n: v for n, v in scored.values.items() if n in DIMENSIONS},
             }
         )
 

@@ -1,47 +1,119 @@
-"""`ser models`: list the shipped bundles."""
+"""`ser models`: list the models, show the card of one, add a large one."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ser_batch.cli import help_pages
 
-def command(
-    bundle: Annotated[
-        str | None,
-        typer.Argument(help="Show the card of this bundle, by name or path."),
-    ] = None,
-) -> None:
-    """List the shipped bundles, or show the card of one."""
-    from rich.markdown import Markdown
-    from rich.table import Table
+app = typer.Typer(
+    cls=help_pages.Group,
+    no_args_is_help=True,
+    help="The models at hand, and checkpoints of transformers.",
+)
 
+
+@app.command(**help_pages.command("models list"))
+def list_command() -> None:
+    """List the shipped models, and those that were added."""
     from ser_batch.cli.terminal import Terminal
-    from ser_batch.emotion.bundle_files import find_bundle, read_json, shipped_bundles
-    from ser_batch.emotion.bundles import load_bundle
+    from ser_batch.emotion.bundle_files import added_bundles, shipped_bundles
 
     console = Terminal()
-    if bundle:
+    for folder in (*shipped_bundles(), *added_bundles()):
+        console.print(_listed(folder))
+    console.print("Next: ser models show NAME prints the card of a model", style="dim")
+
+
+@app.command(**help_pages.command("models show"))
+def show_command(
+    bundle: Annotated[str, typer.Argument(help="A model, by name or path.")],
+) -> None:
+    """Show the card of a model: its data, its licence, its figures."""
+    from rich.markdown import Markdown
+
+    from ser_batch.cli.terminal import Terminal
+    from ser_batch.emotion.bundle_files import find_bundle
+
+    card = (find_bundle(bundle) / "README.md").read_text(encoding="utf-8")
+    Terminal().print(Markdown(card))
+
+
+@app.command(**help_pages.command("models add"))
+def add_command(
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a checkpoint, or its name on the Hugging Face Hub, from "
+            "which it is downloaded once."
+        ),
+    ],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="LABEL=LABEL",
+            help="What one of its labels is called here; repeatable.",
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Revision on the hub. Default: the newest.")
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Where its speed is measured: auto, cpu, cuda or cuda:N."),
+    ] = "auto",
+) -> None:
+    """Add a checkpoint of transformers as a model.
+
+    Wav2Vec2, HuBERT, WavLM, UniSpeech, Whisper and AST for audio classification, and
+    audeering's model of arousal, dominance and valence. It needs the extra `large`.
+    """
+    from ser_batch.cli.terminal import Terminal
+    from ser_batch.emotion.loading import require_transformers
+    from ser_batch.training.corpora.relabelling import parse_label_map
+
+    require_transformers("ser models add")
+    from ser_batch.training.checkpoints.adding import add_checkpoint
+
+    added = add_checkpoint(name, source, parse_label_map(map_), device, revision)
+    console = Terminal()
+    console.print(_listed(added.bundle.folder))
+    for own, heard_as in zip(added.own_names, added.bundle.heard_as, strict=True):
+        console.print(f"  {own} → {heard_as}" if own != heard_as else f"  {own}")
+    if added.unmapped:
         console.print(
-            Markdown((find_bundle(bundle) / "README.md").read_text(encoding="utf-8"))
+            f"Not one of the common labels, and kept: {', '.join(added.unmapped)}; "
+            "--map LABEL=LABEL renames them"
         )
-        return
-    for folder in shipped_bundles():
-        loaded, metrics = load_bundle(str(folder)), read_json(folder / "metrics.json")
-        grid = Table(
-            box=None,
-            show_header=False,
-            title=loaded.name,
-            title_justify="left",
-            title_style="bold",
-        )
-        grid.add_row("model id", loaded.model_id)
-        grid.add_row("labels", ", ".join(loaded.labels))
-        for what, figure in _figures(metrics):
-            grid.add_row(what, figure)
-        grid.add_row("licence", loaded.licence)
-        console.print(grid)
-    console.print("Next: ser models NAME shows the card of a bundle", style="dim")
+    console.print(
+        f"Next: ser analyze calls/ --bundle {name} --out {name}-results/", style="dim"
+    )
+
+
+def _listed(folder: Path) -> Any:
+    from rich.table import Table
+
+    from ser_batch.emotion.bundle_files import read_json
+    from ser_batch.emotion.bundles import load_bundle
+
+    loaded, metrics = load_bundle(str(folder)), read_json(folder / "metrics.json")
+    grid = Table(
+        box=None,
+        show_header=False,
+        title=loaded.name,
+        title_justify="left",
+        title_style="bold",
+    )
+    grid.add_row("model id", loaded.model_id)
+    grid.add_row("labels", ", ".join(loaded.labels) or "none: dimensions only")
+    for what, figure in _figures(metrics):
+        grid.add_row(what, figure)
+    grid.add_row("licence", loaded.licence)
+    return grid
 
 
 def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -55,3 +127,9 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         names = ", ".join(left_out["corpora"])
         mean = left_out["mean"]["clean, balanced"]["network"]["uar"]
         yield "held-out corpora", f"UAR of four labels {mean:.1%} (mean over {names})"
+    if speed := metrics.get("speed"):
+        yield "source", metrics["source"]
+        yield (
+            "speed",
+            f"{speed['speech_s_per_s']:g} s of speech in a second on {speed['device']}",
+        )

@@ -41,6 +41,7 @@ def command(
 
     from ser_batch.api import load
     from ser_batch.cli.terminal import Terminal
+    from ser_batch.emotion.scorer import DIMENSIONS
     from ser_batch.text import printable
 
     model = load(bundle, device, profile)
@@ -57,14 +58,19 @@ def command(
             failed = True
             continue
         probabilities = {label: float(row[f"p_{label}"]) for label in model.labels}
+        levels = {own: float(row[own]) for own in DIMENSIONS if own in row}
         if as_json:
             values = {label: round(p, 6) for label, p in probabilities.items()}
             line = {"path": name, "label": row["label"], "probabilities": values}
+            line |= {own: round(level, 6) for own, level in levels.items()}
             typer.echo(json.dumps(line))
         else:
             ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
-            text = ", ".join(f"{label} {p:.2f}" for label, p in ranked)
-            table.add_row(Text(name), row["label"] or "unsure", text)
+            text = ", ".join(
+                f"{what} {p:.2f}" for what, p in [*ranked, *levels.items()]
+            )
+            label = row["label"] or ("unsure" if model.labels else "none")
+            table.add_row(Text(name), label, text)
     if table.row_count:
         Terminal().print(table)
     if failed:

@@ -247,7 +247,8 @@ def command(
     if not quiet:
         print_tests(metrics)
         typer.echo(
-            f"Next: ser models {out}, or ser analyze CALLS --bundle {out} --out RESULTS"
+            f"Next: ser models show {out}, or ser analyze CALLS --bundle {out} --out "
+            "RESULTS"
         )
 
 
@@ -277,6 +278,6 @@ def _train_on_places(options: "PlacesOptions", leave_out: str | None) -> None:
         print_held_out(figures)
     if leave_out is None:
         typer.echo(
-            f"Next: ser models {options.out}, or ser analyze CALLS --bundle "
+            f"Next: ser models show {options.out}, or ser analyze CALLS --bundle "
             f"{options.out} --out RESULTS"
         )

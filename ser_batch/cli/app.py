@@ -56,7 +56,7 @@ app.command(**command("adapt"))(_adapt.command)
 app.command(**command("evaluate"))(_evaluate.command)
 app.command(**command("compare"))(_compare.command)
 app.add_typer(_corpus.app, name="corpus")
-app.command(**command("models"))(_models.command)
+app.add_typer(_models.app, name="models")
 app.command(**command("doctor"))(_doctor.command)
 
 

@@ -94,9 +94,17 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser corpus check data/ravdess",
         "ser corpus check csv=labels.csv",
     )),
-    "models": ("explanation/how-good.md", (
-        "ser models",
-        "ser models telephone",
+    "models list": ("how-to/large-models.md", (
+        "ser models list",
+        "SER_MODELS=/srv/models ser models list",
+    )),
+    "models show": ("explanation/how-good.md", (
+        "ser models show telephone",
+        "ser models show models/ours",
+    )),
+    "models add": ("how-to/large-models.md", (
+        "ser models add large checkpoints/wav2vec2-emotion",
+        "ser models add large ORG/MODEL --map hap=happy",
     )),
     "doctor": ("tutorials/first-report.md", (
         "ser doctor",

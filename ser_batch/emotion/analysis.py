@@ -1,5 +1,6 @@
 """The analysis of one recording, when all its segments are scored."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,20 +17,22 @@ from ser_batch.speech.waveforms import Waveforms
 
 @dataclass(frozen=True, slots=True)
 class ScoredSegment:
-    """One segment with its scores; `label` is None if the model abstains."""
+    """One segment with its scores.
+
+    `label` is None if the model abstains, or estimates dimensions only.
+    """
 
     interval: Interval
     channel: int
     speaker: int | None
     role: str | None
     label: str | None
-    confidence: float
-    probabilities: dict[str, float]
+    confidence: float | None
+    """The highest probability; None if the model has no labels."""
+    probabilities: Mapping[str, float]
     level_dbfs: float
-    arousal: float | None = None
-    """0 to 1; None if the model does not estimate it."""
-    out_of_domain: float | None = None
-    """0 (like the training speech) to 1 (unlike it); None if it is not estimated."""
+    values: Mapping[str, float]
+    """What else the model estimates, 0 to 1; see `ScoredBatch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Analysis:
         None if one has, and for failed recordings.
         """
         if self.segments:
-            return None if any(s.label for s in self.segments) else "abstained"
+            abstains = all(s.label is None and s.confidence for s in self.segments)
+            return "abstained" if abstains else None
         if isinstance(self.outcome, Failed):
             return None
         speaking = [speaker for speaker in self.speakers if speaker.speech]
@@ -163,30 +167,30 @@ class Assembly:
         number: int,
         probabilities: np.ndarray,
         level_dbfs: float,
-        arousal: float | None = None,
-        out_of_domain: float | None = None,
+        values: Mapping[str, float],
     ) -> None:
         """Add the scores of segment `number`."""
         interval, own = self._segments[number]
         speaker = self._decoded.speakers[own]
-        if not np.isfinite(probabilities).all():
-            self.fail(ArithmeticError("the model returns non-finite probabilities"))
-        best = int(probabilities.argmax())
-        confidence = float(probabilities[best])
+        if not np.isfinite([*probabilities, *values.values()]).all():
+            self.fail(ArithmeticError("the model returns values that are not finite"))
         labels = self._scorer.labels
-        (sure,) = certainty(probabilities[None], self._scorer.alike)
-        abstains = sure < self._abstain_below
+        label, confidence = None, None
+        if labels:
+            best = int(probabilities.argmax())
+            confidence = float(probabilities[best])
+            (sure,) = certainty(probabilities[None], self._scorer.alike)
+            label = None if sure < self._abstain_below else labels[best]
         self._scored[number] = ScoredSegment(
             interval,
             speaker.channel,
             speaker.number,
             speaker.role,
-            None if abstains else labels[best],
+            label,
             confidence,
             dict(zip(labels, map(float, probabilities), strict=True)),
             level_dbfs,
-            arousal,
-            out_of_domain,
+            values,
         )
 
     def fail(self, error: Exception) -> None:

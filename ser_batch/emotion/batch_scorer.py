@@ -1,10 +1,10 @@
-"""What the scorers of built-in networks share: batches, halved if memory runs out."""
+"""What scorers share: batches, halved if memory runs out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,45 +19,45 @@ from ser_batch.emotion.batches import (
 )
 from ser_batch.emotion.devices import memory_of
 from ser_batch.emotion.pending import FLUSH, Flush, PendingSegment
-from ser_batch.emotion.scorer import ScoredBatch
-from ser_batch.errors import DeviceMemoryError
+from ser_batch.emotion.profile import Profile
+from ser_batch.emotion.scorer import ScoredBatch, Waveform
+from ser_batch.errors import DeviceMemoryError, UsageError
 
 PREDICTED_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The output of a network for a batch, on the CPU."""
+    """The output of a network for a batch, on the CPU; `values` as in `ScoredBatch`."""
 
     probabilities: Float[Tensor, "batch labels"]
-    arousal: Float[Tensor, " batch"] | None = None
-    out_of_domain: Float[Tensor, " batch"] | None = None
+    values: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
 
     def followed_by(self, other: "Scores") -> "Scores":
         """Return these scores followed by the others."""
+        parts = (self, other)
 
-        def joined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-            if a is None and b is None:
-                return None
-            unknown = (torch.full((n,), torch.nan) for n in sizes)
-            parts = [
-                p if t is None else t for t, p in zip((a, b), unknown, strict=True)
-            ]
-            return torch.cat(parts)
+        def joined(name: str) -> Tensor:
+            return torch.cat([part.value(name) for part in parts])
 
-        sizes = len(self.probabilities), len(other.probabilities)
         return Scores(
-            torch.cat([self.probabilities, other.probabilities]),
-            joined(self.arousal, other.arousal),
-            joined(self.out_of_domain, other.out_of_domain),
+            torch.cat([part.probabilities for part in parts]),
+            {name: joined(name) for name in {**self.values, **other.values}},
         )
+
+    def value(self, name: str) -> Float[Tensor, " batch"]:
+        """Return a value; NaN where the segments could not be scored."""
+        unknown = torch.full((len(self.probabilities),), torch.nan)
+        return self.values.get(name, unknown)
 
 
 class BatchScorer(ABC):
     """A network on a device, fed with batches; see `Scorer`."""
 
     labels: tuple[str, ...]
+    model_id: str
     device: torch.device
+    takes_profile = False
 
     @abstractmethod
     def _scores(self, batch: SegmentBatch) -> Scores:
@@ -68,6 +68,24 @@ class BatchScorer(ABC):
         self, segments: Sequence[PendingSegment], role: str | None
     ) -> list[PendingSegment]:
         """Return the segments of one channel, each with its normalisation context."""
+
+    def with_profile(self, profile: Profile | None) -> Self:
+        """Return this scorer.
+
+        Raises:
+            UsageError: there is a profile, which it does not use.
+        """
+        if profile is not None:
+            raise UsageError(
+                f"model {self.model_id} does not use profiles", option="--profile"
+            )
+        return self
+
+    def profile_of(
+        self, speech: Mapping[str, Mapping[str, Sequence[Waveform]]]
+    ) -> Profile | None:
+        """Return None: this model does not use a profile."""
+        return None
 
     def score(
         self, stream: Iterable[PendingSegment | Flush], batch_size: int
@@ -85,16 +103,15 @@ class BatchScorer(ABC):
                 batch.keys,
                 scores.probabilities.numpy(),
                 levels_dbfs(batch),
-                None if scores.arousal is None else scores.arousal.numpy(),
-                None if scores.out_of_domain is None else scores.out_of_domain.numpy(),
+                {name: value.numpy() for name, value in scores.values.items()},
                 errors,
             )
 
-    def predict(
-        self, waveforms: Sequence[Float32[np.ndarray, " samples"]]
-    ) -> Float32[np.ndarray, "n labels"]:
-        """Return the probabilities of waveforms, each scored on its own."""
-        result = np.zeros((len(waveforms), len(self.labels)), np.float32)
+    def scored(self, waveforms: Sequence[Waveform]) -> ScoredBatch:
+        """Return the scores of waveforms, in their order, each scored on its own.
+
+        An error of the model is raised as it is.
+        """
         stream = (
             self.with_context([segment], None)[0]
             for segment in (
@@ -102,10 +119,29 @@ class BatchScorer(ABC):
                 for number, waveform in enumerate(waveforms)
             )
         )
-        for scored in self.score(stream, PREDICTED_TOGETHER):
-            if isinstance(scored, ScoredBatch):
-                result[scored.keys] = scored.probabilities
-        return result
+        found = [
+            batch
+            for batch in self.score(stream, PREDICTED_TOGETHER)
+            if isinstance(batch, ScoredBatch)
+        ]
+        if not found:
+            nothing = np.zeros((0, len(self.labels)), np.float32)
+            return ScoredBatch([], nothing, nothing[:, 0])
+        for batch in found:
+            for error in batch.errors.values():
+                raise error
+        order = np.argsort([key for batch in found for key in batch.keys])
+        names = found[0].values
+        return ScoredBatch(
+            list(range(len(waveforms))),
+            np.concatenate([batch.probabilities for batch in found])[order],
+            np.concatenate([batch.levels_dbfs for batch in found])[order],
+            {n: np.concatenate([b.values[n] for b in found])[order] for n in names},
+        )
+
+    def predict(self, waveforms: Sequence[Waveform]) -> Float32[np.ndarray, "n labels"]:
+        """Return the probabilities of waveforms, each scored on its own."""
+        return self.scored(waveforms).probabilities
 
     def scores(
         self, batch: SegmentBatch, errors: dict[Any, Exception] | None = None

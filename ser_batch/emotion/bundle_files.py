@@ -7,6 +7,8 @@ NAME/
   metrics.json        the results, the speakers they were measured on, and everything
                       needed to train it again
   README.md           the model card, written from metrics.json
+
+`checkpoints/bundle.py` has those of a checkpoint of transformers.
 """
 
 import hashlib
@@ -18,7 +20,7 @@ from typing import Any
 
 from ser_batch.emotion.answers import Answers
 from ser_batch.errors import BundleError
-from ser_batch.shipped import MODELS_FOLDER
+from ser_batch.shipped import MODELS_FOLDER, added_models
 from ser_batch.text import did_you_mean
 
 FORMAT = 2
@@ -35,12 +37,18 @@ class BundleFiles:
     config: dict[str, Any]
     calibration: dict[str, Any]
     weights: bytes
+    """Empty for a checkpoint, which is large, and checked when it is loaded."""
 
     @property
     def model_id(self) -> str:
         """`NAME@fingerprint`; bundles with the same id give equal probabilities."""
-        kinds = ("frontend", "aroused") if "frontend" in self.config else ("features",)
-        names = ("labels", *kinds, "network", "sha256")
+        if "frontend" in self.config:
+            kind = ["frontend", "aroused", "network"]
+        elif "heard_as" in self.config:
+            kind = ["heard_as"]
+        else:
+            kind = ["features", "network"]
+        names = ["labels", *kind, "sha256"]
         shaping = [*(self.config[key] for key in names), self.calibration]
         text = json.dumps(shaping, sort_keys=True)
         return f"{self.config['name']}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
@@ -63,24 +71,31 @@ class BundleFiles:
 
 
 def find_bundle(name_or_path: str) -> Path:
-    """Return the folder of a shipped bundle by its name, or of any bundle by its path.
+    """Return the folder of a bundle, by its path or its name.
+
+    Those with a name are shipped, or were added by `ser models add`.
 
     Raises:
-        BundleError: there is none; the message lists the shipped ones.
+        BundleError: there is none; the message lists those with a name.
     """
-    for folder in (Path(name_or_path), MODELS_FOLDER / name_or_path):
-        if (folder / "config.json").is_file():
-            return folder
-    names = [path.name for path in shipped_bundles()]
+    for place in (Path(), MODELS_FOLDER, added_models()):
+        if (place / name_or_path / "config.json").is_file():
+            return place / name_or_path
+    names = [path.name for path in (*shipped_bundles(), *added_bundles())]
     raise BundleError(
-        f"no bundle {name_or_path!r}: give the path of one, or the name of a shipped "
-        f"one ({', '.join(names) or 'none'}){did_you_mean(name_or_path, names)}"
+        f"no bundle {name_or_path!r}: give the path of one, or a name "
+        f"({', '.join(names) or 'there are none'}){did_you_mean(name_or_path, names)}"
     )
 
 
 def shipped_bundles() -> Iterator[Path]:
     """Return the folders of the bundles shipped with this package."""
     return (path.parent for path in sorted(MODELS_FOLDER.glob("*/config.json")))
+
+
+def added_bundles() -> Iterator[Path]:
+    """Return the folders of the bundles that were added on this machine."""
+    return (path.parent for path in sorted(added_models().glob("*/config.json")))
 
 
 def read_bundle(name_or_path: str) -> BundleFiles:
@@ -98,7 +113,8 @@ def read_bundle(name_or_path: str) -> BundleFiles:
             f"format {FORMAT}: use the version that made it",
             path=folder,
         )
-    files = BundleFiles(folder, config, calibration, _checked_weights(folder, config))
+    weights = b"" if "heard_as" in config else _checked_weights(folder, config)
+    files = BundleFiles(folder, config, calibration, weights)
     try:
         _ = files.model_id, files.labels, files.licence
     except (KeyError, TypeError) as error:

@@ -19,6 +19,7 @@ from ser_batch.emotion.bundle_files import (
     read_bundle,
 )
 from ser_batch.emotion.calibration import Calibration
+from ser_batch.emotion.checkpoints.bundle import CheckpointBundle
 from ser_batch.emotion.features import FeatureConfig, Features
 from ser_batch.emotion.network import CnnBiLstm, NetworkConfig
 from ser_batch.emotion.place import N_CEPSTRA
@@ -66,8 +67,11 @@ class Bundle:
         return Features(self.features).eval(), network.eval()
 
 
-def load_bundle(name_or_path: str) -> "Bundle | ProfiledBundle":
-    """Load a bundle and check its hash.
+AnyBundle = Bundle | ProfiledBundle | CheckpointBundle
+
+
+def load_bundle(name_or_path: str) -> AnyBundle:
+    """Load a bundle and check its hash; that of a checkpoint, when a scorer loads it.
 
     Raises:
         BundleError: it is missing, incomplete or damaged, or has another format.
@@ -75,7 +79,8 @@ def load_bundle(name_or_path: str) -> "Bundle | ProfiledBundle":
     files = read_bundle(name_or_path)
     try:
         bundle = _bundle_from(files)
-        bundle.modules()
+        if not isinstance(bundle, CheckpointBundle):
+            bundle.modules()
     except (
         KeyError,
         TypeError,
@@ -89,16 +94,24 @@ def load_bundle(name_or_path: str) -> "Bundle | ProfiledBundle":
     return bundle
 
 
-def _bundle_from(files: BundleFiles) -> "Bundle | ProfiledBundle":
+def _bundle_from(files: BundleFiles) -> AnyBundle:
     config = files.config
     common: dict[str, Any] = {
         "name": config["name"],
         "labels": files.labels,
         "calibration": _calibration(files.calibration),
         "licence": files.licence,
-        "weights": safetensors.torch.load(files.weights),
         "model_id": files.model_id,
     }
+    if "heard_as" in config:
+        return CheckpointBundle(
+            folder=files.folder,
+            heard_as=tuple(config["heard_as"]),
+            source=config["source"],
+            sha256=dict(config["sha256"]),
+            **common,
+        )
+    common["weights"] = safetensors.torch.load(files.weights)
     if "frontend" not in config:
         features = from_plain(FeatureConfig, config["features"], "features")
         network = from_plain(NetworkConfig, config["network"], "network")
@@ -155,6 +168,36 @@ def save_bundle(
         "model.safetensors": data,
         "config.json": json_bytes(config),
     }
+    _write(folder, files)
+
+
+def save_checkpoint_bundle(
+    bundle: CheckpointBundle, metrics: dict[str, Any], card: str
+) -> None:
+    """Write what describes a checkpoint, beside its weights.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
+    config = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "labels": bundle.labels,
+        "heard_as": bundle.heard_as,
+        "source": bundle.source,
+        "licence": bundle.licence,
+        "sha256": bundle.sha256,
+    }
+    files = {
+        "README.md": card.encode(),
+        "metrics.json": json_bytes(metrics),
+        "calibration.json": json_bytes(dataclasses.asdict(bundle.calibration)),
+        "config.json": json_bytes(config),
+    }
+    _write(bundle.folder, files)
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         LocalStorage(folder).put(files)

@@ -1,6 +1,7 @@
 """Calibrated probabilities by temperature scaling (Guo et al., ICML 2017)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,6 +51,13 @@ class Calibration:
     ) -> Float[Tensor, "batch labels"]:
         """Return probabilities in float32, whatever the precision of the logits."""
         return tempered(logits.float(), self.temperature, self.alike).softmax(-1)
+
+
+def joined(
+    logits: Float[Tensor, "batch outputs"], groups: Sequence[Sequence[int]]
+) -> Float[Tensor, "batch groups"]:
+    """Return logits whose softmax is the sum of that of the outputs in each group."""
+    return torch.stack([logits[:, list(own)].logsumexp(1) for own in groups], 1)
 
 
 def log_probabilities(

@@ -1,6 +1,6 @@
 """The scorer for networks on features; the context is a channel's own first speech."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,15 +14,10 @@ from ser_batch.emotion.bundles import Bundle
 from ser_batch.emotion.devices import memory_of, resolve_device
 from ser_batch.emotion.features import feature_sums
 from ser_batch.emotion.pending import PendingSegment
-from ser_batch.emotion.profile import Profile
-from ser_batch.emotion.scorer import Waveform
-from ser_batch.errors import UsageError
 
 
 class NetworkScorer(BatchScorer):
     """Scores with a bundle of features and a network; see `Scorer` for the methods."""
-
-    takes_profile = False
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.bundle = bundle
@@ -36,23 +31,6 @@ class NetworkScorer(BatchScorer):
         with memory_of(self.device):
             self._features = features.to(self.device)
             self._network = network.to(self.device)
-
-    def with_profile(self, profile: Profile | None) -> "NetworkScorer":
-        """Return this scorer: it normalises by speaker, not by place.
-
-        Raises:
-            UsageError: there is a profile.
-        """
-        if profile is not None:
-            raise UsageError(
-                f"model {self.model_id} does not use profiles", option="--profile"
-            )
-        return self
-
-    def profile_of(
-        self, speech: Mapping[str, Mapping[str, Sequence[Waveform]]]
-    ) -> None:
-        """Return None: this model does not use a profile."""
 
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None

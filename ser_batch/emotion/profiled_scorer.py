@@ -128,8 +128,12 @@ class ProfiledScorer(BatchScorer):
             distance.append(_distance(pooled, member))
         return Scores(
             torch.stack(probabilities).mean(0).cpu(),
-            torch.stack(arousal).mean(0).cpu(),
-            self.bundle.calibration.out_of_domain(torch.stack(distance).mean(0).cpu()),
+            {
+                "arousal": torch.stack(arousal).mean(0).cpu(),
+                "out_of_domain": self.bundle.calibration.out_of_domain(
+                    torch.stack(distance).mean(0).cpu()
+                ),
+            },
         )
 
     def _frames(

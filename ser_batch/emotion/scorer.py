@@ -14,6 +14,8 @@ from ser_batch.emotion.profile import Profile
 if TYPE_CHECKING:
     import torch
 
+DIMENSIONS = ("arousal", "valence", "dominance")
+"""Columns of segments, from 0 to 1; null if the model does not estimate them."""
 Waveform = Float32[np.ndarray, " samples"]
 
 
@@ -24,10 +26,9 @@ class ScoredBatch:
     keys: list[Any]
     probabilities: Float32[np.ndarray, "batch labels"]
     levels_dbfs: Float32[np.ndarray, " batch"]
-    arousal: Float32[np.ndarray, " batch"] | None = None
-    """0 to 1; None if the model does not estimate it."""
-    out_of_domain: Float32[np.ndarray, " batch"] | None = None
-    """0 (like the training speech) to 1 (unlike it); None if it is not estimated."""
+    values: Mapping[str, Float32[np.ndarray, " batch"]] = field(default_factory=dict)
+    """What else the model estimates, 0 to 1: `DIMENSIONS` of emotion, and
+    `out_of_domain`, from like the training speech to unlike it."""
     errors: dict[Any, Exception] = field(default_factory=dict)
     """The errors of single segments, by key; their probabilities are meaningless."""
 
@@ -59,13 +60,12 @@ class ModelInfo(Protocol):
 class Scorer(Protocol):
     """A model on a device.
 
-    `NetworkScorer` and `ProfiledScorer` run the built-in networks. A model of another
-    kind, such as a transformers checkpoint, would be a third implementation, selected
-    in `loading.load_scorer`.
+    `NetworkScorer` and `ProfiledScorer` run the built-in networks, `CheckpointScorer`
+    runs checkpoints of transformers; `loading.load_scorer` chooses.
     """
 
     labels: tuple[str, ...]
-    """In the order of the probabilities."""
+    """In the order of the probabilities; none if it estimates dimensions only."""
     sample_rate: int
     """The sample rate of the waveforms, in Hz."""
     model_id: str
@@ -114,6 +114,10 @@ class Scorer(Protocol):
         """
         ...
 
+    def scored(self, waveforms: Sequence[Waveform]) -> ScoredBatch:
+        """Return the scores of waveforms at `sample_rate`, each on its own."""
+        ...
+
     def predict(self, waveforms: Sequence[Waveform]) -> Float32[np.ndarray, "n labels"]:
-        """Return the probabilities of waveforms at `sample_rate`, each on its own."""
+        """Return the probabilities alone."""
         ...

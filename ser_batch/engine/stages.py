@@ -80,10 +80,7 @@ class _Assembling:
                 number,
                 batch.probabilities[row],
                 float(batch.levels_dbfs[row]),
-                None if batch.arousal is None else float(batch.arousal[row]),
-                None
-                if batch.out_of_domain is None
-                else float(batch.out_of_domain[row]),
+                {name: float(own[row]) for name, own in batch.values.items()},
             )
             if not assembly.n_left:
                 self._finished.append(self._waiting.pop(recording_id).finish())

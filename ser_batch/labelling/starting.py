@@ -93,6 +93,12 @@ def start_labelling(
             option="--out",
         )
     results = read_stably(directory, lambda results: results)
+    if not results.labels:
+        raise UsageError(
+            f"{directory}: its model estimates dimensions and has no labels; label "
+            "results of one that has",
+            path=directory,
+        )
     record = Record(
         model_id=results.model_id,
         model_labels=results.labels,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ser_batch.emotion.analysis import Analysis, ScoredSegment
+from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.intervals import Interval, divided, overlap_s, total_s
 from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Copy
@@ -105,11 +106,11 @@ def _recording_row(analysis: Analysis, identity: Identity) -> dict[str, Any]:
 
 def _out_of_domain(segments: Sequence[ScoredSegment]) -> float | None:
     """Return the mean over scored time; None if the model does not estimate it."""
-    known = [s for s in segments if s.out_of_domain is not None]
+    known = [s for s in segments if "out_of_domain" in s.values]
     total = sum(s.interval.duration_s for s in known)
     if not total:
         return None
-    weighed = (s.interval.duration_s * (s.out_of_domain or 0.0) for s in known)
+    weighed = (s.interval.duration_s * s.values["out_of_domain"] for s in known)
     return sum(weighed) / total
 
 
@@ -185,5 +186,5 @@ def _segment_columns(
             f"p_{label}": [s.probabilities[label] for s in segments] for label in labels
         },
         "level_dbfs": [s.level_dbfs for s in segments],
-        "arousal": [s.arousal for s in segments],
+        **{name: [s.values.get(name) for s in segments] for name in DIMENSIONS},
     }

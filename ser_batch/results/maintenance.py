@@ -288,7 +288,7 @@ def _wrong_rows(
                 f"{counted.get(recording_id, 0)}"
             )
             break
-    if segments.num_rows:
+    if segments.num_rows and labels:
         p = np.stack(
             [segments[f"p_{label}"].to_numpy().astype(float) for label in labels]
         )
@@ -303,6 +303,7 @@ def _wrong_rows(
             > SUM_TOLERANCE
         ):
             yield "a confidence is not the highest probability"
+    if segments.num_rows:
         if set(segments["label"].to_pylist()) - {*labels, None}:
             yield "a label is not one of the model's"
         numbers = list(

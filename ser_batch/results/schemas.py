@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 7
+FORMAT = 8
 """Number of the format of results; see docs/contributing/formats.md."""
 TABLES = ("recordings", "speech", "segments")
 
@@ -170,12 +170,14 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 _field(
                     "label",
                     text,
-                    "most probable emotion; null if the model abstains",
+                    "most probable emotion; null if the model abstains or has no "
+                    "labels",
                 ),
                 _field(
                     "confidence",
                     pa.float32(),
-                    "probability of the most probable emotion",
+                    "probability of the most probable emotion; null if the model "
+                    "has no labels",
                 ),
                 *(
                     _field(
@@ -188,6 +190,18 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                     "arousal",
                     pa.float32(),
                     "0 (calm) to 1 (aroused); null if the model does not estimate it",
+                ),
+                _field(
+                    "valence",
+                    pa.float32(),
+                    "0 (unpleasant) to 1 (pleasant); null if the model does not "
+                    "estimate it",
+                ),
+                _field(
+                    "dominance",
+                    pa.float32(),
+                    "0 (submissive) to 1 (dominant); null if the model does not "
+                    "estimate it",
                 ),
             ],
             metadata,

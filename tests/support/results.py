@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.intervals import Interval, overlap_s, total_s, union
 from ser_batch.results.manifest import Identity
 from ser_batch.results.rows import Rows
@@ -93,7 +94,8 @@ def call(
         ],
         "confidence": [p[label] for p, label in zip(every, best, strict=True)],
         **{f"p_{label}": [p[label] for p in every] for label in LABELS},
-        "level_dbfs": [-20.0] * n, "arousal": [None] * n,
+        "level_dbfs": [-20.0] * n,
+        **{name: [None] * n for name in DIMENSIONS},
     }  # fmt: skip
     return Rows(
         row,

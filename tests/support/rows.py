@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.results.manifest import Identity
 from ser_batch.results.rows import Rows
 from tests.support.tables import read_table
@@ -46,7 +47,7 @@ def rows(name: str, n: int = 2, status: str = "done", content: str = "x") -> Row
         "path": [f"{name}.wav"] * n,
         "segment": list(range(n)),
         "level_dbfs": [-20.0] * n,
-        "arousal": [None] * n,
+        **{name: [None] * n for name in DIMENSIONS},
     }
     return Rows(recording, common | {"overlap": [False] * n}, segments)
 

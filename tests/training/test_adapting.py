@@ -9,16 +9,23 @@ import soundfile
 import torch
 
 from ser_batch.emotion.bundles import load_bundle
+from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
 from ser_batch.emotion.profiled_scorer import ProfiledScorer
-from ser_batch.errors import UsageError
+from ser_batch.errors import BundleError, UsageError
 from ser_batch.labelling.answers import Answer, answer_file
 from ser_batch.labelling.folder import Labelling
 from ser_batch.labelling.starting import start_labelling
 from ser_batch.training.adapting.adapting import adapt
 from ser_batch.training.adapting.heads import Described, Head, fit_head
-from ser_batch.training.evaluation.own_calls import evaluate_on_labels
+from ser_batch.training.adapting.learners import ProfiledLearner, load_learner
+from ser_batch.training.checkpoints.adding import add_checkpoint
+from ser_batch.training.evaluation.own_calls import (
+    evaluate_on_labels,
+    segment_waveforms,
+)
 from tests.support.bundles import write_profiled_bundle
+from tests.support.checkpoints import write_checkpoint, write_dimensional
 from tests.support.commands import ser
 from tests.support.results import call, write_results
 
@@ -139,11 +146,8 @@ def test_a_head_gives_the_probabilities_of_the_whole_network(tmp_path, bundle):
     speech = {str(i): [w] for i, w in enumerate(waveforms)}
     scorer = scorer.with_profile(scorer.profile_of({"": speech}))
     pooled, arousal = scorer.described(waveforms, [""] * len(waveforms))
-    member, n = loaded.modules()[0], len(loaded.labels)
-    head = Head(
-        member.heads.weight[:n].detach(), member.heads.bias[:n].detach(),
-        torch.tensor(loaded.aroused), loaded.calibration,
-    )  # fmt: skip
+    n = len(loaded.labels)
+    head = ProfiledLearner(loaded, scorer).head
     own = Described(pooled, torch.zeros(len(waveforms), n), arousal)
     assert head.probabilities(own).numpy() == pytest.approx(
         scorer.predict(waveforms), abs=1e-5
@@ -158,10 +162,8 @@ def small(n: int = 60) -> tuple[Head, Described]:
     loaded = Described(pooled, right, torch.full((n,), 0.5))
     calibration = load_bundle("telephone").calibration
     plain = type(calibration)()
-    head = Head(
-        0.1 * torch.randn(3, 6, generator=rng), torch.zeros(3),
-        torch.zeros(3), plain,
-    )  # fmt: skip
+    weight = 0.1 * torch.randn(3, 6, generator=rng)
+    head = Head(weight, torch.zeros(3), plain, torch.zeros(3))
     return head, loaded
 
 
@@ -190,3 +192,61 @@ def test_a_synonym_is_as_right_as_the_label_itself():
     told = Described(own.pooled, merged, own.arousal)
     p = fit_head(head, told, synonyms, 0.1).probabilities(told) @ synonyms
     assert (p[:, :2].argmax(1) == merged[:, :2].argmax(1)).float().mean() > 0.9
+
+
+def test_the_last_layer_of_a_checkpoint_learns_as_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    source = write_checkpoint(
+        tmp_path / "source", labels=("anger", "hap", "neutral", "angry")
+    )
+    bundle = add_checkpoint("large", str(source), {}, "cpu").bundle
+    labelling, out = labelled(tmp_path), tmp_path / "ours"
+    learner = load_learner("large", "cpu")
+    waveforms = segment_waveforms(labelling, learner.sample_rate)[:8]
+    pooled, _ = learner.described(waveforms, [""] * 8)
+    plain = load_scorer("large", "cpu").predict(waveforms)
+    own = Described(pooled, torch.zeros(8, 3))
+    # Two of its outputs mean angry.
+    assert learner.head.probabilities(own).numpy() == pytest.approx(plain, abs=1e-5)
+    found = adapt("large", labelling, out, "cpu")
+    assert found.gain > 0.2
+    assert found.is_proven
+    adapted = load_bundle(str(out))
+    assert adapted.model_id != bundle.model_id
+    now = evaluate_on_labels(str(out), labelling)["test"]["own calls"]["labelled"]
+    assert now["uar"] >= found.after["uar"] - 0.05
+    # Adapting is repeatable: an adapted bundle can be adapted again.
+    adapt(str(out), labelling, tmp_path / "again", "cpu")
+    (out / "head.safetensors").write_bytes(
+        (out / "head.safetensors").read_bytes()[:-4] + b"abcd"
+    )
+    with pytest.raises(BundleError, match="do not match"):
+        load_scorer(str(out), "cpu")
+
+
+def test_a_model_of_dimensions_has_no_labels_to_adapt_or_to_evaluate(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    add_checkpoint("dims", str(write_dimensional(tmp_path / "source")), {}, "cpu")
+    labelling = labelled(tmp_path)
+    with pytest.raises(UsageError, match="no labels to adapt"):
+        adapt("dims", labelling, tmp_path / "ours", "cpu")
+    with pytest.raises(UsageError, match="no labels to compare with"):
+        evaluate_on_labels("dims", labelling)
+
+
+def test_a_model_with_fewer_labels_is_judged_and_what_it_lacks_is_said(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    source = write_checkpoint(tmp_path / "source", labels=("neutral", "angry"))
+    add_checkpoint("large", str(source), {}, "cpu")
+    labelling = labelled(tmp_path)
+    found = evaluate_on_labels("large", labelling)
+    assert found["in_words"][0].startswith("the model has no happy and no fearful")
+    assert found["test"]["own calls"]["labelled"]["recall"]["happy"] == 0
+    other = write_checkpoint(tmp_path / "other", labels=("bored", "tired"))
+    add_checkpoint("other", str(other), {}, "cpu")
+    with pytest.raises(UsageError, match="none of the labels"):
+        evaluate_on_labels("other", labelling)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
+from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.reporting.export.selection import Selection
 from ser_batch.reporting.figures.database import literal, quoted
 from ser_batch.reporting.figures.sides import channel_of, side_name, speaker_of
@@ -59,16 +60,20 @@ def _rttm_line(
 def write_audformat(selection: Selection, folder: Path) -> None:
     """Write an audformat database with one segmented table.
 
-    Its columns are emotion, confidence, channel, speaker, role and the probabilities.
+    Its columns are emotion, confidence, channel, speaker, role, the probabilities, and
+    arousal, valence and dominance.
     """
     folder.mkdir()
     probabilities = [f"p_{label}" for label in selection.labels]
+    own = ("channel", "speaker", "role")
     columns = {
-        name: {"scheme_id": name} for name in ("emotion", "channel", "speaker", "role")
+        name: {"scheme_id": name}
+        for name in (("emotion", *own) if selection.labels else own)
     }
     columns |= {
         name: {"scheme_id": "probability"} for name in ("confidence", *probabilities)
     }
+    columns |= {name: {"scheme_id": "dimension"} for name in DIMENSIONS}
     header = {
         "name": "ser",
         "source": f"ser {__version__}, model {selection.model_id}",
@@ -76,8 +81,13 @@ def write_audformat(selection: Selection, folder: Path) -> None:
         "languages": [],
         "description": "Emotions of call segments, predicted by a model; not reviewed.",
         "schemes": {
-            "emotion": {"dtype": "str", "labels": list(selection.labels)},
+            **(
+                {"emotion": {"dtype": "str", "labels": list(selection.labels)}}
+                if selection.labels
+                else {}
+            ),
             "probability": {"dtype": "float", "minimum": 0, "maximum": 1},
+            "dimension": {"dtype": "float", "minimum": 0, "maximum": 1},
             "channel": {"dtype": "int", "minimum": 0},
             "speaker": {"dtype": "int", "minimum": 0},
             "role": {"dtype": "str", "labels": ["agent", "customer"]},
@@ -91,8 +101,10 @@ def write_audformat(selection: Selection, folder: Path) -> None:
         [
             "path AS file",
             *map(_timedelta, ("start", "end")),
-            "label AS emotion",
-            *map(quoted, [n for n in columns if n != "emotion"]),
+            *(
+                "label AS emotion" if name == "emotion" else quoted(name)
+                for name in columns
+            ),
         ]
     )
     rows = (
@@ -151,7 +163,11 @@ def write_textgrid(selection: Selection, folder: Path) -> None:
             ]
             if scored:
                 told = [
-                    Interval(s.start_s, min(s.end_s, duration_s), s.label or "?")
+                    Interval(
+                        s.start_s,
+                        min(s.end_s, duration_s),
+                        s.label or ("?" if selection.labels else s.heard),
+                    )
                     for s in scored
                 ]
                 grid.addTier(
@@ -173,10 +189,7 @@ def write_webvtt(selection: Selection, folder: Path) -> None:
     for t in selection.timelines():
         cues = ["WEBVTT\n"]
         for s in t.segments:
-            text = (
-                f"{t.who(s.channel)}: {s.label or 'unsure'} "
-                f"({max(s.probabilities):.0%})"
-            )
+            text = f"{t.who(s.channel)}: {s.heard}"
             escaped = (
                 text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
             )

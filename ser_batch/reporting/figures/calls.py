@@ -322,7 +322,11 @@ def _label_sums(labels: Sequence[str]) -> dict[str, str]:
     if not set(labels) <= set(CIRCUMPLEX):
         # The valence and arousal of custom labels are unknown.
         weights["valence"] = weights["arousal"] = {}
-    return {
+    every = " ".join(
+        f"sum(d * {quoted(f'p_{label}')}) AS {quoted(f'p_{label}_s')},"
+        for label in labels
+    )
+    return {"probabilities_s": every} | {
         f"{name}{end}": weighed(of, end)
         for name, of in weights.items()
         for end in ("", "_s")

@@ -77,10 +77,14 @@ SELECT
     recording_id,
     quarter,
     sum(d) AS scored_s,
-    coalesce(sum(d) FILTER (label IS NULL), 0) AS abstained_s,
-    sum(d * COLUMNS('(?s)^p_.*$$')) AS '\0_s',
-    -- Arousal as predicted by the model (0 to 1); NULL if it does not predict any.
+    -- A model without labels does not abstain: it has no confidence either.
+    CASE WHEN count(confidence) > 0 THEN
+        coalesce(sum(d) FILTER (label IS NULL), 0)
+    END AS abstained_s,
+    $probabilities_s
+    -- As predicted by the model (0 to 1); NULL if it does not predict any.
     sum(d * (2 * arousal - 1)) AS predicted_arousal,
+    sum(d * (2 * valence - 1)) AS predicted_valence,
     max(greatest(distress, angry, fearful)) AS hottest,
     -- The segment of highest weight among those that are not faint; of ties, the first.
     max({
@@ -94,7 +98,8 @@ CREATE OR REPLACE TEMP VIEW _by_quarter AS
 SELECT
     *,
     $distress_s AS distress_s, $angry_s AS angry_s, $fearful_s AS fearful_s,
-    $valence_s AS valence_s, coalesce(predicted_arousal, $arousal_s) AS arousal_s
+    coalesce(predicted_valence, $valence_s) AS valence_s,
+    coalesce(predicted_arousal, $arousal_s) AS arousal_s
 FROM _sums;
 
 -- A call with little scored speech is too short to be divided into quarters.

@@ -122,18 +122,27 @@ def merged(
 ) -> Float[np.ndarray, "n labels"]:
     """Return the probabilities of the labels that labellers choose from.
 
+    They are 0 for those that the model lacks.
+
     Raises:
-        UsageError: the model lacks one of them.
+        UsageError: it lacks all of them.
     """
+    lacking = missing(model_labels, labels)
+    if len(lacking) == len(labels):
+        raise UsageError(
+            f"the model has none of the labels that labellers chose from: "
+            f"{', '.join(labels)}"
+        )
     summed = np.zeros((len(probabilities), len(labels)))
     number = {label: i for i, label in enumerate(labels)}
     for i, label in enumerate(model_labels):
         at = number.get(label, number.get(SAME.get(label, "")))
         if at is not None:
             summed[:, at] += probabilities[:, i]
-    known = {*model_labels, *(SAME.get(label) for label in model_labels)}
-    if missing := [label for label in labels if label not in known]:
-        raise UsageError(
-            f"the model has no label {', '.join(missing)}, which labellers could choose"
-        )
     return summed
+
+
+def missing(model_labels: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return the labels that labellers choose from, and the model never gives."""
+    known = {*model_labels, *(SAME.get(label) for label in model_labels)}
+    return [label for label in labels if label not in known]

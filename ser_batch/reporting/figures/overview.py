@@ -284,7 +284,7 @@ def _trust(
     labels = results.labels
     if options.labels is not None:
         open_labelling(options.labels)  # before its name is kept
-    if not total["scored_h"].value:
+    if not total["scored_h"].value or not labels:
         return None, []
     folder = options.labels or results.labels_folder
     if folder is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.errors import UsageError
 from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.database import rows_of, scan_sql
@@ -214,4 +215,5 @@ def _scored(row: dict[str, Any], labels: Sequence[str]) -> Scored:
         tuple(row[f"p_{label}"] for label in labels),
         sum(negative.values()) if negative else None,
         max(negative, key=lambda label: negative[label]) if negative else None,
+        {name: row[name] for name in DIMENSIONS if row[name] is not None},
     )  # fmt: skip

@@ -45,6 +45,21 @@ class Scored:
     distress: float | None
     loudest: str | None = None
     """The most probable of the emotions in `DISTRESS`."""
+    dimensions: Mapping[str, float] = field(default_factory=dict)
+    """Those of arousal, valence and dominance that the model estimates, 0 to 1."""
+
+    @property
+    def heard(self) -> str:
+        """What was heard, in a few words.
+
+        >>> Scored(0, 1, 0, None, None, (0.2, 0.3), None).heard
+        'unsure (30%)'
+        >>> Scored(0, 1, 0, None, None, (), None, None, {"arousal": 0.625}).heard
+        'arousal 0.62'
+        """
+        if self.probabilities:
+            return f"{self.label or 'unsure'} ({max(self.probabilities):.0%})"
+        return ", ".join(f"{name} {at:.2f}" for name, at in self.dimensions.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,11 @@ def _call_parts(
             ),
         )
         own = [s for s in timeline.segments if s.channel == channel]
-        if own:
+        if any(s.distress is not None for s in own):
             grid.add_row(
                 "distress", strip(Timeline(call, {}, {}, own, [], [], []), cells)
             )
+        if own and labels:
             grid.add_row("emotion", _letters(own, letters_of(labels), step, cells))
     ruler = ""
     while len(ruler) < cells - 8:

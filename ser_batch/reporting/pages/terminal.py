@@ -117,8 +117,9 @@ def _measured(names: Sequence[str], report: Report) -> list[str]:
 
 def _emotions(report: Report) -> RenderableType | None:
     shares = report.shares()
+    said = _dimensions(report)
     if not shares:
-        return None
+        return Text(f"Emotions, by speech time: {said}") if said else None
     table = Table(box=None, padding=(0, 1))
     table.add_column()
     with_quarters = any(report.quarters)
@@ -139,17 +140,21 @@ def _emotions(report: Report) -> RenderableType | None:
         table.add_row(
             Text(label), number(share, measure), interval(figure, measure), *cells, bar
         )
-    valence, arousal, unsure = (
-        report.total[name] for name in ("valence", "arousal", "abstained_share")
+    unsure = (
+        f"no label for {report.total['abstained_share'].value or 0:.0%} of the time"
     )
-    said = (
-        []
-        if valence.value is None
-        else [f"valence {valence.value:+.2f}, arousal {arousal.value:+.2f} (-1 to 1)"]
-    )
-    said.append(f"no label for {unsure.value or 0:.0%} of the time")
     title = Text("Emotions, by probability and speech time", "italic")
-    return Group(title, table, Text("; ".join(said), "dim"))
+    text = "; ".join(part for part in (said, unsure) if part)
+    return Group(title, table, Text(text, "dim"))
+
+
+def _dimensions(report: Report) -> str:
+    known = [
+        f"{name} {value:+.2f}"
+        for name in ("valence", "arousal")
+        if (value := report.total[name].value) is not None
+    ]
+    return f"{', '.join(known)} (-1 to 1)" if known else ""
 
 
 def _trend(report: Report) -> Table | None:

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ser_batch.config.structuring import to_plain
 from ser_batch.emotion.answers import Answers
 from ser_batch.emotion.bundle_files import find_bundle, read_json
-from ser_batch.emotion.bundles import save_bundle
 from ser_batch.training.adapting.heads import Head
 from ser_batch.training.adapting.problem import Problem
 from ser_batch.version import __version__
@@ -69,21 +67,13 @@ def write_adapted(
     Raises:
         BundleError: the folder cannot be written.
     """
-    bundle = problem.bundle
-    weights = dict(bundle.weights)
-    n = len(bundle.labels)
-    for what, changed in (("weight", head.weight), ("bias", head.bias)):
-        key = f"members.0.heads.{what}"
-        weights[key] = torch.cat([changed, weights[key][n:]])
     calibration = replace(head.calibration, answers=_answers(problem, held_out))
-    new = replace(
-        bundle, name=out.name, weights=weights, calibration=calibration, model_id=""
-    )
+    learner = problem.learner
     folder = find_bundle(name)
     metrics = read_json(folder / "metrics.json")
     metrics["adapted"] = {
         "ser_version": __version__,
-        "from": bundle.model_id,
+        "from": learner.model_id,
         "method": adapted.method,
         "segments": adapted.segments,
         "recordings": adapted.recordings,
@@ -97,7 +87,8 @@ def write_adapted(
     }
     metrics["calibration"] = to_plain(calibration)
     card = (folder / "README.md").read_text(encoding="utf-8")
-    save_bundle(out, new, metrics, card_of(out.name, bundle.model_id, adapted, card))
+    card = card_of(out.name, learner.model_id, adapted, card)
+    learner.write(out, replace(head, calibration=calibration), metrics, card)
 
 
 def _answers(problem: Problem, probabilities: np.ndarray) -> Answers:

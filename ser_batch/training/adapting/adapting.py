@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ser_batch.emotion.bundles import Bundle, load_bundle
-from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.folder import Labelling
@@ -21,6 +19,7 @@ from ser_batch.training.adapting.adapted_bundle import (
     Adapted,
     write_adapted,
 )
+from ser_batch.training.adapting.learners import load_learner
 from ser_batch.training.adapting.problem import Problem
 from ser_batch.training.evaluation.own_calls import profile_speech, segment_waveforms
 
@@ -56,20 +55,13 @@ def adapt(
         UsageError: there are too few labels, they are all the same, or the bundle is of
             a kind that cannot be adapted.
     """
-    bundle = load_bundle(name)
-    if isinstance(bundle, Bundle):
-        raise UsageError(
-            f"bundle {name} normalises by speaker and cannot be adapted; telephone can"
-        )
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"--out {out}: is not an empty folder", option="--out")
+    learner = load_learner(name, device)
     labels = read_labels(labelling)
-    scorer = ProfiledScorer(bundle, device)
-    waveforms = segment_waveforms(labelling, scorer.sample_rate)
-    scorer = scorer.with_profile(
-        scorer.profile_of(profile_speech(labelling, waveforms))
-    )
-    problem = Problem.of(bundle, scorer, labelling, labels, waveforms)
+    waveforms = segment_waveforms(labelling, learner.sample_rate)
+    learner.set_place(profile_speech(labelling, waveforms))
+    problem = Problem.of(learner, labelling, labels, waveforms)
     folds = _folds(problem.recordings, seed)
     answers = {
         method: _held_out(problem, decay, folds) for method, decay in METHODS.items()
@@ -113,7 +105,7 @@ def _held_out(
     problem: Problem, decay: float | None, folds: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Return the probabilities of each segment, by a head not fitted to its fold."""
-    found = np.zeros((len(problem.rows), len(problem.bundle.labels)))
+    found = np.zeros((len(problem.rows), len(problem.learner.labels)))
     for fold in folds:
         rest = np.setdiff1d(np.arange(len(problem.rows)), fold)
         own = problem.own.of(torch.from_numpy(fold))

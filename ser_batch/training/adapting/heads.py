@@ -6,7 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ser_batch.emotion.calibration import Calibration, log_probabilities, tempered
+from ser_batch.emotion.calibration import (
+    Calibration,
+    joined,
+    log_probabilities,
+    tempered,
+)
 
 ITERATIONS = 60
 PRIOR_DECAY, TEMPERATURE_DECAY = 0.5, 5.0
@@ -24,30 +29,38 @@ class Described:
         pooled: (segments, pooled): normalised by place
         right: (segments, labels): the share of the answers that a label has; a label
             and its synonyms share it
-        arousal: (segments)
+        arousal: (segments); None if the network has no output for it
     """
 
     pooled: Float[Tensor, "segments pooled"]
     right: Float[Tensor, "segments labels"]
-    arousal: Float[Tensor, " segments"]
+    arousal: Float[Tensor, " segments"] | None = None
 
     def of(self, rows: Tensor) -> "Described":
         """Return some of the segments."""
-        return Described(self.pooled[rows], self.right[rows], self.arousal[rows])
+        arousal = None if self.arousal is None else self.arousal[rows]
+        return Described(self.pooled[rows], self.right[rows], arousal)
 
 
 @dataclass(frozen=True)
 class Head:
     """The part of a network that gives labels, and its calibration."""
 
-    weight: Float[Tensor, "labels pooled"]
-    bias: Float[Tensor, " labels"]
-    aroused: Float[Tensor, " labels"]
+    weight: Float[Tensor, "outputs pooled"]
+    bias: Float[Tensor, " outputs"]
     calibration: Calibration
+    aroused: Float[Tensor, " labels"] | None = None
+    """How aroused each label is, if the network has an output for arousal."""
+    groups: tuple[tuple[int, ...], ...] = ()
+    """For each label, the outputs that count for it; empty if each has its own."""
 
     def logits(self, own: Described) -> Float[Tensor, "segments labels"]:
-        """Return logits that agree with the arousal output, as at inference."""
+        """Return logits that agree with the arousal output, if any, as at inference."""
         outputs = own.pooled @ self.weight.T + self.bias
+        if self.groups:
+            outputs = joined(outputs, self.groups)
+        if own.arousal is None or self.aroused is None:
+            return outputs
         return log_probabilities(outputs, own.arousal, self.aroused)
 
     def probabilities(self, own: Described) -> Float[Tensor, "segments labels"]:
@@ -83,9 +96,7 @@ def fit_head(
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        now = Head(
-            head.weight + change, head.bias + shift, head.aroused, head.calibration
-        )
+        now = replace(head, weight=head.weight + change, bias=head.bias + shift)
         p = now.probabilities(own) @ synonyms
         cross_entropy = -(weight * own.right * torch.log(p + 1e-9)).sum()
         value = cross_entropy + strength * change.square().sum()
@@ -94,11 +105,10 @@ def fit_head(
         return value
 
     optimiser.step(loss)
-    fitted_head = Head(
-        (head.weight + change).detach(),
-        (head.bias + shift).detach(),
-        head.aroused,
-        head.calibration,
+    fitted_head = replace(
+        head,
+        weight=(head.weight + change).detach(),
+        bias=(head.bias + shift).detach(),
     )
     if decay != float("inf"):
         # A temperature fitted to what the weights were fitted to would be too low.

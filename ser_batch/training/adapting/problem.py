@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float, Int
 
 from ser_batch.emotion.answers import certainty
-from ser_batch.emotion.profiled_bundle import ProfiledBundle
-from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import Labels
 from ser_batch.labelling.folder import SAME, Labelling
 from ser_batch.reporting.figures.labelled import Judged, judged
 from ser_batch.reporting.figures.labelled_figures import uar_of
 from ser_batch.training.adapting.heads import Described, Head, fit_head
+from ser_batch.training.adapting.learners import Learner
 
 LEAST_LABELS, LEAST_RECORDINGS = 20, 5
 
@@ -34,12 +33,11 @@ class Problem:
     offered: tuple[str, ...]
     labelling: Labelling
     labels: Labels
-    bundle: ProfiledBundle
+    learner: Learner
 
     @staticmethod
     def of(
-        bundle: ProfiledBundle,
-        scorer: ProfiledScorer,
+        learner: Learner,
         labelling: Labelling,
         labels: Labels,
         waveforms: Sequence[np.ndarray],
@@ -47,36 +45,22 @@ class Problem:
         """Return the labelled segments of a folder, given the waveforms of all of them.
 
         Raises:
-            UsageError: there are too few labels, they are all the same, or the bundle
-                has several members.
+            UsageError: there are too few labels, or they are all the same.
         """
-        if bundle.network.members > 1:
-            raise UsageError(
-                f"bundle {bundle.name} has {bundle.network.members} members; only a "
-                "bundle of one can be adapted"
-            )
         offered = labelling.record.labels
         shares = labels.shares(offered)
         rows = np.flatnonzero(shares.any(axis=1))
         recordings = labelling.segments.recording_id.to_numpy()[rows]
         _check(labelling, shares[rows], recordings)
         roles = list(labelling.segments.role.fillna(""))
-        pooled, arousal = scorer.described(
+        pooled, arousal = learner.described(
             [waveforms[int(i)] for i in rows], [roles[int(i)] for i in rows]
         )
-        right, synonyms = _right(shares[rows], offered, bundle.labels)
-        member = bundle.modules()[0]
-        n = len(bundle.labels)
-        head = Head(
-            member.heads.weight[:n].detach(),
-            member.heads.bias[:n].detach(),
-            torch.tensor(bundle.aroused),
-            bundle.calibration,
-        )
+        right, synonyms = _right(shares[rows], offered, learner.labels)
         own = Described(pooled, right, arousal)
         return Problem(
-            head, own, rows, shares[rows], recordings, synonyms, offered, labelling,
-            labels, bundle,
+            learner.head, own, rows, shares[rows], recordings, synonyms, offered,
+            labelling, labels, learner,
         )  # fmt: skip
 
     def fitted(self, decay: float | None, rows: np.ndarray) -> Head:
@@ -92,7 +76,7 @@ class Problem:
         every[self.rows] = probabilities
         calibration = self.head.calibration
         kept = certainty(every, calibration.alike) >= calibration.abstain_below
-        return judged(self.labelling, self.labels, every, kept, self.bundle.labels)
+        return judged(self.labelling, self.labels, every, kept, self.learner.labels)
 
     def uar(self, probabilities: np.ndarray) -> float:
         """Return the UAR on the segments drawn at random."""

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from ser_batch.emotion.bundle_files import find_bundle, read_json
 from ser_batch.emotion.bundles import Bundle, load_bundle
 from ser_batch.emotion.devices import resolve_device
-from ser_batch.emotion.frontend import SAMPLE_RATE
-from ser_batch.emotion.profiled_bundle import ProfiledBundle
-from ser_batch.emotion.profiled_scorer import ProfiledScorer
+from ser_batch.emotion.loading import load_scorer
+from ser_batch.emotion.scorer import Scorer
 from ser_batch.errors import BundleError, UsageError
 from ser_batch.training.corpora.clips import Clip
 from ser_batch.training.data.material import prepare
@@ -52,15 +51,20 @@ def evaluate_bundle(
     Raises:
         BundleError: there is no such bundle.
         CorpusError: a corpus cannot be parsed, or has a label that the bundle lacks.
-        UsageError: there is no such condition.
+        UsageError: there is no such condition, or the bundle has no labels.
     """
     for condition in conditions:
         check_condition(condition)
     bundle = load_bundle(name)
+    if not bundle.labels:
+        raise UsageError(
+            f"bundle {name} estimates dimensions and has no labels to compare with"
+        )
     if isinstance(bundle, Bundle):
         answer, sample_rate = _by_context(bundle, device), bundle.features.sample_rate
     else:
-        answer, sample_rate = _by_profile(bundle, device), SAMPLE_RATE
+        scorer = load_scorer(name, device)
+        answer, sample_rate = _by_profile(scorer), scorer.sample_rate
     trained = read_json(find_bundle(name) / "metrics.json")
     trim_silence = bool(
         trained.get("config", {}).get("data", {}).get("trim_silence", True)
@@ -133,12 +137,12 @@ def _by_context(bundle: Bundle, device: str) -> Answer:
     return answer
 
 
-def _by_profile(bundle: ProfiledBundle, device: str) -> Answer:
-    own = ProfiledScorer(bundle, device)
-
+def _by_profile(own: Scorer) -> Answer:
     def answer(
         waves: Sequence[np.ndarray], speakers: Sequence[str]
     ) -> dict[str, np.ndarray]:
+        if not own.takes_profile:
+            return {"": own.predict(waves)}
         draw = np.random.default_rng(0).permutation(len(waves))[:PROFILED_CLIPS]
         sample = {str(number): [waves[number]] for number in sorted(draw)}
         told = own.with_profile(own.profile_of({"": sample}))

@@ -15,7 +15,7 @@ from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.clips import read_clip
 from ser_batch.labelling.folder import Labelling
 from ser_batch.reporting.figures.corrections import alert_threshold
-from ser_batch.reporting.figures.labelled import judged
+from ser_batch.reporting.figures.labelled import Judged, judged, missing
 from ser_batch.reporting.figures.labelled_figures import ceiling, figures_of, in_words
 from ser_batch.text import counted
 
@@ -39,10 +39,15 @@ def evaluate_on_labels(
 
     Raises:
         BundleError: there is no such bundle.
-        UsageError: no segment has a label, a clip is gone, or the bundle lacks a label.
+        UsageError: no segment has a label, a clip is gone, or the bundle has none of
+            the labels.
     """
     labels = read_labels(labelling)
     scorer = load_scorer(name, device)
+    if not scorer.labels:
+        raise UsageError(
+            f"bundle {name} estimates dimensions and has no labels to compare with"
+        )
     probabilities, kept = predictions(scorer, labelling)
     own = judged(labelling, labels, probabilities, kept, scorer.labels)
     figures = figures_of(own)
@@ -58,10 +63,17 @@ def evaluate_on_labels(
         "segments and weighted by their inclusion probabilities; labels by "
         f"{counted(len(labels.answers), 'labeller')}; 95 % intervals by recording.",
         "ceiling": ceiling(labelling, labels),
-        "in_words": in_words(figures),
+        "in_words": [*_without(scorer, own), *in_words(figures)],
         "alert": alert and alert_threshold(own, *alert),
         "test": {"own calls": {"labelled": figures}},
     }
+
+
+def _without(scorer: Scorer, own: Judged) -> list[str]:
+    lacking = missing(scorer.labels, own.labels)
+    if not lacking:
+        return []
+    return [f"the model has no {' and no '.join(lacking)}: it misses all such segments"]
 
 
 def predictions(

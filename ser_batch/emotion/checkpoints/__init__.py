@@ -1,0 +1,1 @@
+"""Checkpoints of transformers as models: the extra `large`. Start with `scorer.py`."""

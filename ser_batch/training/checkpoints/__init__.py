@@ -1,0 +1,1 @@
+"""Adding checkpoints of transformers as bundles."""
