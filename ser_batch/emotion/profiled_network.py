@@ -156,6 +156,15 @@ class ProfiledNetwork(nn.Module):
         count: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch pooled"]:
         """Return the mean and deviation of the BiLSTM's output over each segment."""
+        return self.summarised(*self.steps(cepstra, side, count))
+
+    def steps(
+        self,
+        cepstra: Float[Tensor, "batch cepstra frames"],
+        side: Float[Tensor, "batch side frames"],
+        count: Int[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch steps projection"], Float[Tensor, "batch steps"]]:
+        """Return what the BiLSTM hears, and 1 for each step of the segment."""
         t = torch.arange(cepstra.shape[2], device=cepstra.device)
         mask = (t < count[:, None])[:, None, None].to(cepstra.dtype)
         x, m = cepstra[:, None] * mask, mask
@@ -165,7 +174,14 @@ class ProfiledNetwork(nn.Module):
         for block in self.side:
             s, side_mask = block(s, side_mask)
         x, _ = self.project(torch.cat([x.flatten(1, 2)[:, :, None], s], 1), m)
-        steps, m = x[:, :, 0].transpose(1, 2), m[:, 0, 0]  # (batch, step, projection)
+        return x[:, :, 0].transpose(1, 2), m[:, 0, 0]
+
+    def summarised(
+        self,
+        steps: Float[Tensor, "batch steps projection"],
+        m: Float[Tensor, "batch steps"],
+    ) -> Float[Tensor, "batch pooled"]:
+        """Return the mean and deviation of the BiLSTM's output over each segment."""
         n = m.sum(1, keepdim=True)
         reversal = n.long() - 1 - torch.arange(steps.shape[1], device=steps.device)
         reversal = reversal.clamp(min=0)[..., None]

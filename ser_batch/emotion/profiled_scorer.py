@@ -1,6 +1,6 @@
 """The scorer for profiled networks: features and pooled vectors normalised by place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,24 +160,44 @@ class ProfiledScorer(BatchScorer):
         The pooled vectors are normalised by place; arousal is 0 to 1.
         """
         member = self._members[0]
-        order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
         pooled = torch.zeros(len(waveforms), member.config.pooled_width)
         arousal = torch.zeros(len(waveforms))
-        with memory_of(self.device), torch.inference_mode():
-            for start in range(0, len(order), PROFILED_TOGETHER):
-                own = order[start : start + PROFILED_TOGETHER]
-                frames, count = self._frames(*padded([waveforms[i] for i in own]))
-                default = self._number.get("", 0)
-                places = torch.tensor(
-                    [self._number.get(roles[i], default) for i in own]
-                )
-                features = self._rows([place for place, _ in self._places], places)
-                x = member.pooled(*normalised(frames, features), count)
-                place = self._rows([p for _, p in self._places], places, 0)
+        for own, inputs, place in self._batches(waveforms, roles):
+            with memory_of(self.device), torch.inference_mode():
+                x = member.pooled(*inputs)
                 pooled[own] = member.placed(x, place).cpu()
                 outputs = member.outputs(x, place)
                 arousal[own] = outputs[:, len(self.labels)].sigmoid().cpu()
         return pooled, arousal
+
+    def stepped(
+        self, waveforms: Sequence[Waveform], roles: Sequence[str]
+    ) -> list[Float[Tensor, "steps projection"]]:
+        """Return what the BiLSTM of the first member hears of each segment."""
+        found = [torch.zeros(0)] * len(waveforms)
+        for own, inputs, _ in self._batches(waveforms, roles):
+            with memory_of(self.device), torch.inference_mode():
+                steps, mask = self._members[0].steps(*inputs)
+                for i, row, n in zip(own, steps, mask.sum(1).long(), strict=True):
+                    found[i] = row[:n].cpu()
+        return found
+
+    def _batches(
+        self, waveforms: Sequence[Waveform], roles: Sequence[str]
+    ) -> Iterator[tuple[list[int], tuple[Tensor, Tensor, Tensor], Statistics]]:
+        """Yield segments: their numbers, a network's inputs, and their places."""
+        order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
+        default = self._number.get("", 0)
+        for start in range(0, len(order), PROFILED_TOGETHER):
+            own = order[start : start + PROFILED_TOGETHER]
+            with memory_of(self.device), torch.inference_mode():
+                frames, count = self._frames(*padded([waveforms[i] for i in own]))
+                places = torch.tensor(
+                    [self._number.get(roles[i], default) for i in own]
+                )
+                features = self._rows([place for place, _ in self._places], places)
+                inputs = (*normalised(frames, features), count)
+                yield own, inputs, self._rows([p for _, p in self._places], places, 0)
 
     def profile_of(
         self,

@@ -220,7 +220,7 @@ def test_the_command_line_overrides_the_file_and_run_json_records_both(
         (["analyze", EXAMPLES, "--out", "x", "--device", "cuda:9"], "CUDA devices"),
         (["analyze", EXAMPLES], "Missing option"),
         (["report", "nowhere"], "contains no results"),
-        (["models", "none"], "no bundle 'none'"),
+        (["models", "show", "none"], "no bundle 'none'"),
         (["train", "ravdes=x", "--out", "y"], "NAME is one of ravdess"),
         (
             ["train", "ravdess=nowhere", "--out", "y"],
@@ -254,8 +254,8 @@ def test_predict_labels_clips_and_reports_unreadable_ones(
 
 
 def test_models_lists_the_shipped_bundles_and_shows_a_card():
-    assert "telephone" in ser("models").stdout
-    card = ser("models", "telephone").stdout
+    assert "telephone" in ser("models", "list").stdout
+    card = ser("models", "show", "telephone").stdout
     assert "Out of scope" in card
     assert "CC BY-NC-SA" in card
 
@@ -344,7 +344,8 @@ def test_the_docs_show_only_existing_options():
         for name in COMMANDS
     }
     # `ser profile calls/` is short for `ser profile make calls/`.
-    for name in ("profile make", *(n for n in PAGES if n.startswith("label "))):
+    of_groups = (name for name in PAGES if name.startswith(("label ", "models ")))
+    for name in ("profile make", *of_groups):
         help_of[name] = ser_process(
             *name.split(), "--help", env={**os.environ, "COLUMNS": "200"}
         ).stdout

@@ -264,7 +264,7 @@ def test_no_command_needs_internet_access(calls, tmp_path, tiny_bundle):
         ("export", out, "--to", "duckdb", "--out", tmp_path / "r.duckdb"),
         ("verify", out),
         ("predict", EXAMPLES / "billing" / "1001.wav", "--bundle", tiny_bundle),
-        ("models",),
+        ("models", "list"),
         ("doctor",),
     ]
     done = subprocess.run(

@@ -13,20 +13,26 @@ from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
 from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.errors import BundleError, UsageError
+from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.answers import Answer, answer_file
 from ser_batch.labelling.folder import Labelling
 from ser_batch.labelling.starting import start_labelling
-from ser_batch.training.adapting.adapting import adapt
+from ser_batch.training.adapting.adapting import FOLDS, adapt
 from ser_batch.training.adapting.heads import Described, Head, fit_head
 from ser_batch.training.adapting.learners import ProfiledLearner, load_learner
+from ser_batch.training.adapting.mixing import heard_of_corpora
+from ser_batch.training.adapting.problem import Problem
+from ser_batch.training.adapting.tuning import DECAY, TUNED
 from ser_batch.training.checkpoints.adding import add_checkpoint
 from ser_batch.training.evaluation.own_calls import (
     evaluate_on_labels,
+    profile_speech,
     segment_waveforms,
 )
 from tests.support.bundles import write_profiled_bundle
 from tests.support.checkpoints import write_checkpoint, write_dimensional
 from tests.support.commands import ser
+from tests.support.corpora import write_corpora
 from tests.support.results import call, write_results
 
 RATE, CALLS, SEGMENTS = 8000, 12, 10
@@ -152,6 +158,86 @@ def test_a_head_gives_the_probabilities_of_the_whole_network(tmp_path, bundle):
     assert head.probabilities(own).numpy() == pytest.approx(
         scorer.predict(waveforms), abs=1e-5
     )
+
+
+def problem_of(bundle: str, labelling: Labelling, mix: tuple[str, ...] = ()) -> Problem:
+    learner = load_learner(bundle, "cpu")
+    assert isinstance(learner, ProfiledLearner)
+    waveforms = segment_waveforms(labelling, learner.sample_rate)
+    learner.set_place(profile_speech(labelling, waveforms))
+    mixed = heard_of_corpora(learner, mix, 0)
+    return Problem.of(learner, labelling, read_labels(labelling), waveforms, mixed)
+
+
+def test_segments_are_heard_for_fine_tuning_as_they_are_for_scoring(tmp_path, bundle):
+    problem = problem_of(bundle, labelled(tmp_path))
+    assert isinstance(problem.learner, ProfiledLearner)
+    assert problem.heard is not None
+    described = problem.heard.described(problem.learner.bundle.modules()[0])
+    assert described.pooled.numpy() == pytest.approx(
+        problem.own.pooled.numpy(), abs=1e-3
+    )
+    assert described.arousal.numpy() == pytest.approx(
+        problem.own.arousal.numpy(), abs=1e-4
+    )
+
+
+def test_a_fine_tuned_bundle_scores_as_it_did_when_it_was_fitted(tmp_path, bundle):
+    labelling, out = labelled(tmp_path), tmp_path / "ours"
+    problem = problem_of(bundle, labelling)
+    rows = np.arange(len(problem.rows))
+    tuned = problem.tuned(rows, 0)
+    fitted = problem.probabilities(tuned, rows)
+    # It fits the labels at least as well as the last layer alone.
+    head = problem.probabilities(problem.fitted(DECAY, rows), rows)
+    assert problem.uar(fitted) >= problem.uar(head)
+    problem.learner.write(out, tuned, {}, "# ours")
+    before, after = load_bundle(bundle).weights, load_bundle(str(out)).weights
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert all(name.split(".")[2] in (*TUNED, "heads") for name in changed)
+    assert any("forward_lstm" in name for name in changed)
+    again = problem_of(str(out), labelling)
+    assert again.probabilities(again.fitted(None, rows), rows) == pytest.approx(
+        fitted, abs=1e-3
+    )
+
+
+def test_clips_that_are_mixed_in_are_a_place_of_their_own(tmp_path, bundle):
+    write_corpora(tmp_path / "corpora")
+    labelling = labelled(tmp_path)
+    mix = (f"ravdess={tmp_path / 'corpora' / 'ravdess'}",)
+    plain, mixed = problem_of(bundle, labelling), problem_of(bundle, labelling, mix)
+    n = len(plain.rows)
+    assert mixed.heard is not None
+    assert len(mixed.heard.steps) > n
+    assert len(mixed.heard.shares) == len(plain.heard.shares) + 1
+    assert (mixed.heard.right[n:].sum(1) == 1).all()
+    network = mixed.learner.bundle.modules()[0]
+    assert torch.allclose(
+        mixed.heard.described(network).pooled[:n],
+        plain.heard.described(network).pooled,
+        atol=1e-5,
+    )
+    rows = np.arange(n)
+    different = mixed.probabilities(mixed.tuned(rows, 0), rows)
+    assert abs(different - plain.probabilities(plain.tuned(rows, 0), rows)).max() > 1e-4
+
+
+def test_a_method_is_tried_on_recordings_that_it_was_not_fitted_to(
+    tmp_path, bundle, monkeypatch
+):
+    labelling, seen = labelled(tmp_path), []
+
+    def tuned(self, rows, seed):
+        seen.append(set(self.recordings[rows]))
+        return self.fitted(None, rows)
+
+    monkeypatch.setattr(Problem, "tuned", tuned)
+    adapt(bundle, labelling, tmp_path / "ours", "cpu")
+    everyone = set(labelling.segments.recording_id)
+    held_out = [everyone - own for own in seen[:FOLDS]]
+    assert sum(len(own) for own in held_out) == len(everyone)
+    assert set().union(*held_out) == everyone
 
 
 def small(n: int = 60) -> tuple[Head, Described]:

@@ -315,7 +315,7 @@ def test_places_bundles_can_be_evaluated_but_not_fine_tuned(two, tmp_path):
     said = ser("train", *two, "--out", tmp_path / "y", "--init", tmp_path / "x")
     assert said.returncode == 2
     assert "cannot fine-tune" in said.stderr
-    assert "--recipe small" in ser("models", tmp_path / "x").stdout
+    assert "--recipe small" in ser("models", "show", tmp_path / "x").stdout
 
 
 def test_figures_of_four_labels_match_a_manual_count():

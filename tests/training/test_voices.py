@@ -15,7 +15,7 @@ from ser_batch.training.voices import overlaps
 from ser_batch.training.voices.building import build
 from ser_batch.training.voices.calibrating import _logistic
 from ser_batch.training.voices.clips import TEMPI, Clips
-from ser_batch.training.voices.conversations import accuracy, converse, paired
+from ser_batch.training.voices.conversations import converse, paired, right_share
 from ser_batch.training.voices.fitting import discriminant_axes
 from ser_batch.training.voices.lines import CROPS, LINES, SPEAKERS, Lines
 
@@ -85,9 +85,9 @@ def test_only_speakers_of_the_same_corpus_talk_to_each_other():
 def test_accuracy_is_that_of_the_better_assignment():
     turns = [(0.0, 1.0, 0), (1.0, 2.0, 1)]
     right = [np.array([[0, 10]]), np.array([[10, 20]])]
-    assert accuracy(turns, right, 0.1) == 1
-    assert accuracy(turns, right[::-1], 0.1) == 1
-    assert accuracy(turns, [np.array([[0, 15]]), np.array([[15, 20]])], 0.1) == 0.75
+    assert right_share(turns, right, 0.1) == 1
+    assert right_share(turns, right[::-1], 0.1) == 1
+    assert right_share(turns, [np.array([[0, 15]]), np.array([[15, 20]])], 0.1) == 0.75
 
 
 def test_discriminant_axes_give_each_voice_the_same_variation():

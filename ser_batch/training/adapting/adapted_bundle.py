@@ -9,7 +9,7 @@ import numpy as np
 from ser_batch.config.structuring import to_plain
 from ser_batch.emotion.answers import Answers
 from ser_batch.emotion.bundle_files import find_bundle, read_json
-from ser_batch.training.adapting.heads import Head
+from ser_batch.training.adapting.learners import Fitted
 from ser_batch.training.adapting.problem import Problem
 from ser_batch.version import __version__
 
@@ -50,23 +50,24 @@ def write_adapted(
     out: Path,
     name: str,
     problem: Problem,
-    head: Head,
+    fitted: Fitted,
     held_out: np.ndarray,
     adapted: Adapted,
 ) -> None:
-    """Write a bundle with another last layer.
+    """Write a bundle with other last layers.
 
     Args:
         out: the folder of the new bundle.
         name: the name or path of the bundle that was adapted.
         problem: what it was adapted to.
-        head: the new last layer.
-        held_out: the probabilities of each segment by heads not fitted to it.
+        fitted: what was fitted to all labels.
+        held_out: the probabilities of each segment by what was not fitted to it.
         adapted: what came of it.
 
     Raises:
         BundleError: the folder cannot be written.
     """
+    head = fitted.head
     calibration = replace(head.calibration, answers=_answers(problem, held_out))
     learner = problem.learner
     folder = find_bundle(name)
@@ -88,7 +89,8 @@ def write_adapted(
     metrics["calibration"] = to_plain(calibration)
     card = (folder / "README.md").read_text(encoding="utf-8")
     card = card_of(out.name, learner.model_id, adapted, card)
-    learner.write(out, replace(head, calibration=calibration), metrics, card)
+    new = replace(fitted, head=replace(head, calibration=calibration))
+    learner.write(out, new, metrics, card)
 
 
 def _answers(problem: Problem, probabilities: np.ndarray) -> Answers:
@@ -121,7 +123,7 @@ def card_of(name: str, model_id: str, adapted: Adapted, card: str) -> str:
 recordings of one centre ({labels}) by `ser adapt`, version {__version__}:
 {adapted.method}.
 
-On recordings that the head was neither fitted to nor chosen on, the UAR was
+On recordings that it was neither fitted to nor chosen on, the UAR was
 {adapted.before["uar"]:.1%} before and {adapted.after["uar"]:.1%} after:
 {100 * adapted.gain:+.1f} points{between}.{proven} The figures below are those of
 {title.removeprefix("# ")}, before it was adapted.

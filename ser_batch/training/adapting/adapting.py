@@ -1,10 +1,11 @@
 """Adapting a bundle to labels: start with `adapt`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
@@ -19,12 +20,21 @@ from ser_batch.training.adapting.adapted_bundle import (
     Adapted,
     write_adapted,
 )
-from ser_batch.training.adapting.learners import load_learner
+from ser_batch.training.adapting.learners import (
+    Fitted,
+    Learner,
+    ProfiledLearner,
+    load_learner,
+)
+from ser_batch.training.adapting.mixing import heard_of_corpora
 from ser_batch.training.adapting.problem import Problem
+from ser_batch.training.adapting.tuning import Heard
+from ser_batch.training.corpora.clips import Clip
 from ser_batch.training.evaluation.own_calls import profile_speech, segment_waveforms
 
 FOLDS = 5
-METHODS: dict[str, float | None] = {
+FINE_TUNED = "fine-tuned"
+HEADS: dict[str, float | None] = {
     UNCHANGED: None,
     "recalibrated": float("inf"),
     "a new head, far from the old": 0.3,
@@ -32,12 +42,20 @@ METHODS: dict[str, float | None] = {
     "a new head, near the old": 30.0,
 }
 """What is tried, with the penalty of a change (`fit_head`)."""
+Fit = Callable[[np.ndarray], Fitted]
+"""Fits to some of the segments."""
 
 
 def adapt(
-    name: str, labelling: Labelling, out: Path, device: str = "auto", seed: int = 0
+    name: str,
+    labelling: Labelling,
+    out: Path,
+    device: str = "auto",
+    seed: int = 0,
+    mix: Sequence[str] = (),
+    progress: Callable[[Sequence[Clip]], Iterator[Clip]] = iter,
 ) -> Adapted:
-    """Fit the last layer of a bundle to labels, and write it as a bundle of its own.
+    """Fit the last layers of a bundle to labels, and write it as a bundle of its own.
 
     Several methods are tried by cross-validation over recordings. The figures of each
     recording come from a head that was neither fitted to it nor chosen on it. If no
@@ -48,7 +66,9 @@ def adapt(
         labelling: a folder of segments with labels.
         out: the folder of the new bundle.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        seed: of the folds.
+        seed: of the folds, and of fine-tuning.
+        mix: corpora of which clips are mixed in for fine-tuning, as `NAME=PATH`.
+        progress: wraps the clips while they are read.
 
     Raises:
         BundleError: there is no such bundle, or the new one cannot be written.
@@ -61,11 +81,11 @@ def adapt(
     labels = read_labels(labelling)
     waveforms = segment_waveforms(labelling, learner.sample_rate)
     learner.set_place(profile_speech(labelling, waveforms))
-    problem = Problem.of(learner, labelling, labels, waveforms)
+    mixed = _mixed(learner, mix, seed, progress)
+    problem = Problem.of(learner, labelling, labels, waveforms, mixed)
     folds = _folds(problem.recordings, seed)
-    answers = {
-        method: _held_out(problem, decay, folds) for method, decay in METHODS.items()
-    }
+    methods = _methods(problem, seed)
+    answers = {name: _held_out(problem, fit, folds) for name, fit in methods.items()}
     uars = {method: problem.uar(p) for method, p in answers.items()}
     chosen = _best(uars)
     honest = _chosen_elsewhere(problem, answers, folds)
@@ -88,9 +108,36 @@ def adapt(
         },
     )
     if adapted.is_written:
-        head = problem.fitted(METHODS[chosen], np.arange(len(problem.rows)))
-        write_adapted(out, name, problem, head, answers[chosen], adapted)
+        fitted = methods[chosen](np.arange(len(problem.rows)))
+        write_adapted(out, name, problem, fitted, answers[chosen], adapted)
     return adapted
+
+
+def _mixed(
+    learner: Learner,
+    mix: Sequence[str],
+    seed: int,
+    progress: Callable[[Sequence[Clip]], Iterator[Clip]],
+) -> Heard | None:
+    if not mix:
+        return None
+    if not isinstance(learner, ProfiledLearner):
+        raise UsageError(
+            "--mix: only the last layer of this bundle can be adapted, and nothing is "
+            "mixed in for that",
+            option="--mix",
+        )
+    return heard_of_corpora(learner, mix, seed, progress)
+
+
+def _methods(problem: Problem, seed: int) -> dict[str, Fit]:
+    """Return what is tried, from the least change to the greatest."""
+    methods: dict[str, Fit] = {
+        name: partial(problem.fitted, decay) for name, decay in HEADS.items()
+    }
+    if problem.heard is not None:
+        methods[FINE_TUNED] = partial(problem.tuned, seed=seed)
+    return methods
 
 
 def _folds(recordings: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -102,15 +149,13 @@ def _folds(recordings: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def _held_out(
-    problem: Problem, decay: float | None, folds: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Return the probabilities of each segment, by a head not fitted to its fold."""
+    problem: Problem, fit: Fit, folds: Sequence[np.ndarray]
+) -> Float[np.ndarray, "segments labels"]:
+    """Return the probabilities of each segment, by what was not fitted to its fold."""
     found = np.zeros((len(problem.rows), len(problem.learner.labels)))
     for fold in folds:
         rest = np.setdiff1d(np.arange(len(problem.rows)), fold)
-        own = problem.own.of(torch.from_numpy(fold))
-        with torch.no_grad():
-            found[fold] = problem.fitted(decay, rest).probabilities(own).numpy()
+        found[fold] = problem.probabilities(fit(rest), fold)
     return found
 
 

@@ -91,7 +91,7 @@ def fit_head(
     optimiser = torch.optim.LBFGS(
         fitted, max_iter=ITERATIONS, line_search_fn="strong_wolfe"
     )
-    weight = _weights(own.right)
+    weight = rarity(own.right)
     strength = 0.0 if decay == float("inf") else decay
 
     def loss() -> Tensor:
@@ -141,10 +141,10 @@ def _with_temperature(
     return replace(head, calibration=changed)
 
 
-def _weights(
+def rarity(
     right: Float[Tensor, "segments labels"],
 ) -> Float[Tensor, " labels"]:
-    """Return the weight of each label: rare ones count for more."""
+    """Return the weight of each label: rare ones count for more; 1 on average."""
     n = right.sum(0)
     weight = 1 / (n + SMOOTHING)
     return weight * len(right) / (weight * n).sum()

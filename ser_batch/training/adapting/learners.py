@@ -25,12 +25,21 @@ from ser_batch.emotion.checkpoints.bundle import (
     weight_hashes,
 )
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
+from ser_batch.emotion.profiled_network import ProfiledNetwork
 from ser_batch.emotion.profiled_scorer import ProfiledScorer
 from ser_batch.emotion.scorer import Waveform
 from ser_batch.errors import BundleError, UsageError
 from ser_batch.training.adapting.heads import Head
 
 Description = tuple[Float[Tensor, "n pooled"], Float[Tensor, " n"] | None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted to labels: a head, and the network below it if it was tuned."""
+
+    head: Head
+    network: ProfiledNetwork | None = None
 
 
 class Learner(Protocol):
@@ -58,8 +67,10 @@ class Learner(Protocol):
         """Return segments as the last layer sees them, and their arousal if known."""
         ...
 
-    def write(self, out: Path, head: Head, metrics: dict[str, Any], card: str) -> None:
-        """Write a bundle with another head.
+    def write(
+        self, out: Path, fitted: Fitted, metrics: dict[str, Any], card: str
+    ) -> None:
+        """Write a bundle with what was fitted.
 
         Raises:
             BundleError: the folder cannot be written.
@@ -127,9 +138,15 @@ class ProfiledLearner:
         """Return pooled vectors normalised by place, and arousal."""
         return self.scorer.described(waveforms, roles)
 
-    def write(self, out: Path, head: Head, metrics: dict[str, Any], card: str) -> None:
-        """Write a bundle with another head."""
+    def write(
+        self, out: Path, fitted: Fitted, metrics: dict[str, Any], card: str
+    ) -> None:
+        """Write a bundle with another head, and the layers below if they were tuned."""
         weights, n = dict(self.bundle.weights), len(self.labels)
+        head = fitted.head
+        if fitted.network is not None:
+            tuned = fitted.network.state_dict()
+            weights |= {f"members.0.{name}": tensor for name, tensor in tuned.items()}
         for what, changed in (("weight", head.weight), ("bias", head.bias)):
             key = f"members.0.heads.{what}"
             weights[key] = torch.cat([changed, weights[key][n:]])
@@ -177,8 +194,11 @@ class CheckpointLearner:
         self._scale = float(pooled.square().mean().sqrt().clamp(min=1e-6))
         return pooled / self._scale, None
 
-    def write(self, out: Path, head: Head, metrics: dict[str, Any], card: str) -> None:
+    def write(
+        self, out: Path, fitted: Fitted, metrics: dict[str, Any], card: str
+    ) -> None:
         """Write a bundle with another head, and links to the checkpoint."""
+        head = fitted.head
         tensors = {
             "weight": (head.weight / self._scale).contiguous(),
             "bias": head.bias.contiguous(),

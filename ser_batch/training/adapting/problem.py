@@ -14,7 +14,9 @@ from ser_batch.labelling.folder import SAME, Labelling
 from ser_batch.reporting.figures.labelled import Judged, judged
 from ser_batch.reporting.figures.labelled_figures import uar_of
 from ser_batch.training.adapting.heads import Described, Head, fit_head
-from ser_batch.training.adapting.learners import Learner
+from ser_batch.training.adapting.learners import Fitted, Learner, ProfiledLearner
+from ser_batch.training.adapting.mixing import heard_of_labels
+from ser_batch.training.adapting.tuning import DECAY, Heard, fine_tuned
 
 LEAST_LABELS, LEAST_RECORDINGS = 20, 5
 
@@ -34,6 +36,8 @@ class Problem:
     labelling: Labelling
     labels: Labels
     learner: Learner
+    heard: Heard | None
+    """The segments, and clips that are mixed in, for fine-tuning; None without it."""
 
     @staticmethod
     def of(
@@ -41,8 +45,11 @@ class Problem:
         labelling: Labelling,
         labels: Labels,
         waveforms: Sequence[np.ndarray],
+        mixed: Heard | None = None,
     ) -> "Problem":
         """Return the labelled segments of a folder, given the waveforms of all of them.
+
+        Clips of corpora are `mixed` in when a network is fine-tuned.
 
         Raises:
             UsageError: there are too few labels, or they are all the same.
@@ -53,22 +60,51 @@ class Problem:
         recordings = labelling.segments.recording_id.to_numpy()[rows]
         _check(labelling, shares[rows], recordings)
         roles = list(labelling.segments.role.fillna(""))
-        pooled, arousal = learner.described(
-            [waveforms[int(i)] for i in rows], [roles[int(i)] for i in rows]
-        )
+        spoken = [waveforms[int(i)] for i in rows], [roles[int(i)] for i in rows]
+        pooled, arousal = learner.described(*spoken)
         right, synonyms = _right(shares[rows], offered, learner.labels)
         own = Described(pooled, right, arousal)
+        heard = None
+        if isinstance(learner, ProfiledLearner):
+            heard = heard_of_labels(learner, *spoken, recordings, right)
+            heard = heard.followed_by(mixed) if mixed is not None else heard
         return Problem(
             learner.head, own, rows, shares[rows], recordings, synonyms, offered,
-            labelling, labels, learner,
+            labelling, labels, learner, heard,
         )  # fmt: skip
 
-    def fitted(self, decay: float | None, rows: np.ndarray) -> Head:
+    def fitted(self, decay: float | None, rows: np.ndarray) -> Fitted:
         """Return a head fitted to some of the segments."""
         if decay is None:
-            return self.head
+            return Fitted(self.head)
         own = self.own.of(torch.from_numpy(rows))
-        return fit_head(self.head, own, self.synonyms, decay)
+        return Fitted(fit_head(self.head, own, self.synonyms, decay))
+
+    def tuned(self, rows: np.ndarray, seed: int) -> Fitted:
+        """Return a network fine-tuned on some of the segments, and what is mixed in."""
+        assert isinstance(self.learner, ProfiledLearner)
+        assert self.heard is not None
+        n = len(self.rows)
+        network, head = fine_tuned(
+            self.learner.bundle.modules()[0],
+            self.fitted(DECAY, rows).head,
+            self.heard,
+            np.concatenate([rows, np.arange(n, len(self.heard.steps))]),
+            n,
+            self.synonyms,
+            seed,
+        )
+        return Fitted(head, network)
+
+    def probabilities(
+        self, fitted: Fitted, rows: np.ndarray
+    ) -> Float[np.ndarray, "rows labels"]:
+        """Return the probabilities of some of the segments."""
+        own = self.own
+        if fitted.network is not None and self.heard is not None:
+            own = self.heard.described(fitted.network)
+        with torch.no_grad():
+            return fitted.head.probabilities(own.of(torch.from_numpy(rows))).numpy()
 
     def judged(self, probabilities: np.ndarray) -> Judged:
         """Return the segments drawn at random, with a model's probabilities."""

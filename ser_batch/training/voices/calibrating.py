@@ -19,8 +19,8 @@ from ser_batch.speech.voices import STEP_S, VoiceModel
 from ser_batch.training.voices.clips import Clips
 from ser_batch.training.voices.conversations import (
     Conversation,
-    accuracy,
     paired,
+    right_share,
     speech_of,
 )
 
@@ -90,7 +90,7 @@ def _divided(
         )
         if len(voices.regions) == 2:
             separations.append(voices.separation)
-            accuracies.append(accuracy(conversation.turns, voices.regions, FRAME_S))
+            accuracies.append(right_share(conversation.turns, voices.regions, FRAME_S))
     return np.array(separations), np.array(accuracies)
 
 

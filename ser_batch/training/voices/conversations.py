@@ -161,7 +161,7 @@ def speech_of(conversation: Conversation, vad: SileroVad) -> Regions:
     return speech_regions(np.concatenate(found), VadConfig())
 
 
-def accuracy(
+def right_share(
     turns: Sequence[tuple[float, float, int]],
     voices: Sequence[Regions],
     frame_s: float,
