@@ -3,6 +3,8 @@
 import difflib
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
 
 EXAMPLES = 3
 """Number of names shown of a long list."""
@@ -21,6 +23,21 @@ def printable(path: str) -> str:
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def plain_text(value: Any) -> Any:
+    """Return a value that no spreadsheet treats as a formula (OWASP, CSV injection).
+
+    >>> plain_text("=HYPERLINK(1)"), plain_text(-1.5), plain_text("a.wav")
+    ("'=HYPERLINK(1)", -1.5, 'a.wav')
+    """
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
     )
 
 

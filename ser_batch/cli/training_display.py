@@ -1,7 +1,7 @@
 """Recipes, corpora and metrics on the terminal."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.padding import Padding
@@ -255,7 +255,21 @@ def comparison_rows(
                             "mflop_per_s": values.get("mflop_per_s"),
                         }
                     )  # fmt: skip
+        rows += _adapted_rows(name, values.get("adapted", {}))
     return rows
+
+
+def _adapted_rows(name: str, adapted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what adapting a bundle gained, on recordings that it was not fitted to."""
+    for when in ("before", "after") if adapted else ():
+        m = adapted[when]
+        yield {
+            "bundle": name, "corpus": f"own calls, {when} adapting",
+            "condition": "labelled", "split": "recordings",
+            "clips": m["clips"], "uar": m["uar"], "uar_sd": None,
+            "uar_95": m["intervals_95"]["uar"], "accuracy": m["accuracy"],
+            "macro_f1": None, "ece": m["ece"], "parameters": None, "mflop_per_s": None,
+        }  # fmt: skip
 
 
 def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
@@ -279,7 +293,8 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], markdown: bool) -> None:
             str(row["clips"]), f"{100 * row['uar']:.1f}",
             "–" if row["uar_sd"] is None else f"{100 * row['uar_sd']:.1f}",
             f"{100 * row['accuracy']:.1f}",
-            f"{row['macro_f1']:.3f}", f"{row['ece']:.3f}",
+            "–" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}",
+            f"{row['ece']:.3f}",
             "–" if row["parameters"] is None else f"{row['parameters']:,}",
         )
         for row in rows

@@ -17,6 +17,7 @@ from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import Labels, read_labels
 from ser_batch.labelling.answers import LEVELS, Answer, answer_file
 from ser_batch.labelling.folder import CLIPS, SAME, Labelling, unwritable
+from ser_batch.text import plain_text
 
 UNUSABLE = "not to be used"
 """What stands for `Answer.unusable` in other tools."""
@@ -113,7 +114,8 @@ def _to_csv(labelling: Labelling, labels: Labels, out: Path) -> None:
                     "valence": answer and answer.valence,
                 }
             )  # fmt: skip
-    pd.DataFrame(rows).to_csv(out / "labels.csv", index=False)
+    table = pd.DataFrame(rows).map(plain_text)
+    table.to_csv(out / "labels.csv", index=False)
     _copy_clips(labelling, out / CLIPS)
 
 

@@ -209,3 +209,11 @@ def test_labels_of_label_studio_are_found_by_the_name_of_the_file(tmp_path):
     assert import_labels(labelling, file) == {"7": 1}
     assert answer_file(labelling.folder, "7").read()[first].label == "angry"
     assert UNUSABLE not in labelling.record.labels
+
+
+def test_no_name_of_a_file_becomes_a_formula_in_a_spreadsheet(tmp_path):
+    labelling = labelled(tmp_path, 10)
+    labelling.segments.loc[0, "path"] = "=HYPERLINK(1).wav"
+    export_labels(labelling, "csv", tmp_path / "exported")
+    rows = pd.read_csv(tmp_path / "exported" / "labels.csv")
+    assert rows.path[0] == "'=HYPERLINK(1).wav"

@@ -336,3 +336,16 @@ def test_a_model_with_fewer_labels_is_judged_and_what_it_lacks_is_said(
     add_checkpoint("other", str(other), {}, "cpu")
     with pytest.raises(UsageError, match="none of the labels"):
         evaluate_on_labels("other", labelling)
+
+
+def test_compare_shows_what_adapting_gained(tmp_path, bundle):
+    labelling, out = labelled(tmp_path), tmp_path / "ours"
+    found = adapt(bundle, labelling, out, "cpu")
+    rows = json.loads(ser("compare", out, "--format", "json").stdout)
+    assert [row["corpus"] for row in rows] == [
+        "own calls, before adapting",
+        "own calls, after adapting",
+    ]
+    assert [row["uar"] for row in rows] == [found.before["uar"], found.after["uar"]]
+    table = ser("compare", out, "--format", "markdown").stdout
+    assert f"| {100 * found.after['uar']:.1f} |" in table

@@ -8,7 +8,7 @@ from ser_batch.reporting.figures.calls import STANDING_OUT, STRONGEST_FIRST
 from ser_batch.reporting.figures.database import literal, quoted
 from ser_batch.reporting.figures.measures import measures_of
 from ser_batch.reporting.figures.sides import channels_sql
-from ser_batch.reporting.pages.records import plain_text
+from ser_batch.text import plain_text
 from ser_batch.version import __version__
 
 BYTES = "BLOB[]"

@@ -7,7 +7,6 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import IO, Any
 
 import duckdb
@@ -28,6 +27,7 @@ from ser_batch.reporting.pages.json_report import (
     FigureRecord,
     ReportRecord,
 )
+from ser_batch.text import plain_text
 
 ROWS_AT_ONCE = 20_000
 FACTS = (
@@ -84,21 +84,6 @@ def write_csv(opened: Opened, sink: IO[str]) -> None:
                 writer.writerow(map(plain_text, row))
                 header = True
             writer.writerow(map(plain_text, row.values()))
-
-
-def plain_text(value: Any) -> Any:
-    """Return a value that no spreadsheet treats as a formula (OWASP, CSV injection).
-
-    >>> plain_text("=HYPERLINK(1)"), plain_text(-1.5), plain_text("a.wav")
-    ("'=HYPERLINK(1)", -1.5, 'a.wav')
-    """
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    return (
-        f"'{value}"
-        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        else value
-    )
 
 
 def to_json(report: Report) -> str:
