@@ -19,23 +19,22 @@ from ser_batch.reporting.pages.json_report import report_schema
 from ser_batch.results.schemas import table_schemas
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 64
 COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
     "predict", "profile", "profile make", "profile show", "profile refresh",
     "label start", "label serve", "label status", "label export", "label import",
-    "train", "adapt", "evaluate", "compare", "corpus check", "models", "doctor",
+    "train", "adapt", "evaluate", "compare", "corpus check", "models list",
+    "models show", "models add", "doctor",
 )  # fmt: skip
 
 
 def layers() -> str:
     """Return the layers of the package, from the import rules."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    edge = "─" * WIDTH
-    packages = [
-        layer.replace(" : ", "    ").center(WIDTH)
-        for layer in rules["contracts"][0]["layers"]
-    ]
+    layers = [layer.replace(" : ", "   ") for layer in rules["contracts"][0]["layers"]]
+    width = max(map(len, layers)) + 2
+    edge = "─" * width
+    packages = [layer.center(width) for layer in layers]
     rows = f"\n├{edge}┤\n".join(f"│{row}│" for row in packages)
     return f"```text\n┌{edge}┐\n{rows}\n└{edge}┘\n```"
 
