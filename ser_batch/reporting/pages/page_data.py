@@ -19,7 +19,7 @@ from ser_batch.reporting.figures.measures import measures_of, share_names
 from ser_batch.reporting.figures.notes import NOT_SCORED
 from ser_batch.reporting.figures.overview import Opened, Report
 from ser_batch.reporting.figures.timeline_reading import all_timelines
-from ser_batch.reporting.figures.timelines import Timeline, change_of_distress
+from ser_batch.reporting.figures.timelines import Scored, Timeline, change_of_distress
 from ser_batch.reporting.pages.one_call import talk_over_text
 from ser_batch.reporting.pages.palette import CHANNELS, colours
 from ser_batch.reporting.pages.recordings import MOMENTS, NOTES, Recordings
@@ -97,6 +97,7 @@ def report_data(
         "labels": report.labels,
         "shares": share_names(report.labels),
         "distress": DISTRESS,
+        "line": _line(report),
         "colours": colours(report.labels),
         "channels": CHANNELS,
         "measures": [
@@ -123,6 +124,13 @@ def report_data(
         "calls": [_call(row, own, known) for row in _rows(opened, names)],
         "chunk": CHUNK,
     }
+
+
+def _line(report: Report) -> str | None:
+    """Return what the line over a call shows, 0 to 1; None if the model has neither."""
+    if set(DISTRESS) & set(report.labels):
+        return "distress"
+    return None if report.total["arousal"].value is None else "arousal"
 
 
 def _rows(opened: Opened, names: list[str]) -> list[dict[str, Any]]:
@@ -249,7 +257,7 @@ def _details(timeline: Timeline) -> dict[str, Any]:
                 cs(s.end_s),
                 s.label,
                 [round(p * 1000) for p in s.probabilities],
-                round((s.distress or 0) * 1000),
+                None if (level := _level(s)) is None else round(level * 1000),
             ]
             for s in timeline.segments
         ],
@@ -267,6 +275,13 @@ def _details(timeline: Timeline) -> dict[str, Any]:
             for m in timeline.moments(MOMENTS)
         ],
     }
+
+
+def _level(segment: Scored) -> float | None:
+    """Return what the line over a call shows; see `_line`."""
+    if segment.distress is not None:
+        return segment.distress
+    return segment.dimensions.get("arousal")
 
 
 def _levels(curve: bytes) -> str:

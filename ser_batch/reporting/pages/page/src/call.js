@@ -107,9 +107,10 @@ export class CallPanel {
       this.details.roles[side],
       this.data.channels[i % this.data.channels.length],
     ]);
-    const line = make("span", {}, make("i", { class: "stroke" }), "distress, 0 to 1");
+    const stroke = make("i", { class: "stroke" });
+    const line = make("span", {}, stroke, `${this.data.line}, 0 to 1`);
     byId("legend").replaceChildren(
-      ...(showsAll ? [] : [line]),
+      ...(showsAll || !this.data.line ? [] : [line]),
       ...[...sides, ...labelsOf(this.data, this.details, showsAll)].map(
         ([name, colour]) => {
           const swatch = make("i", { class: "swatch" });

@@ -30,26 +30,29 @@ const rect = (call, from, to, y, height, attributes, title) => {
 
 const at = (s) => clock(s / 100);
 
-const titleOf = ([from, to, label, , distress]) =>
-  `${at(from)} to ${at(to)}: ${label ?? "unsure"}, distress ` +
-  (distress / 1000).toFixed(2);
+const titleOf = (data, [from, to, label, , level]) => {
+  const heard = data.labels.length ? [label ?? "unsure"] : [];
+  if (level !== null) heard.push(`${data.line} ${(level / 1000).toFixed(2)}`);
+  return `${at(from)} to ${at(to)}: ${heard.join(", ")}`;
+};
 
-// Distress as one line, over the whole height.
-const distressLine = (call, details) => {
+// Distress, or the arousal of a model that has none, over the whole height.
+const levelLine = (data, call, details) => {
   const x = (s) => s / (100 * call.s);
   const d = details.segments
-    .map(([from, to, , , distress]) => {
-      const y = (1 - distress / 1000).toFixed(3);
+    .filter(([, , , , level]) => level !== null)
+    .map(([from, to, , , level]) => {
+      const y = (1 - level / 1000).toFixed(3);
       return `M${x(from)} ${y}H${x(to)}`;
     })
     .join("");
   const path = svg("path", {
     d,
-    class: "distress",
+    class: "level",
     "vector-effect": "non-scaling-stroke",
   });
   const hits = details.segments.map((segment) =>
-    rect(call, segment[0], segment[1], 0, 1, { class: "hit" }, titleOf(segment)),
+    rect(call, segment[0], segment[1], 0, 1, { class: "hit" }, titleOf(data, segment)),
   );
   return [path, ...hits];
 };
@@ -60,7 +63,7 @@ const labelStrip = (data, call, details) =>
     .map((segment) => {
       const [from, to, label] = segment;
       const fill = { fill: data.colours[label] };
-      return rect(call, from, to, 0, 1, fill, titleOf(segment));
+      return rect(call, from, to, 0, 1, fill, titleOf(data, segment));
     });
 
 // All probabilities of each segment, stacked, with those of distress at the bottom.
@@ -74,7 +77,7 @@ const stacked = (data, call, details) => {
     return order.map(({ label, i }) => {
       const p = probabilities[i] / 1000;
       below += p;
-      const title = `${titleOf(segment)}; ${label} ${p.toFixed(2)}`;
+      const title = `${titleOf(data, segment)}; ${label} ${p.toFixed(2)}`;
       const fill = { fill: data.colours[label] };
       return rect(call, from, to, 1 - below, p, fill, title);
     });
@@ -142,7 +145,7 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
     ),
     showsAll
       ? strip("all", 70, stacked(data, call, details))
-      : strip("line", 46, distressLine(call, details)),
+      : strip("line", 46, levelLine(data, call, details)),
     strip("labels", 10, labelStrip(data, call, details)),
   ];
   const wrapper = waves.getWrapper();
@@ -156,7 +159,7 @@ export const drawWaveform = (container, media, data, call, details, showsAll) =>
   const style = document.createElement("style");
   style.textContent =
     `.strip{display:block;margin-top:3px;background:${colourOf("--paper")}}` +
-    `.distress{fill:none;stroke:${colourOf("--ink")};stroke-width:2.5px}` +
+    `.level{fill:none;stroke:${colourOf("--ink")};stroke-width:2.5px}` +
     `.hit{fill:transparent}`;
   holder.append(style, ...strips);
   wrapper.append(holder);
