@@ -50,7 +50,7 @@ from ser_batch.results.matching import Matched, match_recordings
 from ser_batch.results.planning import count_failed_before, tasks_for
 from ser_batch.results.writing import ResultsWriter, open_writer
 from ser_batch.sources.local import LocalSource
-from ser_batch.sources.source import Found, Source, with_ids
+from ser_batch.sources.source import Found, Source, in_shard, with_ids
 from ser_batch.speech.decoded import Job, Outcome, Task, Unchanged
 from ser_batch.speech.waveforms import LocalWaveforms
 
@@ -120,7 +120,7 @@ def run(
     if scorer is None and _is_checked_by_loading(config):
         scorer = _scorer(config)
     model: ModelInfo = scorer or read_bundle(config.score.bundle)
-    found = source.find(inputs)
+    found = _found(source, inputs, config, model)
     check_log_location(config.run.log_file, out)
     identity = _identity(model, config)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
@@ -281,12 +281,34 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
         UsageError: as for `run`.
     """
     source = LocalSource()
-    found = source.find(inputs)
     model = read_bundle(config.score.bundle)
+    found = _found(source, inputs, config, model)
     identity = _identity(model, config)
     known = read_known(out, identity)
     matched = match_recordings(found.recordings, known, source)
     return found, tasks_for(matched, known, config.run.retry_failed)
+
+
+def _found(
+    source: Source, inputs: Sequence[str], config: Config, model: ModelInfo
+) -> Found:
+    """Find the recordings, or those of one shard.
+
+    Raises:
+        UsageError: an input does not exist; or each shard would draw its own profile.
+    """
+    shard = config.run.shard_of
+    if shard is not None and model.takes_profile and config.score.profile == "auto":
+        raise UsageError(
+            "--shard: each shard would draw a profile of its own, and could not be "
+            "merged with the others. Make one for all with `ser profile make INPUTS "
+            "--out centre.json`, and give it as --profile centre.json",
+            option="--shard",
+        )
+    found = source.find(inputs)
+    if shard is not None:
+        found.recordings = [own for own in found.recordings if in_shard(own, *shard)]
+    return found
 
 
 def _identity(model: ModelInfo, config: Config) -> Identity:

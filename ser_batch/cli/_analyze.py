@@ -191,6 +191,14 @@ def command(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Analyse only share K of N, such as 3/16; ser merge joins them.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -252,6 +260,7 @@ def command(
             "retry_failed": retry_failed,
             "strict": strict,
             "log_file": log_file,
+            "shard": shard,
         },
     }
     given = {

@@ -68,6 +68,39 @@ def compact_command(directory: Directory) -> None:
     typer.echo(f"{before} parts before, {after} now")
 
 
+def merge_command(
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="The results directory to add to; created if missing."
+        ),
+    ],
+    shards: Annotated[
+        list[Path],
+        typer.Argument(metavar="SHARD...", help="Results directories to add."),
+    ],
+) -> None:
+    """Add the recordings of other results, such as the shards of one job, in one step.
+
+    Of several rows for one recording, the latest counts. A second time changes nothing.
+    """
+    from ser_batch.results.merging import merge_results
+    from ser_batch.text import counted
+
+    merged = merge_results(out, shards)
+    copies = f" ({merged.copies:,} of them copies)" if merged.copies else ""
+    typer.echo(
+        f"{counted(merged.added, 'recording')} added, {merged.replaced:,} "
+        f"replaced{copies}; {merged.unchanged:,} unchanged"
+    )
+    if merged.left:
+        typer.echo(
+            f"left out: {counted(merged.left, 'recording')} that a shard has only as a "
+            "copy of what has no rows: the next `ser analyze` into this directory "
+            "analyses them"
+        )
+
+
 def path_command(
     directory: Directory,
     table: Annotated[

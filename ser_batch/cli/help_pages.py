@@ -25,6 +25,10 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser compact results/",
         "ser verify results/ && ser compact results/",
     )),
+    "merge": ("how-to/cluster.md", (
+        "ser merge results/ shards/1 shards/2 shards/3",
+        "ser merge results/ shards/*",
+    )),
     "path": ("how-to/read-results.md", (
         "ser path results/ recordings",
         "duckdb -c \"SELECT * FROM '$(ser path results/ segments)/*.parquet'\"",

@@ -215,8 +215,15 @@ class RunConfig:
     """Stop at the first recording that fails; finished recordings are kept."""
     log_file: str | None = None
     """File that events are appended to, as JSON lines."""
+    shard: str | None = None
+    """`3/16`: analyse only the third of sixteen shares of the recordings."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.shard is None or self.shard_of is not None,
+            "run.shard",
+            "K/N, such as 3/16, where K is 1 to N",
+        )
         _require(
             self.batch_size is None or 1 <= self.batch_size <= 4096,
             "run.batch_size",
@@ -230,6 +237,15 @@ class RunConfig:
             "run.deadline_s",
             "more than 0 seconds, and finite",
         )
+
+    @property
+    def shard_of(self) -> tuple[int, int] | None:
+        """Return which share of how many is analysed; None for all."""
+        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", self.shard or "")
+        if found is None:
+            return None
+        number, n = int(found[1]), int(found[2])
+        return (number, n) if number <= n else None
 
 
 @dataclass(frozen=True, slots=True)

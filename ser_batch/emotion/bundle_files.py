@@ -42,7 +42,7 @@ class BundleFiles:
     @property
     def model_id(self) -> str:
         """`NAME@fingerprint`; bundles with the same id give equal probabilities."""
-        if "frontend" in self.config:
+        if self.takes_profile:
             kind = ["frontend", "aroused", "network"]
         elif "heard_as" in self.config:
             kind = ["heard_as"]
@@ -62,6 +62,11 @@ class BundleFiles:
     def licence(self) -> str:
         """The licence of the weights."""
         return str(self.config["licence"])
+
+    @property
+    def takes_profile(self) -> bool:
+        """Whether the model uses the profile of a place."""
+        return "frontend" in self.config
 
     @property
     def answers(self) -> Answers:

@@ -56,6 +56,11 @@ class ModelInfo(Protocol):
         """Its answers on speech unlike the training speech, if they are known."""
         ...
 
+    @property
+    def takes_profile(self) -> bool:
+        """Whether it can use the profile of the place that the recordings come from."""
+        ...
+
 
 class Scorer(Protocol):
     """A model on a device.

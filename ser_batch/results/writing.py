@@ -181,6 +181,18 @@ class ResultsWriter:
             self.known[recording_id] = replace(self.known[recording_id], **known)
         self._set_parts(recordings)
 
+    def replace_rows(self, gone: Collection[str], new: Iterable[Tables]) -> None:
+        """Remove all rows of some recordings, and add those of new parts, in one step.
+
+        This writer cannot be used afterwards.
+
+        Raises:
+            ResultsError: the disk is full or fails; what was live stays live.
+        """
+        parts = {self.known[i].part for i in gone}
+        kept = (self._without(part, gone) for part in sorted(parts))
+        self.parts.replace(parts, chain(kept, new), True)
+
     def _amended(
         self, part: str, changes: Mapping[str, Mapping[str, Any]], gone: set[str]
     ) -> Tables:

@@ -89,6 +89,15 @@ def with_ids(recordings: Iterable[Recording]) -> list[Recording]:
     return found
 
 
+def in_shard(recording: Recording, number: int, n: int) -> bool:
+    """Return whether a recording is in one of `n` shards, numbered from 1.
+
+    By a hash of its path below its input, which is the same on every machine.
+    """
+    digest = hashlib.sha256(os.fsencode(recording.path)).digest()
+    return int.from_bytes(digest[:8], "big") % n == number - 1
+
+
 @dataclass
 class Found:
     """The result of a search."""
