@@ -1,6 +1,6 @@
 """The pipeline, stage by stage: start reading here.
 
-    sources     LocalSource.find        inputs -> recordings
+    sources     Source.find             inputs -> recordings
     results     match_recordings        recordings -> new, known, moved, copies
                 tasks_for               recordings -> the ones to analyse
     engine      draw_profile            a sample of recordings -> profile of the place
@@ -49,7 +49,7 @@ from ser_batch.results.manifest import Identity
 from ser_batch.results.matching import Matched, match_recordings
 from ser_batch.results.planning import count_failed_before, tasks_for
 from ser_batch.results.writing import ResultsWriter, open_writer
-from ser_batch.sources.local import LocalSource
+from ser_batch.sources.everywhere import source_for
 from ser_batch.sources.source import Found, Source, in_shard, with_ids
 from ser_batch.speech.decoded import Job, Outcome, Task, Unchanged
 from ser_batch.speech.waveforms import LocalWaveforms
@@ -77,7 +77,8 @@ def analyze(
     Raises:
         UsageError: a path does not exist, or an option cannot be used here.
     """
-    config, source = config or Config(), LocalSource()
+    config = config or Config()
+    source = source_for(config.run.storage_options)
     scorer = scorer or _scorer(config)
     found = source.find(os.fspath(path) for path in paths)
     tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
@@ -116,7 +117,7 @@ def run(
     Raises:
         UsageError: the inputs, the options or the results directory cannot be used.
     """
-    source = source or LocalSource()
+    source = source or source_for(config.run.storage_options)
     if scorer is None and _is_checked_by_loading(config):
         scorer = _scorer(config)
     model: ModelInfo = scorer or read_bundle(config.score.bundle)
@@ -246,7 +247,8 @@ def profile_place(
     Raises:
         UsageError: an input does not exist, or the model does not use profiles.
     """
-    source, scorer = LocalSource(), scorer or _scorer(config)
+    source = source_for(config.run.storage_options)
+    scorer = scorer or _scorer(config)
     if not scorer.takes_profile:
         raise UsageError(
             f"model {scorer.model_id} does not use profiles", option="--bundle"
@@ -280,7 +282,7 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     Raises:
         UsageError: as for `run`.
     """
-    source = LocalSource()
+    source = source_for(config.run.storage_options)
     model = read_bundle(config.score.bundle)
     found = _found(source, inputs, config, model)
     identity = _identity(model, config)

@@ -3,7 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,21 @@ from ser_batch.results.results import Results, open_results
 from ser_batch.results.retention import REFRESH_FOLDER
 from ser_batch.results.rows import Rows
 from ser_batch.results.takeover import take_over
-from ser_batch.sources.local import LocalSource
+from ser_batch.sources.everywhere import Everywhere, source_for
 from ser_batch.sources.source import Found
 from ser_batch.text import printable
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRecordings(LocalSource):
-    """The file system, limited to the recordings of a results directory."""
+class KnownRecordings(Everywhere):
+    """All sources, limited to the recordings of a results directory."""
 
-    ids: Mapping[str, str]
+    ids: Mapping[str, str] = field(default_factory=dict)
     """Recording ids by location."""
 
     def find(self, inputs: Iterable[str]) -> Found:
         """Return the known recordings among the inputs, with their existing ids."""
-        found = LocalSource.find(self, inputs)
+        found = Everywhere.find(self, inputs)
         own = [
             replace(recording, assigned_id=self.ids[location])
             for recording in found.recordings
@@ -62,8 +62,11 @@ def refresh(
     if begun and begun.identity.profile_id == results.identity.profile_id:
         # The new rows are already in place; only this folder's removal was interrupted.
         shutil.rmtree(fresh)
+    everywhere = source_for(config.run.storage_options)
     source = KnownRecordings(
-        {own.location: i for i, own in known.items() if not own.duplicate_of}
+        everywhere.local,
+        everywhere.buckets,
+        {own.location: i for i, own in known.items() if not own.duplicate_of},
     )
     roots = sorted({own.input_root for _, own in known.items()})
     progress = run(roots, fresh, config, stop, on_progress, source=source)

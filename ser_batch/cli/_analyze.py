@@ -199,6 +199,15 @@ def command(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    storage_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Option of an object store, such as endpoint=ADDRESS; repeatable. "
+            "Credentials come from the environment.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -261,6 +270,7 @@ def command(
             "strict": strict,
             "log_file": log_file,
             "shard": shard,
+            "storage_options": storage_option,
         },
     }
     given = {

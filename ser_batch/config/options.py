@@ -217,6 +217,8 @@ class RunConfig:
     """File that events are appended to, as JSON lines."""
     shard: str | None = None
     """`3/16`: analyse only the third of sixteen shares of the recordings."""
+    storage_options: tuple[str, ...] = ()
+    """Of object stores, as `NAME=VALUE`: `endpoint=...`. Never credentials."""
 
     def __post_init__(self) -> None:
         _require(

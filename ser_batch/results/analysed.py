@@ -70,6 +70,7 @@ def stamp_columns(stamp: Stamp | None) -> dict[str, Any]:
     return {
         "size_bytes": stamp.size_bytes if stamp else None,
         "modified_at": stamp.modified_at if stamp else None,
+        "etag": (stamp.etag or None) if stamp else None,
     }
 
 

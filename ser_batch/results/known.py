@@ -21,7 +21,7 @@ from ser_batch.sources.source import Stamp
 
 COLUMNS = (
     "recording_id", "path", "input_root", "location", "size_bytes", "modified_at",
-    "content_hash", "status", "duplicate_of",
+    "etag", "content_hash", "status", "duplicate_of",
 )  # fmt: skip
 PARTS_TOGETHER = 64
 _REPEATED = ("input_root", "status", "part")
@@ -38,6 +38,7 @@ class KnownRecording:
     location: str
     size_bytes: int | None
     modified_at: datetime | None
+    etag: str | None
     content_hash: str | None
     failed: bool
     duplicate_of: str | None
@@ -48,8 +49,11 @@ class KnownRecording:
         """Return whether this was the file's stamp when it was analysed."""
         if stamp is None:
             return self.size_bytes is None or self.modified_at is None
-        size, at = self.size_bytes, self.modified_at
-        return size == stamp.size_bytes and at == stamp.modified_at
+        return (self.size_bytes, self.modified_at, self.etag or "") == (
+            stamp.size_bytes,
+            stamp.modified_at,
+            stamp.etag,
+        )
 
 
 class Known:
@@ -157,6 +161,9 @@ class Known:
         sizes = [stamp.size_bytes if stamp else -1 for stamp in stamps]
         times = [stamp.modified_us if stamp else -1 for stamp in stamps]
         same = (self._sizes[rows] == sizes) & (self._times[rows] == times)
+        tags = [hash(stamp.etag) if stamp else 0 for stamp in stamps]
+        if any(tags) or self._tags.any():
+            same &= self._tags[rows] == tags
         unchanged = (rows >= 0) & same & self._done[rows]
         self._seen[rows[unchanged]] = True
         return unchanged
@@ -197,6 +204,13 @@ class Known:
         return _integers(self._rows["modified_at"])  # in microseconds
 
     @cached_property
+    def _tags(self) -> np.ndarray:
+        column = self._rows["etag"]
+        if column.null_count == len(column):
+            return np.zeros(len(column) + 1, np.int64)
+        return np.array([*map(hash, pc.fill_null(column, "").to_pylist()), 0])
+
+    @cached_property
     def _done(self) -> np.ndarray:
         done = pc.equal(self._rows["status"].cast(pa.string()), "done")
         return np.append(done.to_numpy(), False)
@@ -213,9 +227,10 @@ def _integers(column: pa.ChunkedArray) -> np.ndarray:
 def _each(rows: pa.Table) -> Iterator[tuple[str, KnownRecording]]:
     # Column by column, without a dictionary for each of many rows.
     columns = [rows.column(name).to_pylist() for name in (*COLUMNS, "part")]
-    for recording_id, path, root, location, size, at, content, status, of, part in zip(
+    for recording_id, path, root, location, size, at, etag, content, *rest in zip(
         *columns, strict=True
     ):
+        status, of, part = rest
         yield (
             recording_id,
             KnownRecording(
@@ -225,6 +240,7 @@ def _each(rows: pa.Table) -> Iterator[tuple[str, KnownRecording]]:
                 location=location,
                 size_bytes=size,
                 modified_at=at,
+                etag=etag,
                 content_hash=content,
                 failed=status == "failed",
                 duplicate_of=of,

@@ -15,8 +15,8 @@ import numpy as np
 
 from ser_batch.errors import AudioError
 from ser_batch.garbage import collection_paused
-from ser_batch.results.known import Known, KnownRecording
-from ser_batch.sources.formats import HEAD_BYTES, raw_format
+from ser_batch.results.known import Known
+from ser_batch.sources.formats import raw_format
 from ser_batch.sources.source import Recording, Source, Stamp
 from ser_batch.text import printable
 
@@ -79,6 +79,9 @@ class _Presence(Enum):
     """Its input cannot be reached."""
     CHANGED = "changed"
     """Its location has other content."""
+
+
+_SEEN = {True: _Presence.HERE, False: _Presence.GONE, None: _Presence.UNSEEN}
 
 
 class _Matching:
@@ -207,7 +210,7 @@ class _Matching:
             sights = {
                 i: self._sight(i, text)
                 for i in by_hash.get(text, ())
-                if _decodes_alike(given, paths[i])
+                if self._decodes_alike(given, paths[i])
             }
             moved = [i for i, sight in sights.items() if self._moved(i, sight, given)]
             same = [i for i, sight in sights.items() if sight is not _Presence.CHANGED]
@@ -225,6 +228,11 @@ class _Matching:
                 by_hash[text].append(recording.assigned_id)
             self.settled.add(recording.assigned_id)
             matched.recordings.append(recording)
+
+    def _decodes_alike(self, recording: Recording, path: str) -> bool:
+        """Return whether it is decoded like a file of its content named `path`."""
+        head = self.source.head(recording)
+        return bool(head) and raw_format(recording.path, head) == raw_format(path, head)
 
     def _settle(self, known_id: str, given: Recording) -> None:
         """Match a file with a known recording, whose rows get the file's location."""
@@ -251,7 +259,8 @@ class _Matching:
             return _Presence.HERE
         found = self.found.get(known_id)
         if found is None:
-            return _seen(own)
+            is_there = self.source.is_there(own.location, own.input_root)
+            return _SEEN[is_there]
         stamp = found.stamp
         if stamp is None:
             return _Presence.UNSEEN
@@ -270,27 +279,3 @@ def _location(recording: Recording) -> str:
 def _order(recording: Recording) -> tuple[str, str, str]:
     """Return what recordings are ordered by: quicker than comparing them."""
     return recording.root, recording.path, recording.assigned_id
-
-
-def _seen(own: KnownRecording) -> _Presence:
-    """Return what is found of a recording that is not in the inputs of this run."""
-    try:
-        os.stat(own.location)
-        return _Presence.HERE
-    except (FileNotFoundError, NotADirectoryError):
-        # A name that had to be escaped is not the file's real name.
-        plain = "\\" not in own.location
-        reachable = plain and os.path.isdir(own.input_root)
-        return _Presence.GONE if reachable else _Presence.UNSEEN
-    except (OSError, ValueError):
-        return _Presence.UNSEEN
-
-
-def _decodes_alike(recording: Recording, path: str) -> bool:
-    """Return whether a file is decoded like one of the same content named `path`."""
-    try:
-        with open(recording.file, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return False
-    return raw_format(recording.path, head) == raw_format(path, head)

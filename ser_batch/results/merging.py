@@ -31,7 +31,7 @@ _COLUMNS = (
 )  # fmt: skip
 _OF_COPIES = (
     "recording_id", "path", "input_root", "location", "size_bytes", "modified_at",
-    "content_hash", "model_id", "config_hash", "ser_version", "analyzed_at",
+    "etag", "content_hash", "model_id", "config_hash", "ser_version", "analyzed_at",
 )  # fmt: skip
 """What the row of a copy has, besides the id of its original."""
 

@@ -56,6 +56,9 @@ def table_schemas(labels: Sequence[str]) -> dict[str, pa.Schema]:
                 ),
                 _field("size_bytes", pa.int64(), "size of the file", "byte"),
                 _field("modified_at", instant, "modification time of the file"),
+                _field(
+                    "etag", text, "entity tag of an object in a store; null for a file"
+                ),
                 _field("content_hash", text, "BLAKE2b of the file's bytes"),
                 _field("codec", text, "container and codec"),
                 _field("sample_rate_hz", pa.int32(), "sample rate of the file", "Hz"),

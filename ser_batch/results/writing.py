@@ -286,6 +286,7 @@ def _known(row: dict[str, Any]) -> KnownRecording:
         location=row["location"],
         size_bytes=row["size_bytes"],
         modified_at=row["modified_at"],
+        etag=row.get("etag"),
         content_hash=row["content_hash"],
         failed=row["status"] == "failed",
         duplicate_of=row.get("duplicate_of"),

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ser_batch.errors import AudioError, FailureKind
+from ser_batch.sources.formats import HEAD_BYTES
 from ser_batch.sources.search import find_recordings
 from ser_batch.sources.source import Found, Recording, Stamp
 
@@ -54,6 +55,26 @@ class LocalSource:
         except OSError:
             return ""
         return hashlib.blake2b(middle + str(size).encode(), digest_size=16).hexdigest()
+
+    def head(self, recording: Recording) -> bytes:
+        """Return the first bytes of the file; none if it cannot be read."""
+        try:
+            with open(recording.file, "rb") as stream:
+                return stream.read(HEAD_BYTES)
+        except OSError:
+            return b""
+
+    def is_there(self, location: str, root: str) -> bool | None:
+        """Return whether there is a file; None if that cannot be told."""
+        try:
+            os.stat(location)
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            # A name that had to be escaped is not the file's real name.
+            plain = "\\" not in location
+            return False if plain and os.path.isdir(root) else None
+        except (OSError, ValueError):
+            return None
 
     @contextmanager
     def fetch(self, recording: Recording) -> Iterator[str]:

@@ -98,6 +98,11 @@ def _listed(name: str, found: Found) -> Iterator[Recording]:
     for line in lines:
         if not line.strip():
             continue
+        if b"://" in line:
+            raise UsageError(
+                f"@{printable(name)}: a list has paths on this machine; give addresses "
+                "of object stores on the command line"
+            )
         if b"\0" in line:
             raise UsageError(
                 f"@{printable(name)}: not a list of paths in UTF-8, one per line"
@@ -124,7 +129,7 @@ def _matches(pattern: str, found: Found) -> Iterator[Recording]:
         path = os.path.abspath(match)
         if os.path.isdir(path):
             yield from _walk(path, found, root)
-        elif not _skipped(os.path.basename(path)):
+        elif not is_temporary(os.path.basename(path)):
             if _is_recording(path):
                 yield _located(root, os.path.relpath(path, root))
             else:
@@ -150,7 +155,7 @@ def _walk(folder: str, found: Found, root: str | None = None) -> Iterator[Record
         visited.add(identity)
         try:
             with os.scandir(parent) as listed:
-                entries = [entry for entry in listed if not _skipped(entry.name)]
+                entries = [entry for entry in listed if not is_temporary(entry.name)]
         except OSError:
             found.unreadable.append(parent)
             continue
@@ -182,7 +187,8 @@ def _stamp(entry: "os.DirEntry[str]") -> Stamp | None:
         return None
 
 
-def _skipped(name: str) -> bool:
+def is_temporary(name: str) -> bool:
+    """Return whether a name is that of a hidden or a temporary file."""
     return name.startswith((".", "~$")) or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 

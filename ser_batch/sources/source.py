@@ -19,6 +19,8 @@ class Stamp:
     size_bytes: int
     modified_us: int
     """Microseconds since 1970: among millions of files, a datetime each is too much."""
+    etag: str = ""
+    """The entity tag of an object in a store; empty for a file."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
@@ -113,9 +115,8 @@ class Found:
 class Source(Protocol):
     """A store of recordings.
 
-    `LocalSource` is the file system; a source for an object store would list a bucket,
-    and fetch each object while it is being decoded. Sources are sent to decoding
-    processes, so they must be picklable.
+    `LocalSource` is the file system, `BucketSource` an object store; `sources_for` is
+    both. Sources are sent to decoding processes, so they must be picklable.
     """
 
     def find(self, inputs: Iterable[str]) -> Found:
@@ -144,6 +145,17 @@ class Source(Protocol):
 
         It orders recordings by content without reading all of it. It is empty if the
         recording cannot be read.
+        """
+        ...
+
+    def head(self, recording: Recording) -> bytes:
+        """Return the first bytes of a recording; none if it cannot be read."""
+        ...
+
+    def is_there(self, location: str, root: str) -> bool | None:
+        """Return whether a recording is still at its location.
+
+        None if that cannot be told, as its input `root` cannot be reached.
         """
         ...
 

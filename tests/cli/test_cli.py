@@ -18,8 +18,8 @@ from tests.support.paths import EXAMPLES, ROOT
 from tests.support.tables import tables
 
 COMMANDS = (
-    "analyze", "report", "export", "verify", "compact", "path", "forget", "relocate",
-    "predict", "profile", "label", "train", "adapt", "evaluate", "compare", "corpus",
+    "analyze", "report", "export", "verify", "compact", "merge", "path", "forget",
+    "relocate", "predict", "profile", "label", "train", "adapt", "evaluate", "compare", "corpus",
     "models", "doctor", "help",
 )  # fmt: skip
 

@@ -1,0 +1,304 @@
+"""Object storage as a source of recordings: `s3://`, `gs://` and `az://`.
+
+Objects are read by obstore, which retries what fails in between. Credentials come from
+the environment or the machine's own identity, and never appear in a message.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING, Any
+
+from ser_batch.errors import UsageError
+from ser_batch.sources.formats import HEAD_BYTES, named_as_audio
+from ser_batch.sources.search import is_temporary
+from ser_batch.sources.source import Found, Recording, Stamp
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+IN_MEMORY_BYTES = 256 * 2**20
+"""Larger objects are kept in a temporary file while they are decoded."""
+CHUNK_BYTES = 4 * 2**20
+RESUMES = 5
+"""How often an object is read on from where its connection broke."""
+RETRIES: Any = {
+    "max_retries": 6,
+    "retry_timeout": timedelta(minutes=3),
+    "backoff": {
+        "base": 2,
+        "init_backoff": timedelta(milliseconds=200),
+        "max_backoff": timedelta(seconds=20),
+    },
+}
+SECRET = re.compile("key|secret|token|password|credential|sas|sign", re.IGNORECASE)
+_QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/]+)/?(.*)")
+
+
+def is_address(text: str) -> bool:
+    """Return whether an input or a location is in an object store."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def check_storage_options(options: Sequence[tuple[str, str]]) -> None:
+    """Check options of a store, such as its endpoint.
+
+    Raises:
+        UsageError: one is a secret, which would end up in `run.json`.
+    """
+    for name, _ in options:
+        if SECRET.search(name):
+            raise UsageError(
+                f"--storage-option {name}: credentials come from the environment, such "
+                "as AWS_ACCESS_KEY_ID, or from the machine's own identity",
+                option="--storage-option",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSource:
+    """Objects in buckets. See `Source` for the methods."""
+
+    options: tuple[tuple[str, str], ...] = ()
+    """Of the stores: `endpoint`, `region`, ..."""
+
+    def find(self, inputs: Sequence[str]) -> Found:
+        """Find the objects below prefixes, or single objects.
+
+        Hidden and temporary names are skipped, and names that do not indicate audio:
+        unlike files, objects are not opened to look at their first bytes.
+        """
+        found = Found()
+        for given in inputs:
+            before = len(found.recordings) + found.ignored
+            found.recordings += self._below(given, found)
+            if len(found.recordings) + found.ignored == before:
+                found.recordings.append(self._single(given))
+        return found
+
+    def _below(self, given: str, found: Found) -> Iterator[Recording]:
+        import obstore
+
+        bucket, prefix = _parsed(given)
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        root = f"{bucket}/{prefix}".rstrip("/")
+        with _told(given):
+            for page in obstore.list(self._store(bucket), folder or None):
+                for meta in page:
+                    path = meta["path"].removeprefix(folder)
+                    names = path.split("/")
+                    if any(is_temporary(name) for name in names):
+                        continue
+                    if named_as_audio(names[-1]):
+                        yield Recording(root, path, stamp=_stamp(meta))
+                    else:
+                        found.ignored += 1
+
+    def _single(self, given: str) -> Recording:
+        folder, _, name = given.rpartition("/")
+        recording = Recording(folder, name)
+        try:
+            return Recording(folder, name, stamp=self._stamp(recording))
+        except FileNotFoundError:
+            raise UsageError(f"{given}: no such object, and none below it") from None
+        except OSError as error:
+            raise UsageError(f"{given}: cannot be read: {error.strerror}") from error
+
+    def stamp(self, recording: Recording) -> Stamp | None:
+        """Return size, time and entity tag, or None if the object is gone."""
+        try:
+            return self._stamp(recording)
+        except OSError:
+            return None
+
+    def _stamp(self, recording: Recording) -> Stamp:
+        import obstore
+
+        bucket, key = _parsed(recording.file)
+        with _as_os_error():
+            return _stamp(obstore.head(self._store(bucket), key))
+
+    def content_hash(self, recording: Recording) -> str:
+        """Return the BLAKE2b of the object's bytes, 32 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        file = self._fetched(recording)
+        file.seek(0)
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def content_key(self, recording: Recording) -> str:
+        """Return a hash of the size and the entity tag, without reading the object."""
+        stamp = recording.stamp or self.stamp(recording)
+        if stamp is None:
+            return ""
+        text = f"{stamp.size_bytes} {stamp.etag}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def head(self, recording: Recording) -> bytes:
+        """Return the first bytes of the object; none if it cannot be read."""
+        import obstore
+
+        bucket, key = _parsed(recording.file)
+        with suppress(OSError), _as_os_error():
+            found = obstore.get_range(
+                self._store(bucket), key, start=0, length=HEAD_BYTES
+            )
+            return bytes(found)
+        return b""
+
+    def is_there(self, location: str, root: str) -> bool | None:
+        """Return whether there is an object; None if the store cannot be reached."""
+        folder, _, name = location.rpartition("/")
+        try:
+            self._stamp(Recording(folder, name))
+            return True
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+
+    @contextmanager
+    def fetch(self, recording: Recording) -> Iterator[str]:
+        """Yield a path with the object's name, behind which its bytes are in memory."""
+        file = self._fetched(recording)
+        with tempfile.TemporaryDirectory(prefix="ser-") as folder:
+            # Decoders look at the end of the name.
+            path = os.path.join(folder, os.path.basename(recording.path)[-100:])
+            os.symlink(f"/proc/{os.getpid()}/fd/{file.fileno()}", path)
+            yield path
+
+    def _fetched(self, recording: Recording) -> IO[bytes]:
+        """Return the object's bytes.
+
+        The last object of a thread stays in memory, since it is hashed first and
+        decoded then.
+        """
+        stamp = self._stamp(recording)
+        if getattr(_last, "object", None) != (recording.file, stamp):
+            _last.file = _last.object = None  # the memory of the one before
+            _last.file = self._read(recording, stamp)
+            _last.object = recording.file, stamp
+        file: IO[bytes] = _last.file
+        return file
+
+    def _read(self, recording: Recording, stamp: Stamp) -> IO[bytes]:
+        """Return a file of the whole object; if a connection breaks, it is resumed."""
+        import obstore
+
+        bucket, key = _parsed(recording.file)
+        file = _temporary(stamp.size_bytes)
+        for left in reversed(range(RESUMES)):
+            try:
+                with _as_os_error():
+                    done = file.tell()
+                    options: Any = {"if_match": stamp.etag} if stamp.etag else {}
+                    if done:
+                        options["range"] = {"offset": done}
+                    got = obstore.get(self._store(bucket), key, options=options)
+                    for chunk in got.stream(min_chunk_size=CHUNK_BYTES):
+                        file.write(chunk)
+                break
+            except FileNotFoundError:
+                raise
+            except OSError:
+                if not left or file.tell() == done:
+                    raise
+        file.flush()
+        return file
+
+    def _store(self, bucket: str) -> "ObjectStore":
+        return _store(bucket, self.options)
+
+
+_last = threading.local()
+
+
+@cache
+def _store(bucket: str, options: tuple[tuple[str, str], ...]) -> "ObjectStore":
+    """Return the store of `s3://bucket`; each process has its own connections."""
+    if find_spec("obstore") is None:
+        raise UsageError(f"{bucket} needs obstore: pip install 'ser-batch[cloud]'")
+    from obstore.store import from_url
+
+    config: Any = dict(options)
+    plain = config.get("endpoint", "").startswith("http://")
+    try:
+        return from_url(
+            bucket,
+            config=config,
+            client_options={"allow_http": plain},
+            retry_config=RETRIES,
+        )
+    except Exception as error:
+        raise UsageError(
+            f"{bucket}: cannot be opened: {_reason(error)}", option="--storage-option"
+        ) from None
+
+
+def _parsed(address: str) -> tuple[str, str]:
+    """Return `scheme://bucket`, and the key.
+
+    >>> _parsed("s3://calls/2026/a.wav")
+    ('s3://calls', '2026/a.wav')
+    """
+    found = _ADDRESS.fullmatch(address)
+    assert found is not None
+    return f"{found[1]}://{found[2]}", found[3]
+
+
+def _stamp(meta: Any) -> Stamp:
+    microseconds = round(meta["last_modified"].timestamp() * 1e6)
+    return Stamp(meta["size"], microseconds, meta["e_tag"] or "")
+
+
+def _temporary(size_bytes: int) -> IO[bytes]:
+    if size_bytes > IN_MEMORY_BYTES:
+        return tempfile.TemporaryFile()
+    return os.fdopen(os.memfd_create("object"), "w+b")
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Turn errors of a store into those that a file system has."""
+    from obstore import exceptions
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "no such object") from None
+    except (
+        exceptions.PermissionDeniedError,
+        exceptions.UnauthenticatedError,
+    ) as error:
+        raise PermissionError(errno.EACCES, _reason(error)) from None
+    except exceptions.PreconditionError:
+        raise OSError(errno.ESTALE, "the object was replaced meanwhile") from None
+    except exceptions.BaseError as error:
+        raise OSError(errno.EIO, _reason(error)) from None
+
+
+@contextmanager
+def _told(given: str) -> Iterator[None]:
+    try:
+        with _as_os_error():
+            yield
+    except OSError as error:
+        raise UsageError(f"{given}: cannot be listed: {error.strerror}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a message, without what is secret in an address."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return _QUERY.sub(r"\1", lines[0]).strip()[:300]
