@@ -10,6 +10,7 @@
     │   └── CorpusError       a training corpus is not what its reader expects
     ├── AudioError            one recording cannot be analysed: a `failed` row  exit 3
     │   └── UnreadableError   the file system fails to read it; it may be intact
+    ├── ClusterError          the nodes of a cluster are gone                   exit 5
     └── AccountingError       the counts of a run do not add up: a bug          exit 1
 
 A message states what is wrong, where, and how to fix it. Programs can read the
@@ -28,6 +29,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     SOME_FAILED = 3
     THRESHOLD = 4
+    CLUSTER = 5
     INTERRUPTED = 130
     PIPE = 141
 
@@ -120,6 +122,10 @@ class UnreadableError(AudioError):
 
     def __init__(self, message: str, detail: str | None = None) -> None:
         super().__init__(message, FailureKind.UNREADABLE, detail)
+
+
+class ClusterError(SerError):
+    """The nodes of a cluster are gone; what is finished has been committed."""
 
 
 class AccountingError(SerError, RuntimeError):

@@ -20,9 +20,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
@@ -53,6 +54,9 @@ from ser_batch.sources.everywhere import source_for
 from ser_batch.sources.source import Found, Source, in_shard, with_ids
 from ser_batch.speech.decoded import Job, Outcome, Task, Unchanged
 from ser_batch.speech.waveforms import LocalWaveforms
+
+if TYPE_CHECKING:
+    from ser_batch.engine.cluster import RayEngine
 
 
 def analyze(
@@ -140,15 +144,16 @@ def run(
         with _committing(writer, journal):
             _move(writer, matched, journal)
             if scorer:
-                engine = engine or _processes(config, scorer, len(tasks))
+                drawing = engine or _processes(config, scorer, len(tasks))
                 waveforms = LocalWaveforms(writer.work)
                 job = Job(config, scorer.sample_rate, source, waveforms)
                 scorer, drawn = _profiled(
-                    scorer, writer, tasks, job, engine, stop,
+                    scorer, writer, tasks, job, drawing, stop,
                     lambda: on_progress(progress),
                 )  # fmt: skip
                 left = without(tasks, drawn)
-                outcomes = chain(drawn, engine.decode(left, job, stop))
+                decoding = engine or _engine(config, drawing, writer.profile())
+                outcomes = chain(drawn, decoding.decode(left, job, stop))
                 for finished in finished_recordings(outcomes, job, scorer):
                     if isinstance(finished, Analysis):
                         finished, rows = rows_or_failure(finished, writer.identity)
@@ -330,6 +335,19 @@ def _scorer(config: Config) -> Scorer:
 def _is_checked_by_loading(config: Config) -> bool:
     """Return whether only loading the model shows that an option cannot be met."""
     return config.score.profile != "auto" or config.run.device not in ("auto", "cpu")
+
+
+def _engine(
+    config: Config, local: Engine, profile: Profile | None
+) -> "Engine | RayEngine":
+    """Return the engine of the configuration, for all but the profile's sample."""
+    if config.run.engine == "local":
+        return local
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
+    from ser_batch.engine.cluster import RayEngine
+
+    return RayEngine(config.run.ray_address, profile)
 
 
 def _processes(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from ser_batch.metadata.gathering import MetadataInputs
 
 _RUN, _SCORE, _SPEECH = "Run", "Scoring", "Audio and speech"
+
+
+class Where(StrEnum):
+    """Where recordings are analysed."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def command(
@@ -199,6 +207,21 @@ def command(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    engine: Annotated[
+        Where | None,
+        typer.Option(
+            help="Where recordings are analysed: on this machine, or on a Ray cluster. "
+            "Default: local.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster: auto, or ray://host:10001. Default: start Ray here.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     storage_option: Annotated[
         list[str] | None,
         typer.Option(
@@ -270,6 +293,8 @@ def command(
             "strict": strict,
             "log_file": log_file,
             "shard": shard,
+            "engine": engine and engine.value,
+            "ray_address": ray_address,
             "storage_options": storage_option,
         },
     }

@@ -28,7 +28,13 @@ from ser_batch.cli import (
     _train,
 )
 from ser_batch.cli.help_pages import Command, Group, command
-from ser_batch.errors import AccountingError, ExitCode, SerError, UsageError
+from ser_batch.errors import (
+    AccountingError,
+    ClusterError,
+    ExitCode,
+    SerError,
+    UsageError,
+)
 from ser_batch.version import __version__
 
 app = typer.Typer(
@@ -121,6 +127,8 @@ def main() -> None:
             f"standard output cannot be written: {error.strerror}; free up disk space",
             ExitCode.USAGE,
         )
+    except ClusterError as error:
+        _exit(str(error), ExitCode.CLUSTER)
     except AccountingError as error:
         _exit(str(error), ExitCode.BUG)
     except SerError as error:

@@ -217,6 +217,12 @@ class RunConfig:
     """File that events are appended to, as JSON lines."""
     shard: str | None = None
     """`3/16`: analyse only the third of sixteen shares of the recordings."""
+    engine: Literal["local", "ray"] = "local"
+    """Where recordings are analysed: on this machine, or on a Ray cluster."""
+    ray_address: str | None = None
+    """`auto`, or `ray://host:10001`; None starts Ray on this machine."""
+    cluster_wait_s: float = 300.0
+    """A run ends if no node of the cluster has worked for so long."""
     storage_options: tuple[str, ...] = ()
     """Of object stores, as `NAME=VALUE`: `endpoint=...`. Never credentials."""
 
@@ -225,6 +231,14 @@ class RunConfig:
             self.shard is None or self.shard_of is not None,
             "run.shard",
             "K/N, such as 3/16, where K is 1 to N",
+        )
+        _require(
+            self.ray_address is None or self.engine == "ray",
+            "run.ray_address",
+            "given only with the engine ray",
+        )
+        _require(
+            0 < self.cluster_wait_s < 1e9, "run.cluster_wait_s", "more than 0 seconds"
         )
         _require(
             self.batch_size is None or 1 <= self.batch_size <= 4096,

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
-from ser_batch.speech.decoded import Job, Outcome, Task
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.speech.decoded import Growing, Job, Outcome, Task, Unchanged
 
 
 class Tick(Enum):
@@ -15,13 +16,15 @@ class Tick(Enum):
 
 
 TICK: Final = Tick.TICK
+Finished = Analysis | Unchanged | Growing
+"""A recording for which nothing is left to be done."""
 
 
 class Engine(Protocol):
     """Runs `speech.decoding.decode` on recordings.
 
-    `LocalProcesses` uses processes on this machine, `ThisProcess` only the calling one;
-    a cluster would use those of many machines.
+    `LocalProcesses` uses processes on this machine, `ThisProcess` only the calling one.
+    (`RayEngine` scores recordings as well.)
     """
 
     def decode(

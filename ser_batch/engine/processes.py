@@ -17,7 +17,14 @@ from signal import SIGKILL, SIGTERM
 from ser_batch.engine.engine import TICK, Tick
 from ser_batch.engine.worker import GRACE_S, READY, Worker
 from ser_batch.errors import FailureKind, UsageError
-from ser_batch.speech.decoded import Decoded, Failed, Job, Outcome, Task
+from ser_batch.speech.decoded import (
+    Decoded,
+    Failed,
+    Job,
+    Outcome,
+    Task,
+    past_deadline,
+)
 from ser_batch.speech.waveforms import WorkspaceError
 
 TICK_S = 1.0
@@ -184,12 +191,7 @@ class _Pool:
             return None
         task = worker.tasks.popleft()
         self._end_worker(worker)
-        return _failed(
-            task,
-            FailureKind.DEADLINE,
-            f"decoding took longer than {deadline_s:g} s and was stopped: if it needs "
-            "more time, raise run.deadline_s and use --retry-failed",
-        )
+        return past_deadline(task, deadline_s)
 
     def _after_death(self, worker: Worker, stop: threading.Event) -> Outcome | None:
         """Return the failure of what a dead process was decoding, or None.

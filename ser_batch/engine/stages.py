@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from ser_batch.emotion.analysis import Analysis, Assembly
 from ser_batch.emotion.pending import FLUSH, Flush, PendingSegment
 from ser_batch.emotion.scorer import ScoredBatch, Scorer
-from ser_batch.engine.engine import TICK, Tick
+from ser_batch.engine.engine import TICK, Finished, Tick
 from ser_batch.engine.machine import divided_cores
-from ser_batch.speech.decoded import Decoded, Failed, Growing, Job, Outcome, Unchanged
-
-Finished = Analysis | Unchanged | Growing
+from ser_batch.speech.decoded import Decoded, Failed, Job, Outcome
 
 
 def finished_recordings(
-    outcomes: Iterable[Outcome | Tick], job: Job, scorer: Scorer
+    outcomes: Iterable[Outcome | Finished | Tick], job: Job, scorer: Scorer
 ) -> Iterator[Finished | Tick]:
     """Score decoded recordings, and yield each when all its segments are scored.
+
+    Those that are finished already are passed on.
 
     `TICK` comes about as often as in `outcomes`, so that the caller can do other work.
     """
@@ -47,7 +47,7 @@ class _Assembling:
         self._finished: list[Finished] = []
 
     def segments(
-        self, outcomes: Iterable[Outcome | Tick]
+        self, outcomes: Iterable[Outcome | Finished | Tick]
     ) -> Iterator[PendingSegment | Flush]:
         """Yield the segments of decoded recordings; one without any is finished."""
         for outcome in outcomes:

@@ -86,6 +86,16 @@ class Failed:
     detail: str | None = None
 
 
+def past_deadline(task: Task, deadline_s: float) -> Failed:
+    """Return the failure of a recording that took too long."""
+    error = (
+        f"decoding took longer than {deadline_s:g} s and was stopped: if it needs more "
+        "time, raise run.deadline_s and use --retry-failed"
+    )
+    kind = FailureKind.DEADLINE
+    return Failed(task.recording, task.stamp, None, kind, error)
+
+
 def unexpected(recording: Recording, stage: str, error: object) -> Failed:
     """Return the failure of a recording on which a stage failed unexpectedly.
 

@@ -1,0 +1,365 @@
+"""Decoding and scoring on a Ray cluster, for the extra `cluster`.
+
+Each actor decodes a recording and scores it at once, so that no waveform ever travels:
+a task is a path, and what comes back are its scores. The driver alone commits, so that
+what a lost node had begun is simply done again.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ser_batch.emotion.analysis import Analysis
+from ser_batch.emotion.profile import Profile
+from ser_batch.engine.engine import TICK, Finished, Tick
+from ser_batch.engine.stages import finished_recordings
+from ser_batch.errors import ClusterError, FailureKind, UsageError
+from ser_batch.speech.decoded import (
+    Failed,
+    Job,
+    Outcome,
+    Task,
+    past_deadline,
+    unexpected,
+)
+from ser_batch.speech.waveforms import LocalWaveforms, WorkspaceError
+
+TICK_S = 1.0
+LOOK_S = 5.0
+"""How often the cluster is asked for new nodes."""
+TASKS_PER_ACTOR = 2
+"""One in progress, and one queued, so that it need not wait for the driver."""
+MAX_DEATHS = 2
+"""A recording whose actors died this often is to blame."""
+GRACE_S = 5.0
+CONNECT_S = 10.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+_PREFIX = "ser-actor-"
+
+
+class Analyst:
+    """What runs in an actor: a detector, a model, and a folder for waveforms."""
+
+    def __init__(self, job: Job, profile: Profile | None) -> None:
+        import torch
+
+        from ser_batch.emotion.loading import load_scorer
+        from ser_batch.speech.loading import load_diarizer, load_vad
+
+        torch.set_num_threads(1)
+        _clear_leftovers()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-")
+        self._job = replace(job, waveforms=LocalWaveforms(Path(self._folder.name)))
+        config = job.config
+        self._models = load_vad(config.vad), load_diarizer(config)
+        self._scorer = load_scorer(config.score.bundle, config.run.device, profile)
+
+    def ready(self) -> str:
+        """Return the name of the node, once everything is loaded."""
+        return os.uname().nodename
+
+    def close(self) -> None:
+        """Remove the waveforms."""
+        self._folder.cleanup()
+
+    def analyse(self, task: Task) -> Finished | UsageError:
+        """Return one recording with its scores; an error that is about the run."""
+        from ser_batch.speech.decoding import decode
+
+        try:
+            outcome: Outcome = decode(task, self._job, *self._models)
+        except WorkspaceError as error:
+            return UsageError(f"{os.uname().nodename}: {error}", path=error.path)
+        except Exception as error:
+            outcome = unexpected(task.recording, "decoding", error)
+        for finished in finished_recordings([outcome], self._job, self._scorer):
+            if not isinstance(finished, Tick):
+                return finished
+        raise AssertionError("the recording produced no analysis")
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    ready: Any
+    """What is answered when everything is loaded."""
+    is_ready: bool = False
+    tasks: deque[tuple[Task, Any]] = field(default_factory=deque)
+    """With what will be answered; the first is in progress."""
+    since: float = field(default_factory=time.monotonic)
+    """When the first was begun."""
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Analyses recordings with an actor for each core, or each GPU, of a cluster."""
+
+    address: str | None
+    """Of a cluster; None starts Ray on this machine."""
+    profile: Profile | None
+
+    def decode(
+        self, tasks: Iterable[Task], job: Job, stop: threading.Event
+    ) -> Iterator[Finished | Tick]:
+        """Decode and score recordings in any order; see `Engine`.
+
+        Raises:
+            ClusterError: no node has worked for `run.cluster_wait_s`.
+            UsageError: there is no such cluster, or the job cannot be done at all.
+        """
+        queue = deque(tasks)
+        if not queue:
+            return
+        ray = _connected(self.address)
+        crew = _Crew(ray, job, self.profile, queue)
+        try:
+            yield from crew.work(stop)
+        finally:
+            crew.end()
+            ray.shutdown()
+
+
+class _Crew:
+    """The actors, their tasks, and the tasks that wait."""
+
+    def __init__(
+        self, ray: Any, job: Job, profile: Profile | None, queue: deque[Task]
+    ) -> None:
+        self._ray, self._job, self._queue = ray, job, queue
+        on_gpu = job.config.run.device.startswith("cuda")
+        self._needs = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
+        self._kind = ray.remote(Analyst).options(max_restarts=0, **self._needs)
+        self._profile = profile
+        # The job goes to each node once.
+        self._shared = ray.put(job), ray.put(profile)
+        self._actors: list[_Actor] = []
+        self._deaths: Counter[Task] = Counter()
+        self._looked = -LOOK_S
+        self._alive = time.monotonic()
+
+    def work(self, stop: threading.Event) -> Iterator[Finished | Tick]:
+        """Yield the recordings as they are finished."""
+        stopped_at: float | None = None
+        while self._queue or any(actor.tasks for actor in self._actors):
+            if stop.is_set():
+                stopped_at = stopped_at or time.monotonic()
+                self._queue.clear()
+                if time.monotonic() - stopped_at > GRACE_S:
+                    return
+            else:
+                self._hire()
+                self._hand_out()
+            yield from self._answers()
+            self._check_alive()
+            yield TICK
+
+    def end(self) -> None:
+        """End all actors; those that work on something are not waited for."""
+        idle = [own for own in self._actors if own.is_ready and not own.tasks]
+        closing = [actor.handle.close.remote() for actor in idle]
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.get(closing, timeout=GRACE_S)
+        for actor in self._actors:
+            self._ray.kill(actor.handle)
+        self._actors.clear()
+
+    def _hire(self) -> None:
+        """Have as many actors as the cluster, or the rest of the work, has room for."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        unit = "GPU" if "num_gpus" in self._needs else "CPU"
+        room = int(self._ray.cluster_resources().get(unit, 0))
+        most = self._job.config.run.workers or room
+        n_left = len(self._queue) + sum(len(actor.tasks) for actor in self._actors)
+        while len(self._actors) < min(room, most, n_left):
+            handle = self._kind.remote(*self._shared)
+            self._actors.append(_Actor(handle, handle.ready.remote()))
+
+    def _hand_out(self) -> None:
+        for depth in range(TASKS_PER_ACTOR):
+            for actor in self._actors:
+                if self._queue and actor.is_ready and len(actor.tasks) == depth:
+                    task = self._queue.popleft()
+                    actor.tasks.append((task, actor.handle.analyse.remote(task)))
+                    if depth == 0:
+                        actor.since = time.monotonic()
+
+    def _answers(self) -> Iterator[Finished]:
+        waited = {}
+        for actor in self._actors:
+            if not actor.is_ready:
+                waited[actor.ready] = actor
+            elif actor.tasks:
+                waited[actor.tasks[0][1]] = actor
+        if not waited:
+            time.sleep(TICK_S)
+            return
+        done, _ = self._ray.wait(list(waited), num_returns=1, timeout=TICK_S)
+        # Whatever else is there by now.
+        more, _ = self._ray.wait(list(waited), num_returns=len(waited), timeout=0)
+        for answer in {*done, *more}:
+            finished = self._answer(waited[answer], answer)
+            if finished is not None:
+                yield finished
+        yield from self._late()
+
+    def _answer(self, actor: _Actor, answer: Any) -> Finished | None:
+        """Return a finished recording; None if the actor is ready now, or is dead."""
+        exceptions = self._ray.exceptions
+        try:
+            value = self._ray.get(answer)
+        except (exceptions.RayActorError, exceptions.NodeDiedError):
+            return self._after_death(actor)
+        except exceptions.RayTaskError as error:
+            if not actor.is_ready:
+                raise UsageError(
+                    f"the cluster cannot run this: {error.cause}. Every node needs the "
+                    "same version of ser, and the model and the recordings at the same "
+                    "paths"
+                ) from error
+            task, _ = self._next(actor)
+            return Analysis(unexpected(task.recording, "analysing", error), [])
+        self._alive = time.monotonic()
+        if not actor.is_ready:
+            actor.is_ready = True
+            return None
+        self._next(actor)
+        if isinstance(value, UsageError):
+            raise value
+        finished: Finished = value
+        return finished
+
+    def _next(self, actor: _Actor) -> tuple[Task, Any]:
+        actor.since = time.monotonic()
+        return actor.tasks.popleft()
+
+    def _after_death(self, actor: _Actor) -> Finished | None:
+        """Return the failure of what a dead actor did, if it is to blame.
+
+        All else is done again: the node may be gone.
+        """
+        self._actors.remove(actor)
+        self._looked = -LOOK_S
+        tasks = [task for task, _ in actor.tasks]
+        if not tasks:
+            return None
+        self._deaths[tasks[0]] += 1
+        if self._deaths[tasks[0]] < MAX_DEATHS:
+            self._queue.extendleft(reversed(tasks))
+            return None
+        self._queue.extendleft(reversed(tasks[1:]))
+        task = tasks[0]
+        error = (
+            f"its process, or its node, was lost {MAX_DEATHS} times: if the file is "
+            "damaged, copy it again; else retry with --retry-failed"
+        )
+        kind = FailureKind.CRASHED
+        return Analysis(Failed(task.recording, task.stamp, None, kind, error), [])
+
+    def _late(self) -> Iterator[Finished]:
+        """Yield recordings that exceed their deadline, and end their actors."""
+        deadline_s = self._job.config.run.deadline_s
+        for actor in list(self._actors):
+            if actor.tasks and time.monotonic() - actor.since > deadline_s:
+                task, _ = actor.tasks.popleft()
+                self._queue.extendleft(own for own, _ in reversed(actor.tasks))
+                self._actors.remove(actor)
+                self._ray.kill(actor.handle)
+                yield Analysis(past_deadline(task, deadline_s), [])
+
+    def _check_alive(self) -> None:
+        """Check that some actor works.
+
+        Raises:
+            ClusterError: none has for too long.
+        """
+        if any(actor.is_ready for actor in self._actors):
+            self._alive = time.monotonic()
+        wait_s = self._job.config.run.cluster_wait_s
+        if time.monotonic() - self._alive > wait_s:
+            raise ClusterError(
+                f"no node of the cluster has worked for {wait_s:g} s. What is finished "
+                "is in the results; run the same command again when there are nodes"
+            )
+
+
+def _clear_leftovers() -> None:
+    """Remove the waveforms of actors that were killed on this node."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connected(address: str | None) -> Any:
+    """Return Ray, connected to a cluster, or started on this machine.
+
+    Raises:
+        UsageError: there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if is_open(address):
+        warnings.warn(
+            f"{address}: neither encrypted nor with a token: whoever can reach it can "
+            "run code there. Set RAY_USE_TLS=1, or RAY_AUTH_MODE=token",
+            stacklevel=2,
+        )
+
+    try:
+        _check_reachable(address)
+        ray.init(
+            address=address,
+            include_dashboard=False if address is None else None,
+            configure_logging=False,
+            log_to_driver=False,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--ray-address {address}: no cluster: {str(error).splitlines()[0]}",
+            option="--ray-address",
+        ) from error
+    return ray
+
+
+def _check_reachable(address: str | None) -> None:
+    """Check that somebody listens at an address: Ray itself waits for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    parts = urlsplit(address if "://" in (address or "") else f"ray://{address or ''}")
+    if parts.hostname and parts.port:
+        where = str(parts.hostname), parts.port
+        socket.create_connection(where, CONNECT_S).close()
+
+
+def is_open(address: str | None) -> bool:
+    """Return whether a connection to an address is neither local nor encrypted.
+
+    >>> is_open("ray://cluster:10001"), is_open("ray://localhost:10001")
+    (True, False)
+    >>> is_open("auto"), is_open(None)
+    (False, False)
+    """
+    if address is None or not address.startswith("ray://"):
+        return False
+    encrypted = os.environ.get("RAY_USE_TLS") == "1"
+    has_token = os.environ.get("RAY_AUTH_MODE") == "token"
+    return not (encrypted or has_token or urlsplit(address).hostname in LOOPBACK)
