@@ -18,6 +18,14 @@ def recalls(
     return np.where(occurs, hits / np.where(occurs, total, 1), np.nan)
 
 
+def uars(matrix: Num[np.ndarray, "*n labels labels"]) -> Float[np.ndarray, "*n"]:
+    """Return the unweighted average recall over labels that occur.
+
+    Schuller et al., 2009.
+    """
+    return np.asarray(np.nanmean(recalls(matrix), axis=-1))
+
+
 def reliability(
     hit: Bool[np.ndarray, " n"],
     confidence: Float[np.ndarray, " n"],

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ser_batch.cli import help_pages
+from ser_batch.errors import BundleError
 
 app = typer.Typer(
     cls=help_pages.Group,
@@ -23,7 +24,10 @@ def list_command() -> None:
 
     console = Terminal()
     for folder in (*shipped_bundles(), *added_bundles()):
-        console.print(_listed(folder))
+        try:
+            console.print(_listed(folder))
+        except BundleError as error:
+            typer.secho(f"{folder.name}: {error}", err=True, fg="red")
     console.print("Next: ser models show NAME prints the card of a model", style="dim")
 
 
@@ -37,7 +41,11 @@ def show_command(
     from ser_batch.cli.terminal import Terminal
     from ser_batch.emotion.bundle_files import find_bundle
 
-    card = (find_bundle(bundle) / "README.md").read_text(encoding="utf-8")
+    path = find_bundle(bundle) / "README.md"
+    try:
+        card = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}", path=path) from error
     Terminal().print(Markdown(card))
 
 
@@ -72,6 +80,8 @@ def add_command(
     Wav2Vec2, HuBERT, WavLM, UniSpeech, Whisper and AST for audio classification, and
     audeering's model of arousal, dominance and valence. It needs the extra `large`.
     """
+    from rich.text import Text
+
     from ser_batch.cli.terminal import Terminal
     from ser_batch.emotion.loading import require_transformers
     from ser_batch.training.corpora.relabelling import parse_label_map
@@ -83,11 +93,15 @@ def add_command(
     console = Terminal()
     console.print(_listed(added.bundle.folder))
     for own, heard_as in zip(added.own_names, added.bundle.heard_as, strict=True):
-        console.print(f"  {own} → {heard_as}" if own != heard_as else f"  {own}")
+        renamed = f"  {own} → {heard_as}" if own != heard_as else f"  {own}"
+        console.print(Text(renamed))
     if added.unmapped:
+        kept = ", ".join(added.unmapped)
         console.print(
-            f"Not one of the common labels, and kept: {', '.join(added.unmapped)}; "
-            "--map LABEL=LABEL renames them"
+            Text(
+                f"Not one of the common labels, and kept: {kept}; --map LABEL=LABEL "
+                "renames them"
+            )
         )
     console.print(
         f"Next: ser analyze calls/ --bundle {name} --out {name}-results/", style="dim"
@@ -96,6 +110,7 @@ def add_command(
 
 def _listed(folder: Path) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     from ser_batch.emotion.bundle_files import read_json
     from ser_batch.emotion.bundles import load_bundle
@@ -108,16 +123,19 @@ def _listed(folder: Path) -> Any:
         title_justify="left",
         title_style="bold",
     )
-    grid.add_row("model id", loaded.model_id)
-    grid.add_row("labels", ", ".join(loaded.labels) or "none: dimensions only")
-    for what, figure in _figures(metrics):
-        grid.add_row(what, figure)
-    grid.add_row("licence", loaded.licence)
+    rows = [
+        ("model id", loaded.model_id),
+        ("labels", ", ".join(loaded.labels) or "none: dimensions only"),
+        *_figures(metrics),
+        ("licence", loaded.licence),
+    ]
+    for what, text in rows:
+        grid.add_row(what, Text(text))
     return grid
 
 
 def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if metrics["test"]:
+    if metrics.get("test"):
         scores = ", ".join(
             f"{metrics['corpora'][corpus]['title']} {conditions['clean']['uar']:.1%}"
             for corpus, conditions in metrics["test"].items()

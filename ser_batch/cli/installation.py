@@ -165,13 +165,20 @@ def _voices() -> str:
 
 
 def _bundles() -> str:
-    from ser_batch.emotion.bundle_files import shipped_bundles
+    from ser_batch.emotion.bundle_files import added_bundles, shipped_bundles
     from ser_batch.emotion.bundles import load_bundle
+    from ser_batch.emotion.checkpoints.bundle import CheckpointBundle
+    from ser_batch.emotion.loading import require_transformers
 
-    ids = [load_bundle(str(folder)).model_id for folder in shipped_bundles()]
-    if not ids:
+    shipped = list(shipped_bundles())
+    if not shipped:
         raise RuntimeError("no bundle is shipped")
-    return ", ".join(ids)
+    bundles = [load_bundle(str(folder)) for folder in (*shipped, *added_bundles())]
+    for bundle in bundles:
+        if isinstance(bundle, CheckpointBundle):
+            require_transformers(f"bundle {bundle.name}")
+            bundle.check_files()
+    return ", ".join(bundle.model_id for bundle in bundles)
 
 
 def _scoring() -> str:

@@ -126,7 +126,7 @@ class BatchScorer(ABC):
         ]
         if not found:
             nothing = np.zeros((0, len(self.labels)), np.float32)
-            return ScoredBatch([], nothing, nothing[:, 0])
+            return ScoredBatch([], nothing, np.zeros(0, np.float32))
         for batch in found:
             for error in batch.errors.values():
                 raise error

@@ -100,7 +100,7 @@ def shipped_bundles() -> Iterator[Path]:
 
 def added_bundles() -> Iterator[Path]:
     """Return the folders of the bundles that were added on this machine."""
-    return (path.parent for path in sorted(added_models().glob("*/config.json")))
+    return (path.parent for path in sorted(added_models().glob("[!.]*/config.json")))
 
 
 def read_bundle(name_or_path: str) -> BundleFiles:

@@ -125,7 +125,7 @@ class ProfiledScorer(BatchScorer):
                 outputs[:, :n_labels], arousal[-1], self._aroused
             )
             probabilities.append(self.bundle.calibration.probabilities(logits))
-            distance.append(_distance(pooled, member))
+            distance.append(distance_from_training(pooled, member))
         return Scores(
             torch.stack(probabilities).mean(0).cpu(),
             {
@@ -255,7 +255,7 @@ def _row(statistics: Statistics) -> Statistics:
     return Statistics(statistics.mean[None], statistics.variance[None])
 
 
-def _distance(pooled: Tensor, member: ProfiledNetwork) -> Tensor:
+def distance_from_training(pooled: Tensor, member: ProfiledNetwork) -> Tensor:
     """Return each segment's distance from the training speech; 1 is typical."""
     own = member.own_place
     return ((pooled - own.mean).square() / (own.variance + 1e-4)).mean(1)

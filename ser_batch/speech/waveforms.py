@@ -20,9 +20,8 @@ class WorkspaceError(SerError):
 class Waveforms(Protocol):
     """Samples at the model's sample rate, by recording and channel.
 
-    `LocalWaveforms` keeps them in files, for scoring on the machine that decodes. To
-    score on another machine, they go through a store that both can reach. An instance
-    is sent to decoding processes, so it must pickle.
+    `LocalWaveforms` keeps them in files, for scoring on the machine that decodes. An
+    instance is sent to decoding processes, so it must pickle.
     """
 
     def prepare(self, recording_id: str) -> None:

@@ -253,12 +253,153 @@ def test_a_checkpoint_that_would_not_work_is_refused_and_leaves_nothing(
     assert not list(models.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"id2label": ["a", "b"]}, "cannot be loaded"),
+        ({"num_attention_heads": 0}, "cannot be loaded"),
+        ({"hidden_size": "abc"}, "cannot be loaded"),
+        ({"problem_type": "regression"}, "do not exclude each other"),
+        ({"id2label": {"0": "arousal", "1": "valence", "2": "dominance"}}, "alone"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "never fetches"),
+        ({"attn_implementation": "someone/kernels"}, "never fetches"),
+        ({"architectures": "Wav2Vec2ForSequenceClassification"}, "which network"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_the_name_of_the_source(
+    tmp_path, models, values, message
+):
+    labels = ("arousal", "valence", "dominance") if message == "alone" else LABELS
+    folder = write_checkpoint(tmp_path / "source", labels=labels)
+    _edited(folder, **values)
+    done = ser("models", "add", "large", folder)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert str(folder) in done.stderr.replace("\n", "")
+    assert not list(models.iterdir())
+
+
+@pytest.mark.parametrize("rate", [0, None, "16000", 10**12])
+def test_a_rate_that_no_call_has_is_refused(tmp_path, rate):
+    folder = write_checkpoint(tmp_path / "source")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": rate}))
+    with pytest.raises(BundleError, match="sampling rate|cannot be loaded"):
+        add_checkpoint("large", str(folder), {}, "cpu")
+
+
+def test_a_checkpoint_is_tried_before_it_is_added(tmp_path, models):
+    folder = write_checkpoint(tmp_path / "source")
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["classifier.bias"][0] = torch.nan
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+    with pytest.raises(BundleError, match="its outputs are not numbers"):
+        add_checkpoint("large", str(folder), {}, "cpu")
+    write_checkpoint(tmp_path / "ast", "AST")
+    settings = "preprocessor_config.json"
+    shutil.copyfile(tmp_path / "ast" / settings, folder / settings)
+    with pytest.raises(BundleError, match="does not work"):
+        add_checkpoint("large", str(folder), {}, "cpu")
+    assert not list(models.iterdir())
+
+
+def test_weights_in_several_files_are_read_like_those_in_one(tmp_path):
+    folder = write_checkpoint(tmp_path / "source")
+    whole = transformers.Wav2Vec2ForSequenceClassification.from_pretrained(folder)
+    whole.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    shutil.copyfile(
+        folder / "preprocessor_config.json",
+        tmp_path / "shards" / "preprocessor_config.json",
+    )
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    add_checkpoint("whole", str(folder), {}, "cpu")
+    add_checkpoint("shards", str(tmp_path / "shards"), {}, "cpu")
+    waveforms = utterances(0.9, 1.4)
+    assert scorer_of("shards").predict(waveforms) == pytest.approx(
+        scorer_of("whole").predict(waveforms), abs=1e-6
+    )
+
+
+def test_the_second_of_two_adds_at_once_is_told_that_the_name_is_taken(
+    tmp_path, monkeypatch, models
+):
+    folder = write_checkpoint(tmp_path / "source")
+    other = write_checkpoint(tmp_path / "other", "Whisper")
+    module = "ser_batch.training.checkpoints.adding"
+    from ser_batch.training.checkpoints import adding
+
+    described = adding._described
+
+    def slow(*args):
+        monkeypatch.setattr(f"{module}._described", described)
+        add_checkpoint("large", str(other), {}, "cpu")
+        return described(*args)
+
+    monkeypatch.setattr(f"{module}._described", slow)
+    with pytest.raises(UsageError, match="there is a bundle large"):
+        add_checkpoint("large", str(folder), {}, "cpu")
+    assert scorer_of("large").checkpoint.input_s == 30
+    assert [path.name for path in models.iterdir()] == ["large"]
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "*", "[red]x", "a/b", "x" * 80, "ä"])
+def test_names_of_bundles_are_plain(tmp_path, name):
+    folder = write_checkpoint(tmp_path / "source")
+    with pytest.raises(UsageError, match="no name of a bundle"):
+        add_checkpoint(name, str(folder), {}, "cpu")
+
+
+def test_a_folder_for_models_that_cannot_be_is_said_to_be_one(tmp_path, monkeypatch):
+    folder = write_checkpoint(tmp_path / "source")
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        monkeypatch.setenv("SER_MODELS", str(tmp_path / place))
+        with pytest.raises(UsageError, match="SER_MODELS names another folder"):
+            add_checkpoint("large", str(folder), {}, "cpu")
+
+
+def test_labels_that_no_table_could_hold_are_renamed_or_refused(tmp_path):
+    odd = ("a\0b", "\x1b[31mred", "", "  Two\n words ")
+    folder = write_checkpoint(tmp_path / "source", labels=odd)
+    with pytest.raises(UsageError, match=r"label_0, label_1, label_2\)"):
+        add_checkpoint("large", str(folder), {}, "cpu")
+    named = {"label_0": "angry", "label_1": "sad", "label_2": "neutral"}
+    added = add_checkpoint("large", str(folder), named, "cpu")
+    assert added.bundle.labels == ("neutral", "sad", "angry", "two_words")
+    other = write_checkpoint(tmp_path / "other", labels=("[/bold]", "x|y", "sad", "ok"))
+    with pytest.raises(UsageError, match="cannot be a label"):
+        add_checkpoint("other", str(other), {}, "cpu")
+    for mapped in ({"sad": " "}, {"sad": "sad", "SAD": "angry"}):
+        with pytest.raises(UsageError, match="give each label once"):
+            add_checkpoint("other", str(other), mapped, "cpu")
+
+
+def test_the_list_of_models_survives_odd_licences_and_damaged_bundles(tmp_path, models):
+    folder = write_checkpoint(tmp_path / "source")
+    (folder / "README.md").write_text('---\nlicense: "[red]x[/red] [/bold]"\n---\n')
+    done = ser("models", "add", "large", folder, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "[red]x[/red] [/bold]" in done.stdout
+    (models / "bad").mkdir()
+    (models / "bad" / "config.json").write_text("{}")
+    (models / ".large.left").mkdir()
+    (models / ".large.left" / "config.json").write_text("{}")
+    listed = ser("models", "list")
+    assert listed.returncode == 0
+    assert "large@" in listed.stdout
+    assert "bad: " in listed.stderr
+    assert "left" not in listed.stdout + listed.stderr
+    (models / "large" / "README.md").unlink()
+    assert ser("models", "show", "large").returncode == 2
+    checks = {c["name"]: c["ok"] for c in json.loads(ser("doctor", "--json").stdout)}
+    assert not checks["bundles"]
+
+
 def test_names_that_are_taken_or_sources_that_are_not_there_are_refused(tmp_path):
     folder = str(write_checkpoint(tmp_path / "source"))
     with pytest.raises(UsageError, match="there is a bundle telephone"):
         add_checkpoint("telephone", folder, {}, "cpu")
-    with pytest.raises(UsageError, match="no name of a bundle"):
-        add_checkpoint("../up", folder, {}, "cpu")
     with pytest.raises(UsageError, match="neither a folder nor a name"):
         add_checkpoint("large", "no such:thing", {}, "cpu")
     with pytest.raises(UsageError, match="cannot be downloaded"):
@@ -274,7 +415,7 @@ def test_a_name_on_the_hub_is_downloaded_once_with_its_licence_and_revision(
     (source / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A model\n")
     asked = []
 
-    def download(name, *, revision, allow_patterns, local_dir):
+    def download(name, *, revision, allow_patterns, ignore_patterns, local_dir):
         asked.append((name, revision, allow_patterns))
         shutil.copytree(source, local_dir)
         notes = local_dir / ".cache" / "huggingface" / "download"
@@ -306,10 +447,22 @@ def test_a_model_is_known_by_its_weights(tmp_path):
     weights = safetensors.torch.load_file(path)
     weights["classifier.bias"] += 1
     safetensors.torch.save_file(weights, path, {"format": "pt"})
-    with pytest.raises(BundleError, match="do not match config.json"):
+    with pytest.raises(BundleError, match="does not match config.json"):
         load_scorer("large", "cpu")
+
+    def model_id(source) -> str:
+        shutil.rmtree(bundle.folder)
+        return add_checkpoint("large", str(source), {}, "cpu").bundle.model_id
+
+    assert model_id(folder) == before
     other = write_checkpoint(tmp_path / "other", labels=(*LABELS[:3], "fear"))
-    assert add_checkpoint("x", str(other), {}, "cpu").bundle.model_id != before
+    assert model_id(other) != before
+    # What comes before the network counts as well.
+    settings = folder / "preprocessor_config.json"
+    settings.write_text(
+        settings.read_text().replace('"do_normalize": true', '"do_normalize": false')
+    )
+    assert model_id(folder) != before
 
 
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):

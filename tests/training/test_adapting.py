@@ -306,7 +306,7 @@ def test_the_last_layer_of_a_checkpoint_learns_as_well(tmp_path, monkeypatch):
     (out / "head.safetensors").write_bytes(
         (out / "head.safetensors").read_bytes()[:-4] + b"abcd"
     )
-    with pytest.raises(BundleError, match="do not match"):
+    with pytest.raises(BundleError, match="does not match"):
         load_scorer(str(out), "cpu")
 
 
@@ -336,6 +336,37 @@ def test_a_model_with_fewer_labels_is_judged_and_what_it_lacks_is_said(
     add_checkpoint("other", str(other), {}, "cpu")
     with pytest.raises(UsageError, match="none of the labels"):
         evaluate_on_labels("other", labelling)
+
+
+def test_a_checkpoint_that_cannot_learn_these_labels_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    source = write_checkpoint(tmp_path / "source", labels=("bored", "tired"))
+    add_checkpoint("odd", str(source), {}, "cpu")
+    labelling = labelled(tmp_path)
+    with pytest.raises(UsageError, match="none of the labels"):
+        adapt("odd", labelling, tmp_path / "ours", "cpu")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not an empty folder"):
+        adapt("odd", labelling, tmp_path / "file", "cpu")
+    monkeypatch.setattr("ser_batch.emotion.loading.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"ser-batch\[large\]"):
+        adapt("odd", labelling, tmp_path / "ours", "cpu")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_fine_tuning_does_not_make_the_same_speech_more_unusual(tmp_path, bundle):
+    problem = problem_of(bundle, labelled(tmp_path))
+    rows = np.arange(len(problem.rows))
+    tuned = problem.tuned(rows, 0)
+    assert problem.heard is not None
+    before, after = (
+        calibration.out_of_domain(problem.heard.distances(network)).mean()
+        for calibration, network in (
+            (problem.head.calibration, problem.learner.bundle.modules()[0]),
+            (tuned.head.calibration, tuned.network),
+        )
+    )
+    assert float(after) == pytest.approx(float(before), abs=0.05)
 
 
 def test_compare_shows_what_adapting_gained(tmp_path, bundle):

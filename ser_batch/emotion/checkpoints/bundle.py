@@ -1,10 +1,11 @@
 """A bundle whose network is a checkpoint of transformers.
 
 NAME/
-  checkpoint/         config.json, preprocessor_config.json, *.safetensors
+  checkpoint/         config.json, preprocessor_config.json, *.safetensors, and an
+                      index of these if they are several
   head.safetensors    the last layer, if it was fitted to one's own labels
   config.json         labels in order, which of the checkpoint's are which, SHA-256 of
-                      all weights, where they come from
+                      all files above, where they come from
   calibration.json, metrics.json, README.md: as for other bundles
 """
 
@@ -16,8 +17,7 @@ from pathlib import Path
 from ser_batch.emotion.calibration import Calibration
 from ser_batch.errors import BundleError
 
-CHECKPOINT, HEAD = "checkpoint", "head.safetensors"
-WEIGHTS = "*.safetensors"
+CHECKPOINT, HEAD, CARD = "checkpoint", "head.safetensors", "README.md"
 _BLOCK = 1 << 22
 
 
@@ -35,7 +35,7 @@ class CheckpointBundle:
     licence: str
     source: str
     sha256: Mapping[str, str]
-    """That of each file of weights, by its path in the folder."""
+    """That of each file of the checkpoint, by its path in the folder."""
     model_id: str = ""
 
     @property
@@ -46,33 +46,35 @@ class CheckpointBundle:
             for label in self.labels
         ]
 
-    def check_weights(self) -> None:
-        """Check that the weights are those that the bundle was made with.
+    def check_files(self) -> None:
+        """Check that the checkpoint is the one that the bundle was made with.
 
         Raises:
             BundleError: they are not.
         """
-        if weight_hashes(self.folder) != self.sha256:
+        if file_hashes(self.folder) != self.sha256:
             raise BundleError(
-                f"{self.folder}: the weights do not match config.json (SHA-256 "
-                "differs); add the checkpoint again",
+                f"{self.folder}: the checkpoint does not match config.json (SHA-256 "
+                "differs); add it again",
                 path=self.folder,
             )
 
 
-def weight_hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of weights in a bundle's folder.
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a checkpoint in a bundle's folder.
 
     Raises:
         BundleError: a file cannot be read.
     """
-    files = [*(folder / CHECKPOINT).glob(WEIGHTS), *folder.glob(HEAD)]
+    files = [*(folder / CHECKPOINT).glob("*"), *folder.glob(HEAD)]
     try:
         return {
-            path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(files)
+            path.relative_to(folder).as_posix(): _sha256(path)
+            for path in sorted(files)
+            if path.name != CARD and path.is_file()
         }
     except OSError as error:
-        message = f"{folder}: the weights cannot be read: {error.strerror}"
+        message = f"{folder}: the checkpoint cannot be read: {error.strerror}"
         raise BundleError(message, path=folder) from error
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 import transformers
 from transformers.utils import logging
@@ -32,10 +31,9 @@ UNUSED = "masked_spec_embed"
 """Used in training only, so that it may be missing."""
 
 
-_UNLOADABLE = (
-    OSError, ValueError, KeyError, TypeError, RuntimeError,
-    safetensors.SafetensorError,
-)  # fmt: skip
+LEAST_RATE, MOST_RATE = 4_000, 192_000
+ATTENTION = (None, "eager", "sdpa")
+"""Others are programs of their own, which transformers would fetch."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +98,24 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 output_loading_info=True,
                 dtype=torch.float32,
             )
-    except _UNLOADABLE as error:
+        names = network.config.id2label
+        outputs = tuple(_named(i, names[i]) for i in range(len(names)))
+        rate = extractor.sampling_rate
+    except Exception as error:  # whatever a malformed file does
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(
-            f"{folder}: the checkpoint cannot be loaded: {reason}", path=folder
-        ) from error
+        raise _refused(folder, f"cannot be loaded: {reason}") from error
     _check_complete(folder, info)
-    names = network.config.id2label
-    outputs = tuple(str(names[i]).strip().lower() for i in range(len(names)))
-    if is_dimensional and not set(outputs) <= set(DIMENSIONS):
-        raise BundleError(
-            f"{folder}: its outputs are {', '.join(outputs)}, not "
-            f"{', '.join(DIMENSIONS)}",
-            path=folder,
+    if not (isinstance(rate, int) and LEAST_RATE <= rate <= MOST_RATE):
+        raise _refused(
+            folder, f"its sampling rate is {rate!r}, not {LEAST_RATE} to {MOST_RATE} Hz"
+        )
+    if is_dimensional != (set(outputs) <= set(DIMENSIONS)) or (
+        is_dimensional and len(set(outputs)) < len(outputs)
+    ):
+        raise _refused(
+            folder,
+            f"its outputs are {', '.join(outputs)}: dimensions are those of a "
+            f"{DIMENSIONAL} alone, each once",
         )
     return Checkpoint(
         network.eval(),
@@ -125,39 +128,63 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def _checked_config(folder: Path) -> dict[str, Any]:
-    def refused(why: str) -> BundleError:
-        return BundleError(f"{folder}: {why}", path=folder)
+def _refused(folder: Path, why: str) -> BundleError:
+    return BundleError(f"{folder}: {why}", path=folder)
 
+
+def _named(number: int, name: object) -> str:
+    """Return the name of an output; its number, if it cannot be typed."""
+    text = " ".join(str(name).split()).lower()
+    return text if text and text.isprintable() else f"label_{number}"
+
+
+def _checked_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        (kind, *_) = config["architectures"]
+        text = (folder / "config.json").read_text(encoding="utf-8-sig")
+        config = json.loads(text)
+        kinds = config["architectures"]
+        if not isinstance(kinds, list):
+            raise TypeError("architectures")
+        kind = kinds[0]
     except OSError as error:
-        raise refused(
-            f"not a checkpoint of transformers: config.json: {error.strerror}"
+        raise _refused(
+            folder, f"not a checkpoint of transformers: config.json: {error.strerror}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise refused("config.json does not say which network it is of") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise _refused(
+            folder, "config.json does not say which network it is of"
+        ) from error
+    problem = None
     if "auto_map" in config:
-        raise refused("needs Python code of its own, which ser never runs")
-    if kind not in (*FAMILIES, DIMENSIONAL):
-        raise refused(
+        problem = "needs Python code of its own, which ser never runs"
+    elif "quantization_config" in config or any(
+        config.get(name) not in ATTENTION
+        for name in ("attn_implementation", "_attn_implementation")
+    ):
+        problem = "needs programs besides transformers, which ser never fetches"
+    elif kind not in (*FAMILIES, DIMENSIONAL):
+        problem = (
             f"is a {kind}; ser runs {', '.join(FAMILIES)}, and the dimensional model "
             f"of audeering ({DIMENSIONAL})"
         )
-    if config.get("problem_type") == "multi_label_classification":
-        raise refused("its labels do not exclude each other, so they are no emotions")
-    if not (folder / "preprocessor_config.json").is_file():
-        raise refused(
+    elif kind != DIMENSIONAL and config.get("problem_type") not in (
+        None,
+        "single_label_classification",
+    ):
+        problem = "its labels do not exclude each other, so they are no emotions"
+    elif not (folder / "preprocessor_config.json").is_file():
+        problem = (
             "has no feature extractor (preprocessor_config.json): copy that of the "
             "model that it was fine-tuned from"
         )
-    if not any(folder.glob("*.safetensors")):
-        raise refused(
+    elif not any(folder.glob("*.safetensors")):
+        problem = (
             "has no weights in safetensors. Other formats can run code when they are "
             "opened: if you trust the source, convert it with save_pretrained of "
             "transformers"
         )
+    if problem:
+        raise _refused(folder, problem)
     return dict(config)
 
 
@@ -166,11 +193,11 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
     missing = [str(key) for key in info["missing_keys"] if UNUSED not in str(key)]
     missing += [str(key) for key, *_ in info["mismatched_keys"]]
     if missing:
-        raise BundleError(
-            f"{folder}: its weights lack {', '.join(sorted(missing)[:3])}"
+        raise _refused(
+            folder,
+            f"its weights lack {', '.join(sorted(missing)[:3])}"
             f"{' and more' if len(missing) > 3 else ''}, which would be random: it was "
             "saved without a classification head, or for another network",
-            path=folder,
         )
 
 

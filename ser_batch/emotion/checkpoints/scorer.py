@@ -17,7 +17,7 @@ from ser_batch.emotion.checkpoints.bundle import (
     HEAD,
     CheckpointBundle,
 )
-from ser_batch.emotion.checkpoints.networks import load_checkpoint
+from ser_batch.emotion.checkpoints.networks import Checkpoint, load_checkpoint
 from ser_batch.emotion.devices import memory_of, resolve_device
 from ser_batch.emotion.pending import PendingSegment
 from ser_batch.emotion.scorer import Waveform
@@ -31,14 +31,21 @@ DESCRIBED_TOGETHER = 16
 class CheckpointScorer(BatchScorer):
     """Scores with a checkpoint; see `Scorer` for the methods."""
 
-    def __init__(self, bundle: CheckpointBundle, device: str = "auto") -> None:
-        """Load the checkpoint of a bundle onto a device.
+    def __init__(
+        self,
+        bundle: CheckpointBundle,
+        device: str = "auto",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Load the checkpoint of a bundle onto a device, unless it is given.
 
         Raises:
-            BundleError: its weights have changed, or cannot be loaded.
+            BundleError: its files have changed, or cannot be loaded.
             UsageError: there is no such device.
         """
-        bundle.check_weights()
+        if checkpoint is None:
+            bundle.check_files()
+            checkpoint = load_checkpoint(bundle.folder / CHECKPOINT)
         self.bundle = bundle
         self.labels, self.model_id = bundle.labels, bundle.model_id
         self.licence = bundle.licence
@@ -46,7 +53,7 @@ class CheckpointScorer(BatchScorer):
         self.alike = bundle.calibration.alike
         self.answers = bundle.calibration.answers
         self.device = resolve_device(device)
-        self.checkpoint = load_checkpoint(bundle.folder / CHECKPOINT)
+        self.checkpoint = checkpoint
         self.sample_rate = self.checkpoint.sample_rate
         self._set_head()
         with memory_of(self.device):
@@ -100,9 +107,7 @@ class CheckpointScorer(BatchScorer):
                 for i in range(0, len(windows), together)
             ]
         )
-        owner = torch.tensor(owners)
-        sums = torch.zeros(len(waveforms), found.shape[1]).index_add_(0, owner, found)
-        return sums / torch.bincount(owner, minlength=len(waveforms))[:, None]
+        return _averaged(found, owners, len(waveforms))
 
     def _windows(
         self, waveforms: Sequence[Waveform]
@@ -156,13 +161,19 @@ class CheckpointScorer(BatchScorer):
                     _, owners = self._windows(own)
                     seen.clear()
                     self.outputs(own)
-                    pooled, owner = torch.cat(seen), torch.tensor(owners)
-                    sums = torch.zeros(len(own), pooled.shape[1])
-                    sums.index_add_(0, owner, pooled)
-                    found.append(sums / torch.bincount(owner)[:, None])
+                    found.append(_averaged(torch.cat(seen), owners, len(own)))
         finally:
             hook.remove()
         return torch.cat(found)
+
+
+def _averaged(
+    values: Float[Tensor, "windows values"], owners: Sequence[int], n: int
+) -> Float[Tensor, "n values"]:
+    """Return the mean over the windows of each of `n` waveforms."""
+    owner = torch.tensor(owners)
+    sums = torch.zeros(n, values.shape[1]).index_add_(0, owner, values)
+    return sums / torch.bincount(owner, minlength=n)[:, None]
 
 
 def _in_parts(waveforms: Sequence[Waveform], n: int) -> Iterator[Sequence[Waveform]]:

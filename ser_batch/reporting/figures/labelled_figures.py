@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, logit, stdtrit
 
-from ser_batch.accuracy import calibration_error, recalls, reliability
+from ser_batch.accuracy import calibration_error, reliability, uars
 from ser_batch.labelling.agreement import Labels, confusions, counts_of
 from ser_batch.labelling.folder import Labelling
 from ser_batch.reporting.figures.estimates import (
@@ -60,7 +60,7 @@ def figures_of(own: Judged) -> dict[str, Any]:
             label: round(float(own.share[own.truth == i].sum()), 1)
             for i, label in enumerate(own.labels)
         },
-        "uar": float(_uar(matrix)),
+        "uar": float(uars(matrix)),
         "uar_labels": int((matrix.sum(axis=1) > 0).sum()),
         "intervals_95": {
             "uar": _uar_interval(of_unit),
@@ -88,7 +88,7 @@ def figures_of(own: Judged) -> dict[str, Any]:
 
 def uar_of(own: Judged) -> float:
     """Return the unweighted average recall alone."""
-    return float(_uar(_by_recording(own).sum(axis=0)))
+    return float(uars(_by_recording(own).sum(axis=0)))
 
 
 def uar_difference(
@@ -99,11 +99,11 @@ def uar_difference(
     The paired jackknife over recordings, with Student's t.
     """
     of_unit = [_by_recording(own) for own in (after, before)]
-    change = float(np.subtract(*(_uar(own.sum(axis=0)) for own in of_unit)))
+    change = float(np.subtract(*(uars(own.sum(axis=0)) for own in of_unit)))
     n = len(of_unit[0])
     if n < MIN_UNITS:
         return change, None
-    without = np.subtract(*(_uar(own.sum(axis=0) - own) for own in of_unit))
+    without = np.subtract(*(uars(own.sum(axis=0) - own) for own in of_unit))
     half = _half_width(without)
     return change, (change - half, change + half)
 
@@ -122,7 +122,7 @@ def ceiling(labelling: Labelling, labels: Labels) -> dict[str, Any] | None:
     if both.sum() < FEW_PAIRS:
         return None
     pairs = confusions(counts[both], 1 / inclusion[both])
-    return {"uar": float(_uar(pairs)), "accuracy": float(pairs.trace() / pairs.sum())}
+    return {"uar": float(uars(pairs)), "accuracy": float(pairs.trace() / pairs.sum())}
 
 
 def in_words(figures: Mapping[str, Any]) -> list[str]:
@@ -151,19 +151,15 @@ def _by_recording(own: Judged) -> Float[np.ndarray, "recordings labels labels"]:
     return matrices
 
 
-def _uar(matrix: Float[np.ndarray, "*n labels labels"]) -> Any:
-    return np.nanmean(recalls(matrix), axis=-1)
-
-
 def _uar_interval(
     of_unit: Float[np.ndarray, "units labels labels"],
 ) -> list[float] | None:
     """Return the jackknife interval on the scale of the logit (Miller 1974)."""
     n = len(of_unit)
-    value = _uar(of_unit.sum(axis=0))
+    value = uars(of_unit.sum(axis=0))
     if n < MIN_UNITS or not 0 < value < 1:
         return None
-    without = np.clip(_uar(of_unit.sum(axis=0) - of_unit), 1e-6, 1 - 1e-6)
+    without = np.clip(uars(of_unit.sum(axis=0) - of_unit), 1e-6, 1 - 1e-6)
     scaled = logit(without)
     half = _half_width(scaled)
     if not half > 0:

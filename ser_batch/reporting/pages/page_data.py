@@ -130,7 +130,7 @@ def _line(report: Report) -> str | None:
     """Return what the line over a call shows, 0 to 1; None if the model has neither."""
     if set(DISTRESS) & set(report.labels):
         return "distress"
-    return None if report.total["arousal"].value is None else "arousal"
+    return None if report.labels else "arousal"
 
 
 def _rows(opened: Opened, names: list[str]) -> list[dict[str, Any]]:
@@ -279,7 +279,7 @@ def _details(timeline: Timeline) -> dict[str, Any]:
 
 def _level(segment: Scored) -> float | None:
     """Return what the line over a call shows; see `_line`."""
-    if segment.distress is not None:
+    if segment.probabilities:
         return segment.distress
     return segment.dimensions.get("arousal")
 

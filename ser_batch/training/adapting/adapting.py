@@ -75,7 +75,8 @@ def adapt(
         UsageError: there are too few labels, they are all the same, or the bundle is of
             a kind that cannot be adapted.
     """
-    if out.exists() and any(out.iterdir()):
+    out = out.resolve()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"--out {out}: is not an empty folder", option="--out")
     learner = load_learner(name, device)
     labels = read_labels(labelling)

@@ -147,4 +147,4 @@ def rarity(
     """Return the weight of each label: rare ones count for more; 1 on average."""
     n = right.sum(0)
     weight = 1 / (n + SMOOTHING)
-    return weight * len(right) / (weight * n).sum()
+    return weight * len(right) / (weight * n).sum().clamp(min=1e-9)

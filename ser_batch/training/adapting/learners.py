@@ -22,8 +22,9 @@ from ser_batch.emotion.checkpoints.bundle import (
     CHECKPOINT,
     HEAD,
     CheckpointBundle,
-    weight_hashes,
+    file_hashes,
 )
+from ser_batch.emotion.loading import require_transformers
 from ser_batch.emotion.profiled_bundle import ProfiledBundle
 from ser_batch.emotion.profiled_network import ProfiledNetwork
 from ser_batch.emotion.profiled_scorer import ProfiledScorer
@@ -98,6 +99,7 @@ def load_learner(name: str, device: str) -> Learner:
                 raise UsageError(
                     f"bundle {name} estimates dimensions: it has no labels to adapt"
                 )
+            require_transformers(f"bundle {name}")
             return CheckpointLearner(bundle, device)
         case Bundle():
             raise UsageError(
@@ -207,7 +209,8 @@ class CheckpointLearner:
         try:
             (out / CHECKPOINT).mkdir(parents=True)
             for path in source.iterdir():
-                _linked(path, out / CHECKPOINT / path.name)
+                if path.is_file():
+                    _linked(path, out / CHECKPOINT / path.name)
             (out / HEAD).write_bytes(safetensors.torch.save(tensors))
         except OSError as error:
             message = f"{out}: cannot be written: {error.strerror}"
@@ -217,7 +220,7 @@ class CheckpointLearner:
             name=out.name,
             folder=out,
             calibration=head.calibration,
-            sha256=weight_hashes(out),
+            sha256=file_hashes(out),
         )
         save_checkpoint_bundle(new, metrics, card)
 

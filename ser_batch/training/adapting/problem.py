@@ -11,7 +11,7 @@ from ser_batch.emotion.answers import certainty
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import Labels
 from ser_batch.labelling.folder import SAME, Labelling
-from ser_batch.reporting.figures.labelled import Judged, judged
+from ser_batch.reporting.figures.labelled import Judged, judged, missing
 from ser_batch.reporting.figures.labelled_figures import uar_of
 from ser_batch.training.adapting.heads import Described, Head, fit_head
 from ser_batch.training.adapting.learners import Fitted, Learner, ProfiledLearner
@@ -59,6 +59,11 @@ class Problem:
         rows = np.flatnonzero(shares.any(axis=1))
         recordings = labelling.segments.recording_id.to_numpy()[rows]
         _check(labelling, shares[rows], recordings)
+        if len(missing(learner.labels, offered)) == len(offered):
+            raise UsageError(
+                f"{labelling.folder}: the model has none of the labels that labellers "
+                f"chose from: {', '.join(offered)}"
+            )
         roles = list(labelling.segments.role.fillna(""))
         spoken = [waveforms[int(i)] for i in rows], [roles[int(i)] for i in rows]
         pooled, arousal = learner.described(*spoken)

@@ -17,8 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ser_batch.emotion.calibration import Calibration
 from ser_batch.emotion.place import Statistics
 from ser_batch.emotion.profiled_network import ProfiledNetwork
+from ser_batch.emotion.profiled_scorer import distance_from_training
 from ser_batch.training.adapting.heads import Described, Head, rarity
 
 EPOCHS, BATCH, STEP = 8, 32, 5e-4
@@ -60,6 +62,16 @@ class Heard:
                 [self.pooled(network, own) for own in _batches(len(self.steps))]
             )
             return _described(network, pooled, self.places(network, pooled), self.right)
+
+    def distances(self, network: ProfiledNetwork) -> Float[Tensor, " segments"]:
+        """Return how far each segment is from the training speech of a network."""
+        with torch.inference_mode():
+            return torch.cat(
+                [
+                    distance_from_training(self.pooled(network, own), network)
+                    for own in _batches(len(self.steps))
+                ]
+            )
 
     def pooled(
         self, network: ProfiledNetwork, rows: Tensor
@@ -141,7 +153,29 @@ def fine_tuned(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    return tuned, replace(head, weight=weight.detach(), bias=bias.detach())
+    calibration = _with_distances(head.calibration, heard, network, tuned)
+    fitted_head = replace(
+        head, weight=weight.detach(), bias=bias.detach(), calibration=calibration
+    )
+    return tuned, fitted_head
+
+
+def _with_distances(
+    calibration: Calibration,
+    heard: Heard,
+    before: ProfiledNetwork,
+    after: ProfiledNetwork,
+) -> Calibration:
+    """Return a calibration for which the segments are as unusual as they were.
+
+    The pooled vectors have moved, and the statistics of training have not.
+    """
+    if calibration.usual_distance is None:
+        return calibration
+    ratio = (heard.distances(after) / heard.distances(before).clamp(min=1e-6)).log()
+    factor = float(ratio.mean().exp())
+    median, far = calibration.usual_distance
+    return replace(calibration, usual_distance=(median * factor, far * factor))
 
 
 def _importance(heard: Heard, used: Tensor, n_own: int) -> Float[Tensor, " segments"]:

@@ -1,8 +1,12 @@
 """Making a bundle of a checkpoint: start with `add_checkpoint`."""
 
+import errno
+import re
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +16,18 @@ import yaml
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from ser_batch.emotion.bundle_files import find_bundle
 from ser_batch.emotion.bundles import load_bundle, save_checkpoint_bundle
 from ser_batch.emotion.calibration import Calibration
 from ser_batch.emotion.checkpoints.bundle import (
+    CARD,
     CHECKPOINT,
     CheckpointBundle,
-    weight_hashes,
+    file_hashes,
 )
 from ser_batch.emotion.checkpoints.networks import Checkpoint, load_checkpoint
 from ser_batch.emotion.checkpoints.scorer import CheckpointScorer
 from ser_batch.errors import BundleError, UsageError
-from ser_batch.shipped import added_models
+from ser_batch.shipped import MODELS_FOLDER, added_models
 from ser_batch.training.checkpoints.card import card_of
 from ser_batch.training.corpora.labels import (
     LABELS,
@@ -33,7 +37,12 @@ from ser_batch.training.corpora.labels import (
 )
 from ser_batch.version import __version__
 
-COPIED = ("config.json", "preprocessor_config.json", "*.safetensors", "README.md")
+COPIED = (
+    "config.json", "preprocessor_config.json", "*.safetensors",
+    "*.safetensors.index.json", CARD,
+)  # fmt: skip
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LABEL = re.compile(r"[^\W_][\w -]{0,63}")
 UNNAMED = "label_"
 """What transformers calls outputs that nobody named."""
 TIMED_S, TIMED_SEGMENTS = 5.0, 8
@@ -72,37 +81,57 @@ def add_checkpoint(
         UsageError: there is a bundle of this name, there is no such checkpoint, or the
             labels do not fit it.
     """
-    folder = _new_folder(name)
-    partial = folder.with_name(f".{name}.partial")
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name of a bundle: use letters, digits, dots, _ and -"
+        )
+    folder = added_models() / name
+    for taken in (folder, MODELS_FOLDER / name):
+        if taken.exists():
+            raise _taken(name, taken)
+    with _written(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Of its own, since the same name may be added twice at once.
+        partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         fetched = _fetch(source, revision, partial / CHECKPOINT)
         added = _described(name, partial, source, label_map, fetched, device)
-        partial.rename(folder)
-    except OSError as error:
-        raise BundleError(
-            f"{folder}: cannot be written: {error.strerror}; SER_MODELS names another "
-            "folder for models",
-            path=folder,
-        ) from error
+        partial.chmod(0o755)
+        with _written(folder):
+            try:
+                partial.rename(folder)
+            except FileExistsError:
+                raise _taken(name, folder) from None
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                raise _taken(name, folder) from None
+    except BundleError as error:
+        # What is wrong is in the source, not in the copy, which is gone.
+        said = str(error).replace(str(partial / CHECKPOINT), source)
+        raise BundleError(said, path=source) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return replace(added, bundle=replace(added.bundle, folder=folder))
 
 
-def _new_folder(name: str) -> Path:
-    if name != Path(name).name or name.startswith("."):
-        raise UsageError(f"{name!r} is no name of a bundle: use letters and digits")
-    try:
-        taken = find_bundle(name)
-    except BundleError:
-        folder = added_models() / name
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return folder
-    raise UsageError(
-        f"there is a bundle {name} in {taken}: choose another name, or remove it",
-        path=taken,
+def _taken(name: str, folder: Path) -> UsageError:
+    return UsageError(
+        f"there is a bundle {name} in {folder}: choose another name, or remove it",
+        path=folder,
     )
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be written: {error.strerror}; SER_MODELS names another "
+            "folder for models",
+            path=folder,
+        ) from error
 
 
 def _fetch(source: str, revision: str | None, into: Path) -> dict[str, str]:
@@ -112,13 +141,19 @@ def _fetch(source: str, revision: str | None, into: Path) -> dict[str, str]:
         if revision is not None:
             raise UsageError("--revision is for checkpoints on the hub")
         found = {path for pattern in COPIED for path in folder.glob(pattern)}
-        into.mkdir(parents=True)
-        for path in sorted(found):
-            shutil.copyfile(path, into / path.name)
+        with _written(into):
+            into.mkdir(parents=True)
+            for path in sorted(found):
+                if path.is_file():
+                    shutil.copyfile(path, into / path.name)
         return _card_of(into)
     try:
         snapshot_download(
-            source, revision=revision, allow_patterns=list(COPIED), local_dir=into
+            source,
+            revision=revision,
+            allow_patterns=list(COPIED),
+            ignore_patterns=["*/*"],
+            local_dir=into,
         )
     except HFValidationError as error:
         raise UsageError(
@@ -143,9 +178,10 @@ def _revision_of(folder: Path) -> str | None:
 def _card_of(folder: Path) -> dict[str, str]:
     """Return the licence that the checkpoint's card states, if any."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
+        text = (folder / CARD).read_text(encoding="utf-8")
         values = yaml.safe_load(text.split("---")[1])
-        return {"licence": str(values["license"])}
+        given = values["license"]
+        return {"licence": ", ".join(given) if isinstance(given, list) else str(given)}
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return {}
 
@@ -169,15 +205,16 @@ def _described(
         calibration=Calibration(alike=neutral_or_calm(labels)),
         licence=fetched.get("licence") or f"not stated; see {source}",
         source=source,
-        sha256=weight_hashes(folder),
+        sha256=file_hashes(folder),
     )
+    scorer = CheckpointScorer(bundle, device, checkpoint)
     metrics = {
         "ser_version": __version__,
         "source": source,
         "revision": fetched.get("revision", ""),
-        "outputs": dict(zip(checkpoint.outputs, heard_as, strict=True)),
+        "outputs": list(zip(checkpoint.outputs, heard_as, strict=True)),
         "parameters": sum(p.numel() for p in checkpoint.network.parameters()),
-        "speed": _speed(CheckpointScorer(bundle, device)),
+        "speed": _speed(scorer),
         "test": {},
     }
     unmapped = tuple(label for label in labels if label not in LABELS)
@@ -198,13 +235,25 @@ def _heard_as(
             raise UsageError("--map: this checkpoint has no labels", option="--map")
         return own
     wanted = {label.strip().lower(): to for label, to in label_map.items()}
+    if len(wanted) < len(label_map) or not all(to.strip() for to in wanted.values()):
+        raise UsageError(
+            "--map: give each label once, with the one that it means: LABEL=LABEL",
+            option="--map",
+        )
     if strange := sorted(set(wanted) - set(own)):
         raise UsageError(
             f"--map {strange[0]}: the checkpoint has no such label; it has "
             f"{', '.join(own)}",
             option="--map",
         )
-    heard_as = tuple(common_label(wanted.get(label) or label) for label in own)
+    heard_as = tuple(common_label(wanted.get(label, label)) for label in own)
+    for label in heard_as:
+        if not LABEL.fullmatch(label):
+            raise UsageError(
+                f"{source}: {label!r} cannot be a label: letters, digits, spaces and _ "
+                f"can; rename it, as in --map {label}=other",
+                option="--map",
+            )
     unnamed = [label for label in heard_as if label.startswith(UNNAMED)]
     if unnamed:
         raise UsageError(
@@ -227,7 +276,13 @@ def _speed(scorer: CheckpointScorer) -> dict[str, Any]:
     waveforms: Sequence[np.ndarray] = [
         rng.normal(0, 0.1, n).astype(np.float32) for _ in range(TIMED_SEGMENTS)
     ]
-    scorer.outputs(waveforms[:1])  # what is done once
+    try:
+        tried = scorer.outputs(waveforms[:1])
+    except Exception as error:  # whatever does not fit together
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{scorer.bundle.source}: does not work: {reason}") from error
+    if not tried.isfinite().all():
+        raise BundleError(f"{scorer.bundle.source}: its outputs are not numbers")
     start = time.perf_counter()
     scorer.scored(waveforms)
     spent = time.perf_counter() - start

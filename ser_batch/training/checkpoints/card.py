@@ -11,7 +11,8 @@ def card_of(
 ) -> str:
     """Return the card as Markdown."""
     outputs = "\n".join(
-        f"| {own} | {heard_as} |" for own, heard_as in metrics["outputs"].items()
+        f"| {own.replace('|', '/')} | {heard_as} |"
+        for own, heard_as in metrics["outputs"]
     )
     revision = f", revision {metrics['revision']}" if metrics["revision"] else ""
     kept = (

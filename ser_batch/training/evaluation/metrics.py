@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ser_batch.accuracy import calibration_error, recalls, reliability
+from ser_batch.accuracy import calibration_error, recalls, reliability, uars
 
 N_BOOTSTRAP = 1000
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -57,11 +57,8 @@ def answered(
 
 
 def uar(matrix: Int[np.ndarray, "labels labels"]) -> float:
-    """Return the unweighted average recall over labels that occur.
-
-    Schuller et al., 2009.
-    """
-    return float(np.nanmean(recalls(matrix)))
+    """Return the unweighted average recall over labels that occur."""
+    return float(uars(matrix))
 
 
 def macro_f1(matrix: Int[np.ndarray, "labels labels"]) -> float:
@@ -104,7 +101,7 @@ def speaker_intervals(
     return {
         name: [float(x) for x in np.percentile(values, (2.5, 97.5))]
         for name, values in (
-            ("uar", np.nanmean(recalls(matrices), axis=-1)),
+            ("uar", uars(matrices)),
             ("accuracy", accuracy),
         )
     }
