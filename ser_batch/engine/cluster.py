@@ -40,8 +40,9 @@ LOOK_S = 5.0
 """How often the cluster is asked for new nodes."""
 TASKS_PER_ACTOR = 2
 """One in progress, and one queued, so that it need not wait for the driver."""
-MAX_DEATHS = 2
-"""A recording whose actors died this often is to blame."""
+MAX_DEATHS = 3
+"""A recording whose actors died this often is to blame: they also die with their nodes,
+which Ray does not tell apart."""
 GRACE_S = 5.0
 CONNECT_S = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -127,8 +128,14 @@ class RayEngine:
         crew = _Crew(ray, job, self.profile, queue)
         try:
             yield from crew.work(stop)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"the cluster cannot be reached any more: {_first_line(error)}. What is "
+                "finished is in the results; run the same command again"
+            ) from error
         finally:
-            crew.end()
+            with suppress(ray.exceptions.RayError):
+                crew.end()
             ray.shutdown()
 
 
@@ -254,7 +261,8 @@ class _Crew:
         All else is done again: the node may be gone.
         """
         self._actors.remove(actor)
-        self._looked = -LOOK_S
+        if actor.is_ready:
+            self._looked = -LOOK_S
         tasks = [task for task, _ in actor.tasks]
         if not tasks:
             return None
@@ -325,17 +333,22 @@ def _connected(address: str | None) -> Any:
     try:
         _check_reachable(address)
         ray.init(
-            address=address,
+            # By default, Ray joins whatever cluster it finds on this machine.
+            address=address or "local",
             include_dashboard=False if address is None else None,
             configure_logging=False,
             log_to_driver=False,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"--ray-address {address}: no cluster: {str(error).splitlines()[0]}",
+            f"--ray-address {address}: no cluster: {_first_line(error)}",
             option="--ray-address",
         ) from error
     return ray
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _check_reachable(address: str | None) -> None:

@@ -54,16 +54,25 @@ def expected(calls, tmp_path_factory, tiny_bundle) -> pd.DataFrame:
     return segments(out)
 
 
+@pytest.fixture(scope="module")
+def head():
+    """Start a cluster of a head that runs nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        own.nodes = []
+        yield own
+        ray.shutdown()
+        own.shutdown()
+
+
 @pytest.fixture
-def cluster(monkeypatch):
-    """Start a cluster of a head that runs nothing, and two nodes."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    own.nodes = [own.add_node(num_cpus=1) for _ in range(2)]
-    yield own
-    ray.shutdown()
-    own.shutdown()
+def cluster(head):
+    """Return the cluster, with two nodes."""
+    while len(head.nodes) < 2:
+        head.nodes.append(head.add_node(num_cpus=1))
+    return head
 
 
 def segments(out: Path) -> pd.DataFrame:
@@ -107,8 +116,8 @@ def test_rows_are_those_of_one_machine_though_a_process_and_a_node_are_lost(
             victim.send_signal(signal.SIGKILL)
         if progress.done >= 3 and len(lost) == 1:
             lost.append("node")
-            cluster.add_node(num_cpus=1)
-            cluster.remove_node(cluster.nodes[0])
+            cluster.nodes.append(cluster.add_node(num_cpus=1))
+            cluster.remove_node(cluster.nodes.pop(0))
 
     progress = run(
         [str(calls)], tmp_path / "out", config_of(tiny_bundle, cluster),
@@ -149,7 +158,7 @@ def test_a_cluster_without_nodes_ends_the_run_and_keeps_what_is_done(
                 cluster.remove_node(node)
             cluster.nodes.clear()
 
-    config = config_of(tiny_bundle, cluster, cluster_wait_s=4.0)
+    config = config_of(tiny_bundle, cluster, cluster_wait_s=15.0)
     with pytest.raises(ClusterError, match="no node of the cluster"):
         run([str(calls)], tmp_path / "out", config, threading.Event(), lose)
     done = len(open_results(tmp_path / "out").recordings())

@@ -14,24 +14,33 @@ from ser_batch.results.results import open_results
 from tests.support.paths import EXAMPLES, ROOT
 
 CLUSTER = ROOT / "examples" / "cluster"
-SHARDS = 3
+SHARDS = 2
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
     """Return a folder with calls and a profile, and put this `ser` on the path."""
+    tmp_path = tmp_path_factory.mktemp("cluster")
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "ser"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m ser_batch "$@"\n')
     script.chmod(0o755)
     shutil.copytree(EXAMPLES, tmp_path / "calls")
     (tmp_path / "results").mkdir()
-    made = shell(
+    profile = shell(
         tmp_path,
         'ser profile make "$CALLS" --roles agent,customer --out "$OUT/centre.json"',
     )
-    assert made.returncode == 0, made.stderr
+    assert profile.returncode == 0, profile.stderr
     return tmp_path
+
+
+@pytest.fixture
+def data(made) -> Path:
+    """Return the same, without results."""
+    for folder in ("shards", "calls"):
+        shutil.rmtree(made / "results" / folder, ignore_errors=True)
+    return made
 
 
 def shell(root: Path, *command: str, **variables: str) -> subprocess.CompletedProcess:
