@@ -130,8 +130,8 @@ class RayEngine:
             yield from crew.work(stop)
         except ray.exceptions.RayError as error:
             raise ClusterError(
-                f"the cluster cannot be reached any more: {_first_line(error)}. What is "
-                "finished is in the results; run the same command again"
+                f"the cluster cannot be reached any more: {_first_line(error)}. What "
+                "is finished is in the results; run the same command again"
             ) from error
         finally:
             with suppress(ray.exceptions.RayError):
