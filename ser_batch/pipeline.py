@@ -122,6 +122,7 @@ def run(
         UsageError: the inputs, the options or the results directory cannot be used.
     """
     source = source or source_for(config.run.storage_options)
+    _check_engine(config)
     if scorer is None and _is_checked_by_loading(config):
         scorer = _scorer(config)
     model: ModelInfo = scorer or read_bundle(config.score.bundle)
@@ -329,12 +330,33 @@ def _scorer(config: Config) -> Scorer:
 
     choice = config.score.profile
     profile = None if choice in ("auto", "bundle") else read_profile(Path(choice))
-    return load_scorer(config.score.bundle, config.run.device, profile)
+    # The GPUs of a cluster are not those of the driver.
+    device = config.run.device if config.run.engine == "local" else "auto"
+    return load_scorer(config.score.bundle, device, profile)
 
 
 def _is_checked_by_loading(config: Config) -> bool:
     """Return whether only loading the model shows that an option cannot be met."""
-    return config.score.profile != "auto" or config.run.device not in ("auto", "cpu")
+    by_device = config.run.engine == "local" and config.run.device not in (
+        "auto",
+        "cpu",
+    )
+    return config.score.profile != "auto" or by_device
+
+
+def _check_engine(config: Config) -> None:
+    """Check that there is a cluster, before anything is decoded.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if config.run.engine == "local":
+        return
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
+    from ser_batch.engine.cluster import check_reachable
+
+    check_reachable(config.run.ray_address)
 
 
 def _engine(
@@ -343,8 +365,6 @@ def _engine(
     """Return the engine of the configuration, for all but the profile's sample."""
     if config.run.engine == "local":
         return local
-    if find_spec("ray") is None:
-        raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
     from ser_batch.engine.cluster import RayEngine
 
     return RayEngine(config.run.ray_address, profile)

@@ -56,7 +56,8 @@ def refresh(
     results = open_results(directory)
     known = results.known
     config = _config(results.run_record, directory)
-    config = config.updated({"score": {"profile": "auto"}, "run": {"strict": False}})
+    config = config.updated({"score": {"profile": "auto"}})
+    config = config.updated({"run": {"strict": False, "shard": None}})
     fresh = directory / REFRESH_FOLDER
     begun = Manifest.read(fresh)
     if begun and begun.identity.profile_id == results.identity.profile_id:

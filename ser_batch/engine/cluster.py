@@ -7,6 +7,7 @@ what a lost node had begun is simply done again.
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from ser_batch.engine.engine import TICK, Finished, Tick
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.errors import ClusterError, FailureKind, UsageError
 from ser_batch.speech.decoded import (
+    Decoded,
     Failed,
     Job,
     Outcome,
@@ -40,6 +42,7 @@ LOOK_S = 5.0
 """How often the cluster is asked for new nodes."""
 TASKS_PER_ACTOR = 2
 """One in progress, and one queued, so that it need not wait for the driver."""
+MAX_FAILED_STARTS = 4
 MAX_DEATHS = 3
 """A recording whose actors died this often is to blame: they also die with their nodes,
 which Ray does not tell apart."""
@@ -55,18 +58,17 @@ class Analyst:
     """What runs in an actor: a detector, a model, and a folder for waveforms."""
 
     def __init__(self, job: Job, profile: Profile | None) -> None:
-        import torch
-
         from ser_batch.emotion.loading import load_scorer
         from ser_batch.speech.loading import load_diarizer, load_vad
 
-        torch.set_num_threads(1)
         _clear_leftovers()
         self._folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-")
         self._job = replace(job, waveforms=LocalWaveforms(Path(self._folder.name)))
         config = job.config
         self._models = load_vad(config.vad), load_diarizer(config)
-        self._scorer = load_scorer(config.score.bundle, config.run.device, profile)
+        on_gpu = config.run.device.startswith("cuda")
+        device = "cuda" if on_gpu else "cpu"
+        self._scorer = load_scorer(config.score.bundle, device, profile)
 
     def ready(self) -> str:
         """Return the name of the node, once everything is loaded."""
@@ -86,7 +88,10 @@ class Analyst:
             return UsageError(f"{os.uname().nodename}: {error}", path=error.path)
         except Exception as error:
             outcome = unexpected(task.recording, "decoding", error)
-        for finished in finished_recordings([outcome], self._job, self._scorer):
+        if not isinstance(outcome, Decoded):
+            self._job.waveforms.remove(task.recording.recording_id)
+        # The other cores have actors of their own.
+        for finished in finished_recordings([outcome], self._job, self._scorer, 1):
             if not isinstance(finished, Tick):
                 return finished
         raise AssertionError("the recording produced no analysis")
@@ -128,13 +133,13 @@ class RayEngine:
         crew = _Crew(ray, job, self.profile, queue)
         try:
             yield from crew.work(stop)
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayError, ConnectionError) as error:
             raise ClusterError(
                 f"the cluster cannot be reached any more: {_first_line(error)}. What "
                 "is finished is in the results; run the same command again"
             ) from error
         finally:
-            with suppress(ray.exceptions.RayError):
+            with suppress(ray.exceptions.RayError, ConnectionError):
                 crew.end()
             ray.shutdown()
 
@@ -155,6 +160,7 @@ class _Crew:
         self._actors: list[_Actor] = []
         self._deaths: Counter[Task] = Counter()
         self._looked = -LOOK_S
+        self._failed_starts = 0
         self._alive = time.monotonic()
 
     def work(self, stop: threading.Event) -> Iterator[Finished | Tick]:
@@ -230,15 +236,18 @@ class _Crew:
         exceptions = self._ray.exceptions
         try:
             value = self._ray.get(answer)
-        except (exceptions.RayActorError, exceptions.NodeDiedError):
+        except (
+            exceptions.RayActorError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.WorkerCrashedError,
+            exceptions.LocalRayletDiedError,
+            exceptions.OutOfMemoryError,
+        ) as error:
+            if getattr(error, "actor_init_failed", False):
+                self._count_failed_start(error)
             return self._after_death(actor)
         except exceptions.RayTaskError as error:
-            if not actor.is_ready:
-                raise UsageError(
-                    f"the cluster cannot run this: {error.cause}. Every node needs the "
-                    "same version of ser, and the model and the recordings at the same "
-                    "paths"
-                ) from error
             task, _ = self._next(actor)
             return Analysis(unexpected(task.recording, "analysing", error), [])
         self._alive = time.monotonic()
@@ -251,6 +260,22 @@ class _Crew:
         finished: Finished = value
         return finished
 
+    def _count_failed_start(self, error: Exception) -> None:
+        """Count an actor that could not load what it needs.
+
+        Raises:
+            UsageError: none could yet, or it happens again and again.
+        """
+        self._failed_starts += 1
+        if self._failed_starts >= MAX_FAILED_STARTS or not any(
+            actor.is_ready for actor in self._actors
+        ):
+            last = (str(error).strip().splitlines() or [""])[-1]
+            raise UsageError(
+                f"the cluster cannot run this: {last}. Every node needs the same "
+                "version of ser, and the model and the recordings at the same paths"
+            ) from error
+
     def _next(self, actor: _Actor) -> tuple[Task, Any]:
         actor.since = time.monotonic()
         return actor.tasks.popleft()
@@ -261,6 +286,7 @@ class _Crew:
         All else is done again: the node may be gone.
         """
         self._actors.remove(actor)
+        self._ray.kill(actor.handle)
         if actor.is_ready:
             self._looked = -LOOK_S
         tasks = [task for task, _ in actor.tasks]
@@ -283,7 +309,9 @@ class _Crew:
         """Yield recordings that exceed their deadline, and end their actors."""
         deadline_s = self._job.config.run.deadline_s
         for actor in list(self._actors):
-            if actor.tasks and time.monotonic() - actor.since > deadline_s:
+            if not actor.tasks or time.monotonic() - actor.since <= deadline_s:
+                continue
+            if not self._ray.wait([actor.tasks[0][1]], timeout=0)[0]:
                 task, _ = actor.tasks.popleft()
                 self._queue.extendleft(own for own, _ in reversed(actor.tasks))
                 self._actors.remove(actor)
@@ -326,12 +354,12 @@ def _connected(address: str | None) -> Any:
     if is_open(address):
         warnings.warn(
             f"{address}: neither encrypted nor with a token: whoever can reach it can "
-            "run code there. Set RAY_USE_TLS=1, or RAY_AUTH_MODE=token",
+            "run code there. Set RAY_USE_TLS=1, or leave RAY_AUTH_MODE as it is",
             stacklevel=2,
         )
 
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        _check_reachable(address)
         ray.init(
             # By default, Ray joins whatever cluster it finds on this machine.
             address=address or "local",
@@ -339,40 +367,49 @@ def _connected(address: str | None) -> Any:
             configure_logging=False,
             log_to_driver=False,
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"--ray-address {address}: no cluster: {_first_line(error)}",
-            option="--ray-address",
-        ) from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _no_cluster(address, error) from error
+    finally:
+        # Ray takes it over; to end a run is the run's own business.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     return ray
+
+
+def _no_cluster(address: str | None, error: Exception) -> UsageError:
+    return UsageError(
+        f"--ray-address {address}: no cluster: {_first_line(error)}",
+        option="--ray-address",
+    )
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _check_reachable(address: str | None) -> None:
+def check_reachable(address: str | None) -> None:
     """Check that somebody listens at an address: Ray itself waits for minutes.
 
     Raises:
-        OSError: nobody does.
+        UsageError: nobody does.
     """
     parts = urlsplit(address if "://" in (address or "") else f"ray://{address or ''}")
     if parts.hostname and parts.port:
         where = str(parts.hostname), parts.port
-        socket.create_connection(where, CONNECT_S).close()
+        try:
+            socket.create_connection(where, CONNECT_S).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from error
 
 
 def is_open(address: str | None) -> bool:
     """Return whether a connection to an address is neither local nor encrypted.
 
-    >>> is_open("ray://cluster:10001"), is_open("ray://localhost:10001")
-    (True, False)
-    >>> is_open("auto"), is_open(None)
-    (False, False)
+    >>> is_open("ray://localhost:10001"), is_open("auto"), is_open(None)
+    (False, False, False)
     """
     if address is None or not address.startswith("ray://"):
         return False
     encrypted = os.environ.get("RAY_USE_TLS") == "1"
-    has_token = os.environ.get("RAY_AUTH_MODE") == "token"
+    has_token = os.environ.get("RAY_AUTH_MODE") != "disabled"
     return not (encrypted or has_token or urlsplit(address).hostname in LOOPBACK)

@@ -16,17 +16,22 @@ from ser_batch.speech.decoded import Decoded, Failed, Job, Outcome
 
 
 def finished_recordings(
-    outcomes: Iterable[Outcome | Finished | Tick], job: Job, scorer: Scorer
+    outcomes: Iterable[Outcome | Finished | Tick],
+    job: Job,
+    scorer: Scorer,
+    n_threads: int | None = None,
 ) -> Iterator[Finished | Tick]:
     """Score decoded recordings, and yield each when all its segments are scored.
 
-    Those that are finished already are passed on.
+    Those that are finished already are passed on. `n_threads` are for scoring; by
+    default, those cores that do not decode.
 
     `TICK` comes about as often as in `outcomes`, so that the caller can do other work.
     """
     desk = _Assembling(job, scorer)
     on_gpu = scorer.device.type == "cuda"
-    _, n_threads = divided_cores(on_gpu)
+    if n_threads is None:
+        _, n_threads = divided_cores(on_gpu)
     batch_size = job.config.run.batch_size or (64 if on_gpu else 16)
     with _torch_threads(n_threads):
         stream = desk.segments(outcomes)

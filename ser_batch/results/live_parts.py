@@ -160,9 +160,9 @@ class LiveParts:
                 generation.publish(grows)
             else:
                 self._storage.put({MANIFEST: after.data()})
-        except (DamagedPart, OSError, pa.ArrowException) as error:
+        except (ResultsError, OSError, pa.ArrowException) as error:
             self._undo(set(after.parts) - set(kept), generation)
-            if isinstance(error, DamagedPart):
+            if isinstance(error, ResultsError):
                 raise
             reason = getattr(error, "strerror", None) or error
             raise ResultsError(

@@ -5,18 +5,17 @@ several locations with the same content, one keeps its rows, and the others beco
 copies, as if one run had found them all. Merging a second time changes nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.live_parts import Tables
-from ser_batch.results.manifest import RUN_RECORD, Identity, Manifest
+from ser_batch.results.manifest import Identity, Manifest
 from ser_batch.results.profiles import read_results_profile
 from ser_batch.results.reading import read_parts
 from ser_batch.results.results import Results, open_results
@@ -27,7 +26,7 @@ from ser_batch.sources.source import Recording
 
 _COLUMNS = (
     "recording_id", "path", "input_root", "location", "content_hash", "status",
-    "analyzed_at",
+    "duplicate_of", "analyzed_at",
 )  # fmt: skip
 _OF_COPIES = (
     "recording_id", "path", "input_root", "location", "size_bytes", "modified_at",
@@ -68,22 +67,25 @@ def merge_results(out: Path, shards: Sequence[Path]) -> Merged:
     for results in opened:
         _check_alike(results, identity, out)
     profile = read_results_profile(opened[0].directory, identity)
-    with open_writer(out, opened[0].identity) as writer:
+    new = replace(identity, profile_id="") if own is None else identity
+    with open_writer(out, new) as writer:
         if profile is not None:
             writer.keep_profile(profile)
-        rows = chosen_rows([open_results(out), *opened])
-        new = rows[(rows.source > 0) & ~rows.is_left]
-        if len(new):
-            tables = _tables(opened, new, writer.parts.schemas)
-            writer.replace_rows(set(new.final_id[new.is_known]), tables)
-        if not (out / RUN_RECORD).exists():
-            writer.write_record(_record(opened))
+        chosen = choose_rows([open_results(out), *opened])
+        rows, new_rows = chosen.rows, chosen.rows[chosen.rows.source > 0]
+        gone = {i for i, _ in writer.known.items()} - set(
+            rows.final_id[rows.source == 0]
+        )
+        if len(new_rows) or gone:
+            tables = _tables(opened, new_rows, writer.parts.schemas)
+            writer.replace_rows(gone, tables)
+            writer.write_record(_record(open_results(out).run_record, opened))
     return Merged(
-        added=int((~new.is_known).sum()),
-        replaced=int(new.is_known.sum()),
+        added=int((~new_rows.is_known).sum()),
+        replaced=int(new_rows.is_known.sum()),
         unchanged=int((rows.source == 0).sum()),
-        copies=int((new.original != "").sum()),
-        left=int(rows.is_left.sum()),
+        copies=int((new_rows.original != "").sum()),
+        left=chosen.left,
     )
 
 
@@ -110,16 +112,22 @@ def _check_alike(results: Results, identity: Identity, out: Path) -> None:
             )
 
 
-def chosen_rows(sources: Sequence[Results]) -> pd.DataFrame:
-    """Return the row that counts for each location, and what becomes of it.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The row that counts for each location, and what becomes of it.
 
-    The first source is the directory that is merged into.
-
-    Returns:
-        A row for each location: `recording_id` as in its `source` (by number); its
-        `final_id`, and whether it `is_known` in the first source; the `original` that
-        it is a copy of, or empty; and whether it `is_left`, as a copy of nothing.
+    `rows` has `recording_id` as in its `source` (by number, 0 for the directory that is
+    merged into); its `final_id`, and whether it `is_known` there; and the `original`
+    that it is to be a copy of, or empty.
     """
+
+    rows: pd.DataFrame
+    left: int
+    """How many locations have no row, as all are copies of what is no longer there."""
+
+
+def choose_rows(sources: Sequence[Results]) -> Chosen:
+    """Choose among the rows of all sources; the first is what is merged into."""
     every = pd.concat(
         [
             results.read("recordings", _COLUMNS).to_pandas().assign(source=number)
@@ -127,19 +135,34 @@ def chosen_rows(sources: Sequence[Results]) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    n_locations = every.location.nunique()
+    ids = every[every.source == 0].set_index("location").recording_id
     # Of rows of the same age, the first stay.
     order = every.sort_values(
         ["location", "analyzed_at", "source"], ascending=[True, False, True]
     )
-    rows = order.drop_duplicates("location").reset_index(drop=True)
-    ids = every[every.source == 0].set_index("location").recording_id
-    rows["is_known"] = rows.location.isin(ids.index)
-    rows["final_id"] = _final_ids(rows, ids.to_dict())
-    rows["original"] = _originals(rows)
-    rows["is_left"] = (
-        (rows.source > 0) & (rows.status == "duplicate") & (rows.original == "")
-    )
-    return rows
+    order["row"] = range(len(order))
+    while True:
+        rows = order.drop_duplicates("location").reset_index(drop=True)
+        rows["is_known"] = rows.location.isin(ids.index)
+        rows["final_id"] = _final_ids(rows, ids.to_dict())
+        rows["original"] = _originals(rows)
+        lost = rows.row[_are_lost(rows)]
+        if lost.empty:
+            return Chosen(rows, n_locations - len(rows))
+        # Other rows of these locations may be better.
+        order = order[~order.row.isin(lost)]
+
+
+def _are_lost(rows: pd.DataFrame) -> pd.Series:
+    """Return which copies have no original: it is gone, or has other content now."""
+    content = rows.set_index("final_id").content_hash
+    stays = rows[(rows.status != "duplicate") & (rows.original == "")].final_id
+    known = rows.duplicate_of.where(rows.duplicate_of.isin(stays), "")
+    same = known.map(content.to_dict()) == rows.content_hash
+    of_first = (rows.source == 0) & (rows.status == "duplicate") & ~same
+    of_shard = (rows.source > 0) & (rows.status == "duplicate") & (rows.original == "")
+    return of_first | of_shard
 
 
 def _final_ids(rows: pd.DataFrame, known: Mapping[str, str]) -> list[str]:
@@ -166,8 +189,9 @@ def _originals(rows: pd.DataFrame) -> pd.Series:
         for suffix in (PurePosixPath(path).suffix.lower() for path in rows.path)
     ]
     content = rows.content_hash + pd.Series(kind, rows.index)
-    analysed = rows.assign(content=content)[rows.status == "done"]
-    ordered = analysed.sort_values(["source", "location"], key=_own_first)
+    analysed = rows.assign(content=content, failed=rows.status == "failed")
+    analysed = analysed[(rows.status != "duplicate") & content.notna()]
+    ordered = analysed.sort_values(["failed", "source", "location"], key=_own_first)
     first = ordered.drop_duplicates("content").set_index("content").final_id
     original = content.map(first.to_dict()).fillna("")
     return original.where((rows.source > 0) & (original != rows.final_id), "")
@@ -197,16 +221,20 @@ def _tables(
 
 def _renamed(rows: pa.Table, ids: Mapping[str, str]) -> pa.Table:
     """Return the rows of recordings with these ids, under their final ones."""
-    own = rows.filter(pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
+    own = _of(rows, ids)
     final = pa.array([ids[i] for i in own["recording_id"].to_pylist()], pa.string())
     at = own.schema.get_field_index("recording_id")
     return own.set_column(at, own.schema.field(at), final)
 
 
+def _of(rows: pa.Table, ids: Container[str]) -> pa.Table:
+    mask = [i in ids for i in rows["recording_id"].to_pylist()]
+    return rows.filter(pa.array(mask, pa.bool_()))
+
+
 def _copies(rows: pa.Table, copies: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     """Return the rows of copies: where they are, and what they are copies of."""
-    ids = pa.array(copies.index, pa.string())
-    own = rows.filter(pc.is_in(rows["recording_id"], ids)).to_pylist()
+    own = _of(rows, set(copies.index)).to_pylist()
     found = [
         {name: row[name] for name in _OF_COPIES}
         | {
@@ -219,7 +247,12 @@ def _copies(rows: pa.Table, copies: pd.DataFrame, schema: pa.Schema) -> pa.Table
     return pa.Table.from_pylist(found, schema)
 
 
-def _record(shards: Sequence[Results]) -> dict[str, Any]:
-    """Return the record of the first shard, with the inputs of all."""
-    inputs = {given for shard in shards for given in shard.run_record.get("inputs", ())}
-    return shards[0].run_record | {"inputs": sorted(inputs)}
+def _record(before: Mapping[str, Any], shards: Sequence[Results]) -> dict[str, Any]:
+    """Return the record of a run over the inputs of all shards."""
+    records = [before, *(shard.run_record for shard in shards)]
+    record = next((own for own in records if own), {})
+    inputs = {given for own in records for given in own.get("inputs", ())}
+    config = dict(record.get("config", {}))
+    if "run" in config:
+        config["run"] = {k: v for k, v in config["run"].items() if k != "shard"}
+    return {**record, "inputs": sorted(inputs), "config": config}

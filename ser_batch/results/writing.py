@@ -13,7 +13,6 @@ from typing import Any
 
 import filelock
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ser_batch.emotion.profile import Profile
 from ser_batch.errors import ResultsError, SerError
@@ -256,12 +255,12 @@ class ResultsWriter:
         """Return the rows of a live part that will not be replaced."""
         return self._without(part, self._waiting)
 
-    def _without(self, part: str, recording_ids: Iterable[str]) -> Tables:
-        gone = pa.array(list(recording_ids), pa.string())
+    def _without(self, part: str, gone: Collection[str]) -> Tables:
         kept = {}
         for table in TABLES:
             rows = self.parts.read(table, part)
-            kept[table] = rows.filter(pc.invert(pc.is_in(rows["recording_id"], gone)))
+            stays = [i not in gone for i in rows["recording_id"].to_pylist()]
+            kept[table] = rows.filter(pa.array(stays, pa.bool_()))
         return kept
 
     def _new(self, table: str) -> pa.Table:

@@ -32,6 +32,7 @@ IN_MEMORY_BYTES = 256 * 2**20
 CHUNK_BYTES = 4 * 2**20
 RESUMES = 5
 """How often an object is read on from where its connection broke."""
+REPLACED = "the object was replaced meanwhile"
 RETRIES: Any = {
     "max_retries": 6,
     "retry_timeout": timedelta(minutes=3),
@@ -41,9 +42,11 @@ RETRIES: Any = {
         "max_backoff": timedelta(seconds=20),
     },
 }
-SECRET = re.compile("key|secret|token|password|credential|sas|sign", re.IGNORECASE)
+SECRET = re.compile(
+    "key|secret|token|password|credential|sas|(?<!skip_)sign", re.IGNORECASE
+)
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
-_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/]+)/?(.*)")
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/@]+)/?(.*)")
 
 
 def is_address(text: str) -> bool:
@@ -57,8 +60,8 @@ def check_storage_options(options: Sequence[tuple[str, str]]) -> None:
     Raises:
         UsageError: one is a secret, which would end up in `run.json`.
     """
-    for name, _ in options:
-        if SECRET.search(name):
+    for name, value in options:
+        if SECRET.search(name) or "@" in value:
             raise UsageError(
                 f"--storage-option {name}: credentials come from the environment, such "
                 "as AWS_ACCESS_KEY_ID, or from the machine's own identity",
@@ -81,29 +84,34 @@ class BucketSource:
         """
         found = Found()
         for given in inputs:
-            before = len(found.recordings) + found.ignored
-            found.recordings += self._below(given, found)
-            if len(found.recordings) + found.ignored == before:
-                found.recordings.append(self._single(given))
+            if not self._add_below(given, found):
+                _, key = _parsed(given)
+                if key and not key.endswith("/"):
+                    found.recordings.append(self._single(given))
         return found
 
-    def _below(self, given: str, found: Found) -> Iterator[Recording]:
+    def _add_below(self, given: str, found: Found) -> bool:
+        """Add the recordings below a prefix; return whether there is anything."""
         import obstore
 
         bucket, prefix = _parsed(given)
+        is_there = False
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         root = f"{bucket}/{prefix}".rstrip("/")
         with _told(given):
             for page in obstore.list(self._store(bucket), folder or None):
                 for meta in page:
+                    is_there = True
                     path = meta["path"].removeprefix(folder)
                     names = path.split("/")
                     if any(is_temporary(name) for name in names):
                         continue
                     if named_as_audio(names[-1]):
-                        yield Recording(root, path, stamp=_stamp(meta))
+                        own = Recording(root, path, stamp=_stamp(meta))
+                        found.recordings.append(own)
                     else:
                         found.ignored += 1
+        return is_there
 
     def _single(self, given: str) -> Recording:
         folder, _, name = given.rpartition("/")
@@ -160,12 +168,19 @@ class BucketSource:
 
     def is_there(self, location: str, root: str) -> bool | None:
         """Return whether there is an object; None if the store cannot be reached."""
+        import obstore
+
         folder, _, name = location.rpartition("/")
+        bucket, _ = _parsed(location)
         try:
             self._stamp(Recording(folder, name))
             return True
         except FileNotFoundError:
-            return False
+            with suppress(OSError), _as_os_error():
+                # The bucket itself may be gone, or may not be seen any more.
+                next(iter(obstore.list(self._store(bucket), chunk_size=1)), None)
+                return False
+            return None
         except OSError:
             return None
 
@@ -175,7 +190,8 @@ class BucketSource:
         file = self._fetched(recording)
         with tempfile.TemporaryDirectory(prefix="ser-") as folder:
             # Decoders look at the end of the name.
-            path = os.path.join(folder, os.path.basename(recording.path)[-100:])
+            end = os.path.splitext(recording.path)[1][:16]
+            path = os.path.join(folder, f"object{end}")
             os.symlink(f"/proc/{os.getpid()}/fd/{file.fileno()}", path)
             yield path
 
@@ -199,14 +215,18 @@ class BucketSource:
 
         bucket, key = _parsed(recording.file)
         file = _temporary(stamp.size_bytes)
+        options: Any = {}
         for left in reversed(range(RESUMES)):
             try:
                 with _as_os_error():
                     done = file.tell()
-                    options: Any = {"if_match": stamp.etag} if stamp.etag else {}
                     if done:
                         options["range"] = {"offset": done}
                     got = obstore.get(self._store(bucket), key, options=options)
+                    if _stamp(got.meta) != stamp:
+                        raise OSError(errno.ESTALE, REPLACED)
+                    if got.meta["e_tag"]:
+                        options["if_match"] = got.meta["e_tag"]
                     for chunk in got.stream(min_chunk_size=CHUNK_BYTES):
                         file.write(chunk)
                 break
@@ -233,7 +253,8 @@ def _store(bucket: str, options: tuple[tuple[str, str], ...]) -> "ObjectStore":
     from obstore.store import from_url
 
     config: Any = dict(options)
-    plain = config.get("endpoint", "").startswith("http://")
+    given = [*config.values(), os.environ.get("AWS_ENDPOINT_URL", "")]
+    plain = any(value.startswith("http://") for value in given)
     try:
         return from_url(
             bucket,
@@ -259,8 +280,11 @@ def _parsed(address: str) -> tuple[str, str]:
 
 
 def _stamp(meta: Any) -> Stamp:
-    microseconds = round(meta["last_modified"].timestamp() * 1e6)
-    return Stamp(meta["size"], microseconds, meta["e_tag"] or "")
+    # Many stores give milliseconds, or quotes around tags, in listings or in answers
+    # about single objects, and not in both.
+    seconds = int(meta["last_modified"].timestamp())
+    tag = (meta["e_tag"] or "").removeprefix("W/").strip('"')
+    return Stamp(meta["size"], seconds * 1_000_000, tag)
 
 
 def _temporary(size_bytes: int) -> IO[bytes]:
@@ -284,7 +308,7 @@ def _as_os_error() -> Iterator[None]:
     ) as error:
         raise PermissionError(errno.EACCES, _reason(error)) from None
     except exceptions.PreconditionError:
-        raise OSError(errno.ESTALE, "the object was replaced meanwhile") from None
+        raise OSError(errno.ESTALE, REPLACED) from None
     except exceptions.BaseError as error:
         raise OSError(errno.EIO, _reason(error)) from None
 

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 
 from ser_batch.config.options import Config
+from ser_batch.emotion.loading import load_scorer
 from ser_batch.engine.cluster import RayEngine
-from ser_batch.errors import ClusterError
+from ser_batch.errors import ClusterError, UsageError
 from ser_batch.pipeline import run
 from ser_batch.results.maintenance import verify
 from ser_batch.results.results import open_results
@@ -164,6 +165,31 @@ def test_a_cluster_without_nodes_ends_the_run_and_keeps_what_is_done(
     done = len(open_results(tmp_path / "out").recordings())
     assert 2 <= done < CALLS + 1
     assert verify(tmp_path / "out").sound
+
+
+def test_sigterm_ends_a_run_in_order(cluster, calls, tmp_path, tiny_bundle):
+    out, log = tmp_path / "out", tmp_path / "log"
+    command = command_line(
+        "analyze", calls, "--bundle", tiny_bundle, "--out", out, "--engine", "ray",
+        "--ray-address", cluster.address, "--quiet", "--log-file", log,
+    )  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if log.exists() and log.read_text().count('"recording"') >= 1:
+            break
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(60) in (130, 3)  # 3: it was done already
+    assert open_results(out).run_record["finished_at"] is not None
+    assert len(open_results(out).recordings()) >= 1
+
+
+def test_what_the_nodes_lack_is_said(cluster, calls, tmp_path, tiny_bundle):
+    config = config_of(tmp_path / "nowhere", cluster)
+    scorer = load_scorer(str(tiny_bundle), "cpu")
+    with pytest.raises(UsageError, match="no bundle.*nowhere"):
+        run([str(calls)], tmp_path / "out", config, threading.Event(), scorer=scorer)
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path, calls, tiny_bundle):

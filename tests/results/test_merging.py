@@ -15,6 +15,7 @@ from ser_batch.errors import ResultsError
 from ser_batch.results.maintenance import verify
 from ser_batch.results.merging import Merged, merge_results
 from ser_batch.results.results import open_results
+from ser_batch.results.rows import Rows
 from ser_batch.sources.source import Recording, in_shard
 from tests.support.commands import ser
 from tests.support.paths import EXAMPLES
@@ -112,6 +113,61 @@ def test_later_rows_of_a_recording_replace_earlier_ones(tmp_path):
     # What is older than the rows that are there changes nothing.
     older = write_results(tmp_path / "older", old)
     assert merge_results(out, [older]) == Merged(unchanged=2)
+
+
+def dated(rows, day: int, content: str):
+    rows.recording["analyzed_at"] = pd.Timestamp(f"2026-01-{day:02}", tz="UTC")
+    rows.recording["content_hash"] = content
+    return rows
+
+
+def test_a_copy_of_what_has_changed_gets_rows_of_its_own_again(tmp_path):
+    out = tmp_path / "out"
+    a = dated(call("a.wav", scored=[(0, 2, {"angry": 0.9})]), 1, "x")
+    b = dated(call("b.wav", scored=[(0, 2, {"angry": 0.9})]), 1, "x")
+    shards = [write_results(tmp_path / "1", a), write_results(tmp_path / "2", b)]
+    assert merge_results(out, shards).copies == 1
+    changed = dated(call("a.wav", scored=[(0, 3, {"happy": 0.9})]), 2, "y")
+    shards[0] = write_results(tmp_path / "3", changed)
+    for _ in range(2):
+        merge_results(out, shards)
+        recordings = open_results(out).recordings().set_index("path")
+        assert recordings.status.to_dict() == {"a.wav": "done", "b.wav": "done"}
+        ends = open_results(out).segments().set_index("path").end_s
+        assert ends.to_dict() == {"a.wav": 3, "b.wav": 2}
+        assert verify(out).sound
+
+
+def test_a_copy_without_an_original_is_left_to_the_next_run(tmp_path):
+    out = tmp_path / "out"
+    a = dated(call("a.wav", scored=[(0, 2, {})]), 1, "x")
+    b = dated(call("b.wav"), 1, "x")
+    copy = Rows(
+        b.recording
+        | {"status": "duplicate", "duplicate_of": a.recording["recording_id"]},
+        {},
+        {},
+    )
+    first = write_results(tmp_path / "1", a, copy)
+    assert merge_results(out, [first]).copies == 1
+    changed = dated(call("a.wav", scored=[(0, 3, {})]), 2, "y")
+    merged = merge_results(out, [write_results(tmp_path / "2", changed)])
+    assert (merged.replaced, merged.left) == (1, 1)
+    assert open_results(out).recordings().path.tolist() == ["a.wav"]
+
+
+def test_a_copy_of_a_failed_recording_keeps_its_row(tmp_path):
+    failed = dated(call("a.wav", error="broken"), 1, "x")
+    copy = Rows(
+        dated(call("b.wav"), 1, "x").recording
+        | {"status": "duplicate", "duplicate_of": failed.recording["recording_id"]},
+        {},
+        {},
+    )
+    shard = write_results(tmp_path / "1", failed, copy)
+    assert merge_results(tmp_path / "out", [shard]).left == 0
+    rows = open_results(tmp_path / "out").recordings().set_index("path")
+    assert rows.status.to_dict() == {"a.wav": "failed", "b.wav": "duplicate"}
 
 
 def test_recordings_of_two_inputs_with_one_path_keep_rows_of_their_own(tmp_path):
@@ -218,3 +274,12 @@ def test_shards_of_a_model_that_uses_profiles_need_one_for_all(
     out = tmp_path / "out"
     again = ser("analyze", EXAMPLES, "--bundle", profiled_bundle, "--out", out)
     assert "5 already analysed" in again.stdout
+    # The profile has come along, and a new one can be drawn for all.
+    shutil.copyfile(EXAMPLES / "delivery" / "2001.ogg", tmp_path / "new.ogg")
+    backdate(tmp_path / "new.ogg")
+    new = ser(
+        "analyze", tmp_path / "new.ogg", "--bundle", profiled_bundle, "--out", out
+    )
+    assert new.returncode == 0, new.stderr
+    refreshed = ser("profile", "refresh", out)
+    assert refreshed.returncode in (0, 3), refreshed.stderr

@@ -1,6 +1,7 @@
 """Recordings in an object store are analysed as files are."""
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -207,7 +208,7 @@ def test_a_single_object_and_files_can_be_given_together(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("s3://calls/nothing/", "no such object, and none below it"),
+        ("s3://calls/nothing", "no such object, and none below it"),
         ("s3://no-such-bucket/x/", "cannot be listed"),
         ("http://host/calls/", "not an address of an object store"),
     ],
@@ -242,10 +243,63 @@ def test_no_secret_reaches_the_results_a_log_or_an_error(
     for name in ("aws_secret_access_key", "session_token", "sas_key", "password"):
         with pytest.raises(UsageError, match="credentials come from the environment"):
             source_for([f"{name}={stores.SECRET}"])
+    with pytest.raises(UsageError, match="credentials come from the environment"):
+        source_for(["endpoint=http://user:word@host"])
+    assert source_for(["skip_signature=true"])
     with pytest.raises(UsageError, match="NAME=VALUE"):
         source_for(["endpoint"])
     signed = RuntimeError("GET http://host/x?X-Signature=abc failed\nDebug source: ...")
     assert _reason(signed) == "GET http://host/x failed"
+
+
+def test_stores_whose_listings_differ_from_their_answers_are_read(
+    tmp_path, address, bucket, tiny_bundle, monkeypatch
+):
+    """MinIO lists milliseconds, Azure lists tags without quotes; answers differ."""
+    import obstore
+
+    fill(bucket)
+    listed, later = obstore.list, timedelta(milliseconds=821)
+
+    def other(*args, **kwargs):
+        for page in listed(*args, **kwargs):
+            yield [
+                meta
+                | {
+                    "last_modified": meta["last_modified"]
+                    + timedelta(milliseconds=821),
+                    "e_tag": meta["e_tag"].strip('"'),
+                }
+                for meta in page
+            ]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obstore, "list", other)
+        done = analysed(tmp_path / "out", address, tiny_bundle)
+        assert done.returncode == 3, done.stderr
+        rows = open_results(tmp_path / "out").recordings()
+        assert (rows.status == "done").sum() == 4
+        again = analysed(tmp_path / "out", address, tiny_bundle)
+        assert "0 done" in again.stdout
+
+
+def test_a_prefix_without_recordings_is_an_empty_folder(
+    tmp_path, address, bucket, tiny_bundle
+):
+    bucket.put_object(Bucket=BUCKET, Key="night/.hidden.wav", Body=b"x")
+    done = analysed(tmp_path / "out", address, tiny_bundle)
+    assert done.returncode == 0, done.stderr
+    assert len(open_results(tmp_path / "out").recordings()) == 0
+    bare = BucketSource((("endpoint", address),)).find([f"s3://{BUCKET}"])
+    assert bare.recordings == []
+
+
+def test_a_bucket_that_is_gone_says_nothing_of_its_objects(address, bucket):
+    source = BucketSource((("endpoint", address),))
+    bucket.put_object(Bucket=BUCKET, Key="1.wav", Body=b"one")
+    assert source.is_there(f"s3://{BUCKET}/1.wav", f"s3://{BUCKET}") is True
+    assert source.is_there(f"s3://{BUCKET}/2.wav", f"s3://{BUCKET}") is False
+    assert source.is_there("s3://no-such-bucket/2.wav", "s3://no-such-bucket") is None
 
 
 def test_recordings_are_sampled_by_content_without_reading_them(address, bucket):
