@@ -266,8 +266,7 @@ def test_stores_whose_listings_differ_from_their_answers_are_read(
             yield [
                 meta
                 | {
-                    "last_modified": meta["last_modified"]
-                    + timedelta(milliseconds=821),
+                    "last_modified": meta["last_modified"] + later,
                     "e_tag": meta["e_tag"].strip('"'),
                 }
                 for meta in page
