@@ -154,7 +154,6 @@ class _Crew:
         on_gpu = job.config.run.device.startswith("cuda")
         self._needs = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
         self._kind = ray.remote(Analyst).options(max_restarts=0, **self._needs)
-        self._profile = profile
         # The job goes to each node once.
         self._shared = ray.put(job), ray.put(profile)
         self._actors: list[_Actor] = []
@@ -250,7 +249,6 @@ class _Crew:
         except exceptions.RayTaskError as error:
             task, _ = self._next(actor)
             return Analysis(unexpected(task.recording, "analysing", error), [])
-        self._alive = time.monotonic()
         if not actor.is_ready:
             actor.is_ready = True
             return None

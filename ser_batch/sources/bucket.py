@@ -46,7 +46,7 @@ SECRET = re.compile(
     "key|secret|token|password|credential|sas|(?<!skip_)sign", re.IGNORECASE
 )
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
-_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/@]+)/?(.*)")
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/@]+)(?:/(.*))?")
 
 
 def is_address(text: str) -> bool:
@@ -92,14 +92,15 @@ class BucketSource:
 
     def _add_below(self, given: str, found: Found) -> bool:
         """Add the recordings below a prefix; return whether there is anything."""
+        bucket, prefix = _parsed(given)
+        store = self._store(bucket)  # says so if obstore is missing
         import obstore
 
-        bucket, prefix = _parsed(given)
         is_there = False
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         root = f"{bucket}/{prefix}".rstrip("/")
         with _told(given):
-            for page in obstore.list(self._store(bucket), folder or None):
+            for page in obstore.list(store, folder or None):
                 for meta in page:
                     is_there = True
                     path = meta["path"].removeprefix(folder)
@@ -276,7 +277,7 @@ def _parsed(address: str) -> tuple[str, str]:
     """
     found = _ADDRESS.fullmatch(address)
     assert found is not None
-    return f"{found[1]}://{found[2]}", found[3]
+    return f"{found[1]}://{found[2]}", found[3] or ""
 
 
 def _stamp(meta: Any) -> Stamp:

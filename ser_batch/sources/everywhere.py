@@ -30,10 +30,13 @@ class Everywhere:
         """Find the recordings of all inputs, each once."""
         given = list(inputs)
         for text in given:
-            if _SCHEME.match(text) and not is_address(text):
+            scheme = _SCHEME.match(text)
+            if scheme and not is_address(text):
+                # The rest is not repeated: it may contain a password.
                 raise UsageError(
-                    f"{text}: not an address of an object store; they begin with "
-                    f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+                    f"{scheme[0]}...: not an address of an object store; they begin "
+                    f"with {', '.join(f'{own}://' for own in SCHEMES)}, and contain no "
+                    "user or password"
                 )
         addresses = [text for text in given if is_address(text)]
         if not addresses:

@@ -1,6 +1,7 @@
 """Recordings in an object store are analysed as files are."""
 
 import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -240,6 +241,9 @@ def test_no_secret_reaches_the_results_a_log_or_an_error(
     )
     for text in (written, nowhere.stderr.encode(), done.stderr.encode()):
         assert stores.SECRET.encode() not in text
+    inside = ser("analyze", f"s3://me:{stores.SECRET}@calls/", "--out", tmp_path / "x")
+    assert inside.returncode == 2
+    assert stores.SECRET not in inside.stderr
     for name in ("aws_secret_access_key", "session_token", "sas_key", "password"):
         with pytest.raises(UsageError, match="credentials come from the environment"):
             source_for([f"{name}={stores.SECRET}"])
@@ -317,6 +321,7 @@ def test_recordings_are_sampled_by_content_without_reading_them(address, bucket)
 
 def test_without_obstore_the_extra_is_named(tmp_path, tiny_bundle, monkeypatch):
     monkeypatch.setattr("ser_batch.sources.bucket.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     done = analysed(tmp_path / "out", "http://127.0.0.1:2", tiny_bundle)
     assert done.returncode == 2
     assert "ser-batch[cloud]" in done.stderr
