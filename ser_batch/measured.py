@@ -18,6 +18,7 @@ from ser_batch.reporting.pages.json_report import ReportRecord
 from ser_batch.reporting.pages.records import call_rows, to_dict
 from ser_batch.results.manifest import read_manifest
 from ser_batch.results.results import Results
+from ser_batch.storage.checkout import results_folder
 
 
 class MeasuredResults(Results):
@@ -107,7 +108,7 @@ def open_results(directory: str | os.PathLike[str]) -> MeasuredResults:
     Raises:
         ResultsError: the directory contains no results, or they are damaged.
     """
-    path = Path(directory)
+    path = results_folder(directory)
     return MeasuredResults(path, read_manifest(path))
 
 

@@ -54,6 +54,7 @@ from ser_batch.sources.everywhere import source_for
 from ser_batch.sources.source import Found, Source, in_shard, with_ids
 from ser_batch.speech.decoded import Job, Outcome, Task, Unchanged
 from ser_batch.speech.waveforms import LocalWaveforms
+from ser_batch.storage.checkout import checkout_of, name_of
 
 if TYPE_CHECKING:
     from ser_batch.engine.cluster import RayEngine
@@ -140,7 +141,7 @@ def run(
         device = str(scorer.device) if scorer else None
         record = run_record(inputs, config, model, device)
         journal = Journal(record, writer.write_record, log, progress)
-        journal.begin(os.path.abspath(out))
+        journal.begin(name_of(out) if checkout_of(out) else os.path.abspath(out))
         restamped: dict[str, dict[str, Any]] = {}
         with _committing(writer, journal):
             _move(writer, matched, journal)
@@ -354,7 +355,7 @@ def _check_engine(config: Config) -> None:
         return
     if find_spec("ray") is None:
         raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
-    from ser_batch.engine.cluster import check_reachable
+    from ser_batch.engine.ray_connection import check_reachable
 
     check_reachable(config.run.ray_address)
 
@@ -394,7 +395,8 @@ def _progress(
         copies=matched.known_copies,
         failed_before=count_failed_before(matched, writer.known, tasks),
         held=len(writer.known),
-        has_links=writer.parts.manifest.generation > 0,
+        has_links=writer.parts.manifest.generation > 0
+        or checkout_of(writer.directory) is not None,
         sizes=sizes,
         total_bytes=sum(sizes.values()),
         licence=model.licence,

@@ -29,8 +29,14 @@ class Where(StrEnum):
 def command(
     inputs: Inputs,
     out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="The results directory; created if missing."),
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The results directory, or an address in an object store; created if "
+            "missing.",
+        ),
     ],
     config: Annotated[
         Path | None,
@@ -252,6 +258,8 @@ def command(
     """
     from ser_batch.config.options import Config, parse_assignments
     from ser_batch.metadata.gathering import MetadataInputs
+    from ser_batch.storage.checkout import results_folder
+    from ser_batch.storage.objects import storage_options
 
     for path in inputs:
         if path.lower().endswith(".csv") and Path(path).is_file():
@@ -303,10 +311,11 @@ def command(
         for group, values in flags.items()
     }
     settings = settings.updated(given)
+    directory = results_folder(out, storage_options(settings.run.storage_options))
     if dry_run:
-        _list(inputs, out, settings)
+        _list(inputs, directory, settings)
     else:
-        _run(inputs, out, settings, call_metadata, quiet)
+        _run(inputs, directory, settings, call_metadata, quiet)
 
 
 def _list(inputs: list[str], out: Path, settings: "Config") -> None:
@@ -336,6 +345,7 @@ def _run(
     from ser_batch.cli.run_display import Display, print_summary
     from ser_batch.pipeline import run
     from ser_batch.results.results import read_stably
+    from ser_batch.storage.checkout import name_of
 
     with stopping() as stop, Display(quiet, stop) as display:
         progress = run(inputs, out, settings, stop, display.update)
@@ -343,7 +353,7 @@ def _run(
     if call_metadata:
         notes = read_stably(out, lambda results: results.keep_metadata(call_metadata))
     try:
-        print_summary(progress, out, settings, quiet)
+        print_summary(progress, name_of(out), settings, quiet)
         for note in notes:
             typer.echo(f"note: {note}", err=True)
     except OSError:
@@ -351,7 +361,7 @@ def _run(
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if not progress.found:
-        held = f", but {out} contains {progress.held}" if progress.held else ""
+        held = f", but {name_of(out)} contains {progress.held}" if progress.held else ""
         typer.secho(
             f"ser: no recordings in {', '.join(inputs)}{held}: is it mounted?",
             err=True,

@@ -9,6 +9,7 @@ import typer
 from ser_batch.cli._options import (
     MetadataFile,
     NamePattern,
+    ResultsDirectory,
     Sidecars,
     Timezone,
     Undated,
@@ -31,10 +32,7 @@ class To(StrEnum):
 
 
 def command(
-    directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
-    ],
+    directory: ResultsDirectory,
     to: Annotated[To, typer.Option(help="Output format.", show_default=False)],
     out: Annotated[
         Path,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_batch.cli import help_pages
+from ser_batch.cli._options import any_results
 from ser_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ class Tool(StrEnum):
 def start_command(
     results: Annotated[
         Path,
-        typer.Argument(metavar="RESULTS", help="A results directory."),
+        typer.Argument(
+            metavar="RESULTS",
+            help="A results directory.",
+            parser=any_results,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the clips and the labels.")

@@ -6,15 +6,12 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.cli._options import LocalResults, ResultsDirectory, any_results
 from ser_batch.errors import ExitCode
-
-Directory = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A results directory.", show_default=False)
-]
 
 
 def verify_command(
-    directory: Directory,
+    directory: ResultsDirectory,
     repair: Annotated[
         bool,
         typer.Option(
@@ -30,6 +27,7 @@ def verify_command(
     """
     from ser_batch.results import maintenance
     from ser_batch.results.live_parts import BROKEN_FOLDER
+    from ser_batch.storage.checkout import checkout_of, name_of
     from ser_batch.text import counted
 
     findings = (
@@ -37,7 +35,7 @@ def verify_command(
     )
     for part, problems in findings.problems.items():
         for problem in problems:
-            typer.secho(f"{part or directory}: {problem}", err=True, fg="red")
+            typer.secho(f"{part or name_of(directory)}: {problem}", err=True, fg="red")
     typer.echo(
         f"{counted(findings.parts, 'part')}, "
         f"{counted(findings.recordings, 'recording')}, "
@@ -49,10 +47,12 @@ def verify_command(
         )
     )
     if repair and not findings.sound:
-        typer.echo(
-            f"set aside in {directory / BROKEN_FOLDER}; run the same `ser analyze` "
-            "again to recreate them"
+        where = (
+            "taken out of the results"
+            if checkout_of(directory)
+            else f"set aside in {directory / BROKEN_FOLDER}"
         )
+        typer.echo(f"{where}; run the same `ser analyze` again to recreate them")
     elif not findings.sound:
         typer.echo(
             "`ser verify --repair` sets them aside, so that the next run recreates them"
@@ -60,24 +60,31 @@ def verify_command(
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def compact_command(directory: Directory) -> None:
+def compact_command(directory: ResultsDirectory) -> None:
     """Merge the small parts of many runs into fewer, with the same rows."""
     from ser_batch.results.maintenance import compact
+    from ser_batch.text import counted
 
     before, after = compact(directory)
-    typer.echo(f"{before} parts before, {after} now")
+    typer.echo(f"{counted(before, 'part')} before, {after} now")
 
 
 def merge_command(
     out: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT", help="The results directory to add to; created if missing."
+            metavar="OUT",
+            help="The results directory to add to; created if missing.",
+            parser=any_results,
         ),
     ],
     shards: Annotated[
         list[Path],
-        typer.Argument(metavar="SHARD...", help="Results directories to add."),
+        typer.Argument(
+            metavar="SHARD...",
+            help="Results directories to add.",
+            parser=any_results,
+        ),
     ],
 ) -> None:
     """Add the recordings of other results, such as the shards of one job, in one step.
@@ -102,7 +109,7 @@ def merge_command(
 
 
 def path_command(
-    directory: Directory,
+    directory: LocalResults,
     table: Annotated[
         str, typer.Argument(metavar="TABLE", help="recordings, speech or segments.")
     ],
@@ -121,7 +128,7 @@ def path_command(
 
 
 def forget_command(
-    directory: Directory,
+    directory: ResultsDirectory,
     path: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,7 +180,7 @@ def forget_command(
 
 
 def relocate_command(
-    directory: Directory,
+    directory: ResultsDirectory,
     old: Annotated[
         str, typer.Argument(metavar="OLD", help="The former folder of the recordings.")
     ],

@@ -6,8 +6,53 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.errors import UsageError
+from ser_batch.storage.checkout import results_folder
+
 _KNOWN = "Call metadata"
 
+
+def any_results(given: str) -> Path:
+    """Return the path of a results directory, or of the working copy of a stored one.
+
+    Raises:
+        BadParameter: it is an address that cannot be opened.
+    """
+    try:
+        return results_folder(given)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def local_results(given: str) -> Path:
+    """Return the path of a results directory that must be on this machine.
+
+    Raises:
+        BadParameter: it is the address of a folder in an object store.
+    """
+    if "://" in given:
+        raise typer.BadParameter(f"{given}: this needs results on this machine")
+    return Path(given)
+
+
+ResultsDirectory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A results directory, or its address in an object store.",
+        show_default=False,
+        parser=any_results,
+    ),
+]
+LocalResults = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A results directory.",
+        show_default=False,
+        parser=local_results,
+    ),
+]
 Inputs = Annotated[
     list[str],
     typer.Argument(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ser_batch.cli import help_pages
-from ser_batch.cli._options import Inputs
+from ser_batch.cli._options import Inputs, LocalResults, any_results
 from ser_batch.errors import ExitCode
 
 
@@ -99,6 +99,7 @@ def show_command(
             metavar="FILE|DIR",
             help="A profile or a results directory.",
             show_default=False,
+            parser=any_results,
         ),
     ],
 ) -> None:
@@ -119,10 +120,7 @@ def show_command(
 
 @app.command(**help_pages.command("profile refresh"))
 def refresh_command(
-    directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
-    ],
+    directory: LocalResults,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only errors.")
     ] = False,

@@ -12,6 +12,7 @@ import typer
 from ser_batch.cli._options import (
     MetadataFile,
     NamePattern,
+    ResultsDirectory,
     Sidecars,
     Timezone,
     Undated,
@@ -42,10 +43,7 @@ class Copied(StrEnum):
 
 
 def command(
-    directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A results directory.", show_default=False),
-    ],
+    directory: ResultsDirectory,
     since: Annotated[
         str | None,
         typer.Option(

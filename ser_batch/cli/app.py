@@ -35,6 +35,7 @@ from ser_batch.errors import (
     SerError,
     UsageError,
 )
+from ser_batch.storage.checkout import with_addresses
 from ser_batch.version import __version__
 
 app = typer.Typer(
@@ -150,5 +151,5 @@ def _reopen_closed_streams() -> None:
 
 
 def _exit(message: str, code: ExitCode) -> None:
-    typer.secho(f"ser: {message}", err=True, fg="red")
+    typer.secho(f"ser: {with_addresses(message)}", err=True, fg="red")
     raise SystemExit(code)

@@ -3,7 +3,6 @@
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 from rich.live import Live
@@ -110,7 +109,7 @@ def _copies(n: int) -> str:
     return f"{n} {'copy' if n == 1 else 'copies'} of other recordings (not counted)"
 
 
-def print_summary(progress: Progress, out: Path, config: Config, quiet: bool) -> None:
+def print_summary(progress: Progress, out: str, config: Config, quiet: bool) -> None:
     """Print the outcome of a run, warnings, and the next command to type.
 
     With `quiet`, print only the failures.

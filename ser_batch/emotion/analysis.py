@@ -44,6 +44,8 @@ class Analysis:
 
     outcome: Decoded | Failed
     segments: list[ScoredSegment]
+    node: str | None = None
+    """The machine of a cluster that analysed it."""
 
     @property
     def recording(self) -> Recording:

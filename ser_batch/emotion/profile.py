@@ -77,14 +77,17 @@ class Profile:
         roles = {role: RoleProfile(**own) for role, own in values["roles"].items()}
         return cls(values["model_id"], roles, tuple(values["sample"]))
 
+    def data(self) -> bytes:
+        """Return the bytes of the profile's file."""
+        return (json.dumps(self.to_dict(), indent=1) + "\n").encode()
+
     def write(self, path: Path) -> None:
         """Write the profile atomically.
 
         Raises:
             OSError: it cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=1) + "\n"
-        LocalStorage(path.parent).put({path.name: text.encode()})
+        LocalStorage(path.parent).put({path.name: self.data()})
 
 
 def read_profile(path: Path) -> Profile:

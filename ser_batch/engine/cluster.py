@@ -5,37 +5,27 @@ a task is a path, and what comes back are its scores. The driver alone commits, 
 what a lost node had begun is simply done again.
 """
 
-import os
-import shutil
-import signal
-import socket
-import tempfile
 import threading
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.profile import Profile
+from ser_batch.engine.analyst import Analyst
 from ser_batch.engine.engine import TICK, Finished, Tick
-from ser_batch.engine.stages import finished_recordings
+from ser_batch.engine.ray_connection import connected, first_line
 from ser_batch.errors import ClusterError, FailureKind, UsageError
 from ser_batch.speech.decoded import (
-    Decoded,
     Failed,
     Job,
-    Outcome,
     Task,
     past_deadline,
     unexpected,
 )
-from ser_batch.speech.waveforms import LocalWaveforms, WorkspaceError
 
 TICK_S = 1.0
 LOOK_S = 5.0
@@ -47,54 +37,6 @@ MAX_DEATHS = 3
 """A recording whose actors died this often is to blame: they also die with their nodes,
 which Ray does not tell apart."""
 GRACE_S = 5.0
-CONNECT_S = 10.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-_PREFIX = "ser-actor-"
-
-
-class Analyst:
-    """What runs in an actor: a detector, a model, and a folder for waveforms."""
-
-    def __init__(self, job: Job, profile: Profile | None) -> None:
-        from ser_batch.emotion.loading import load_scorer
-        from ser_batch.speech.loading import load_diarizer, load_vad
-
-        _clear_leftovers()
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-")
-        self._job = replace(job, waveforms=LocalWaveforms(Path(self._folder.name)))
-        config = job.config
-        self._models = load_vad(config.vad), load_diarizer(config)
-        on_gpu = config.run.device.startswith("cuda")
-        device = "cuda" if on_gpu else "cpu"
-        self._scorer = load_scorer(config.score.bundle, device, profile)
-
-    def ready(self) -> str:
-        """Return the name of the node, once everything is loaded."""
-        return os.uname().nodename
-
-    def close(self) -> None:
-        """Remove the waveforms."""
-        self._folder.cleanup()
-
-    def analyse(self, task: Task) -> Finished | UsageError:
-        """Return one recording with its scores; an error that is about the run."""
-        from ser_batch.speech.decoding import decode
-
-        try:
-            outcome: Outcome = decode(task, self._job, *self._models)
-        except WorkspaceError as error:
-            return UsageError(f"{os.uname().nodename}: {error}", path=error.path)
-        except Exception as error:
-            outcome = unexpected(task.recording, "decoding", error)
-        if not isinstance(outcome, Decoded):
-            self._job.waveforms.remove(task.recording.recording_id)
-        # The other cores have actors of their own.
-        for finished in finished_recordings([outcome], self._job, self._scorer, 1):
-            if not isinstance(finished, Tick):
-                return finished
-        raise AssertionError("the recording produced no analysis")
 
 
 @dataclass
@@ -129,13 +71,13 @@ class RayEngine:
         queue = deque(tasks)
         if not queue:
             return
-        ray = _connected(self.address)
+        ray = connected(self.address)
         crew = _Crew(ray, job, self.profile, queue)
         try:
             yield from crew.work(stop)
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise ClusterError(
-                f"the cluster cannot be reached any more: {_first_line(error)}. What "
+                f"the cluster cannot be reached any more: {first_line(error)}. What "
                 "is finished is in the results; run the same command again"
             ) from error
         finally:
@@ -167,8 +109,9 @@ class _Crew:
         stopped_at: float | None = None
         while self._queue or any(actor.tasks for actor in self._actors):
             if stop.is_set():
-                stopped_at = stopped_at or time.monotonic()
-                self._queue.clear()
+                if stopped_at is None:
+                    stopped_at = time.monotonic()
+                    self._call_off()
                 if time.monotonic() - stopped_at > GRACE_S:
                     return
             else:
@@ -177,6 +120,14 @@ class _Crew:
             yield from self._answers()
             self._check_alive()
             yield TICK
+
+    def _call_off(self) -> None:
+        """Have no more recordings started."""
+        self._queue.clear()
+        for actor in self._actors:
+            while len(actor.tasks) > 1:
+                _, answer = actor.tasks.pop()
+                self._ray.cancel(answer, force=False)
 
     def end(self) -> None:
         """End all actors; those that work on something are not waited for."""
@@ -330,84 +281,3 @@ class _Crew:
                 f"no node of the cluster has worked for {wait_s:g} s. What is finished "
                 "is in the results; run the same command again when there are nodes"
             )
-
-
-def _clear_leftovers() -> None:
-    """Remove the waveforms of actors that were killed on this node."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _connected(address: str | None) -> Any:
-    """Return Ray, connected to a cluster, or started on this machine.
-
-    Raises:
-        UsageError: there is no cluster at the address.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if is_open(address):
-        warnings.warn(
-            f"{address}: neither encrypted nor with a token: whoever can reach it can "
-            "run code there. Set RAY_USE_TLS=1, or leave RAY_AUTH_MODE as it is",
-            stacklevel=2,
-        )
-
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            # By default, Ray joins whatever cluster it finds on this machine.
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            configure_logging=False,
-            log_to_driver=False,
-        )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise _no_cluster(address, error) from error
-    finally:
-        # Ray takes it over; to end a run is the run's own business.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-    return ray
-
-
-def _no_cluster(address: str | None, error: Exception) -> UsageError:
-    return UsageError(
-        f"--ray-address {address}: no cluster: {_first_line(error)}",
-        option="--ray-address",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def check_reachable(address: str | None) -> None:
-    """Check that somebody listens at an address: Ray itself waits for minutes.
-
-    Raises:
-        UsageError: nobody does.
-    """
-    parts = urlsplit(address if "://" in (address or "") else f"ray://{address or ''}")
-    if parts.hostname and parts.port:
-        where = str(parts.hostname), parts.port
-        try:
-            socket.create_connection(where, CONNECT_S).close()
-        except OSError as error:
-            raise _no_cluster(address, error) from error
-
-
-def is_open(address: str | None) -> bool:
-    """Return whether a connection to an address is neither local nor encrypted.
-
-    >>> is_open("ray://localhost:10001"), is_open("auto"), is_open(None)
-    (False, False, False)
-    """
-    if address is None or not address.startswith("ray://"):
-        return False
-    encrypted = os.environ.get("RAY_USE_TLS") == "1"
-    has_token = os.environ.get("RAY_AUTH_MODE") != "disabled"
-    return not (encrypted or has_token or urlsplit(address).hostname in LOOPBACK)

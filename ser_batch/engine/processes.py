@@ -23,6 +23,7 @@ from ser_batch.speech.decoded import (
     Job,
     Outcome,
     Task,
+    out_of_memory,
     past_deadline,
 )
 from ser_batch.speech.waveforms import WorkspaceError
@@ -264,12 +265,7 @@ def _outcome(message: Outcome | Exception | str, task: Task) -> Outcome:
     if isinstance(message, UsageError):
         raise message
     if isinstance(message, MemoryError):
-        return _failed(
-            task,
-            FailureKind.MEMORY,
-            "not enough memory to decode it: use fewer --workers, and retry with "
-            "--retry-failed",
-        )
+        return out_of_memory(task)
     if isinstance(message, (Exception, str)):
         # Whatever a malformed file does, it fails only its own recording.
         return _failed(

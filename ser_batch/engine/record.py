@@ -107,6 +107,8 @@ def _which(recording: Recording) -> dict[str, str]:
 def event_of(outcome: Analysis | Unchanged | Growing) -> dict[str, Any]:
     """Return the log event of a recording."""
     event: dict[str, Any] = dict(_which(outcome.recording))
+    if isinstance(outcome, Analysis) and outcome.node:
+        event["node"] = outcome.node
     match outcome:
         case Unchanged():
             return event | {"status": "skipped"}

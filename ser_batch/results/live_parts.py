@@ -18,8 +18,10 @@ from ser_batch.results.generations import (
     remove_others,
 )
 from ser_batch.results.manifest import MANIFEST, PART_FILE, Identity, Manifest
+from ser_batch.results.reading import part_files
 from ser_batch.results.schemas import TABLES, table_schemas
-from ser_batch.storage.local import LocalStorage, crc32_of, sync_folder
+from ser_batch.storage.checkout import storage_of
+from ser_batch.storage.local import crc32_of, sync_folder
 
 BROKEN_FOLDER = "broken"
 """Where parts that cannot be trusted are set aside."""
@@ -41,7 +43,7 @@ class LiveParts:
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory, self.manifest = directory, manifest
         self.schemas = table_schemas(manifest.identity.labels)
-        self._storage = LocalStorage(directory)
+        self._storage = storage_of(directory)
 
     def read(self, table: str, part: str) -> pa.Table:
         """Return a part as it was written.
@@ -50,7 +52,7 @@ class LiveParts:
             DamagedPart: it is damaged or missing. Damaged data is never rewritten as if
                 it were intact.
         """
-        path = self.manifest.file(self.directory, table, part)
+        [path] = part_files(self.directory, self.manifest, table, [part])
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
             return file.read().cast(self.schemas[table])
@@ -133,10 +135,14 @@ class LiveParts:
         else:
             self._clear_folders()
 
-    def forget_others(self) -> None:
-        """Remove all earlier states, so that no reader can go back to them."""
+    def forget_others(self, but_last: bool = False) -> None:
+        """Remove earlier states, so that no reader can go back to them.
+
+        With `but_last`, the latest ones are kept for readers that began with them.
+        """
         if self.manifest.generation:
-            remove_others(self.directory, self.manifest.generation)
+            kept_s = KEPT_S if but_last else 0.0
+            remove_others(self.directory, self.manifest.generation, kept_s)
 
     def _change(
         self,
@@ -164,18 +170,20 @@ class LiveParts:
             self._undo(set(after.parts) - set(kept), generation)
             if isinstance(error, ResultsError):
                 raise
-            reason = getattr(error, "strerror", None) or error
-            raise ResultsError(
-                f"{self.directory}: cannot be written: {reason}. Committed rows are "
-                "safe; free up disk space (or repair the disk) and run the same "
-                "command again",
-                path=self.directory,
-            ) from error
+            raise self._cannot_be_written(error) from error
         self.manifest = after
         if generation:
             remove_others(self.directory, after.generation, KEPT_S)
         else:
             self._remove(before, set(before.parts) - set(kept))
+
+    def _cannot_be_written(self, error: Exception) -> ResultsError:
+        reason = getattr(error, "strerror", None) or error
+        return ResultsError(
+            f"{self.directory}: cannot be written: {reason}. Committed rows are safe; "
+            "free up disk space (or repair the disk) and run the same command again",
+            path=self.directory,
+        )
 
     def _undo(self, parts: Iterable[str], generation: Generation | None) -> None:
         # The error may have come just after the new state became live.

@@ -102,7 +102,7 @@ def _link_problems(directory: Path, manifest: Manifest) -> Iterator[str]:
     for table in TABLES:
         folder = directory / table
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        listed = {manifest.file(directory, table, p).name for p in manifest.parts}
+        listed = {Path(manifest.name(table, part)).name for part in manifest.parts}
         strays = sorted(name for name in there - listed if name.endswith(".parquet"))
         if strays:
             yield (
@@ -130,7 +130,7 @@ def repair(directory: Path) -> Findings:
             broken = [part for part in findings.problems if part]
             for part in broken:
                 for table in TABLES:
-                    path = manifest.file(directory, table, part)
+                    path = directory / manifest.name(table, part)
                     aside = directory / BROKEN_FOLDER / table
                     name = f"{part}.parquet"
                     if path.exists() and not (aside / name).exists():
@@ -156,7 +156,8 @@ def _second_name(path: Path, aside: Path) -> None:
 def compact(directory: Path) -> tuple[int, int]:
     """Merge small parts, and return the number of parts before and after.
 
-    The rows stay the same.
+    The rows stay the same. In an object store, parts that are no longer live are
+    removed, except for those that were live until now.
 
     Raises:
         ResultsError: the directory contains no results, a part is damaged, a run is
@@ -166,6 +167,7 @@ def compact(directory: Path) -> tuple[int, int]:
         parts = writer.parts.manifest.parts
         if groups := list(_groups(parts)):
             writer.parts.merge(groups)
+        writer.parts.forget_others(but_last=True)
         return len(parts), len(writer.parts.manifest.parts)
 
 
@@ -199,8 +201,9 @@ def _unreadable(
     """Yield problems in reading the files of a part; put the others in `tables`."""
     size = 0
     for name, schema in table_schemas(manifest.identity.labels).items():
-        path = manifest.file(directory, name, part)
+        path = directory / manifest.name(name, part)
         try:
+            manifest.file(directory, name, part)
             size += path.stat().st_size
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
         except FileNotFoundError:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 from ser_batch.config.options import Config
 from ser_batch.errors import ConfigError, ResultsError
 from ser_batch.results.schemas import FORMAT, TABLES
+from ser_batch.storage.checkout import checkout_of, storage_of
 from ser_batch.storage.local import crc32_of
 
 MANIFEST, RUN_RECORD = "manifest.json", "run.json"
@@ -47,7 +48,7 @@ class Manifest:
     """The live parts, in order.
 
     Each has the number of its recordings, its size in bytes, and the CRC-32 of its
-    files.
+    files; in an object store also a hash of its content, which is part of its name.
     """
 
     identity: Identity
@@ -58,17 +59,30 @@ class Manifest:
 
     The parts of a table are then in a single folder.
     """
+    commit: str = ""
+    """What tells this state from all others, in an object store."""
 
     def name(self, table: str, part: str) -> str:
         """Return the name of a part's file within its results directory."""
+        content = self.parts.get(part, {}).get("content")
+        if content is not None:
+            return f"{table}/{part}-{content:016x}.parquet"
         if not self.generation:
             return f"{table}/{part}.parquet"
         number = f"{self.generation:06}"
         return f"{GENERATIONS}/{number}/{table}/{part}-{number}.parquet"
 
     def file(self, directory: Path, table: str, part: str) -> Path:
-        """Return the path of a part's file."""
-        return directory / self.name(table, part)
+        """Return the path of a part's file; see `files`."""
+        return self.files(directory, table, [part])[0]
+
+    def files(self, directory: Path, table: str, parts: Iterable[str]) -> list[Path]:
+        """Return the paths of the files of parts, which may be missing.
+
+        Raises:
+            OSError: they are in an object store, and cannot be downloaded.
+        """
+        return storage_of(directory).paths([self.name(table, part) for part in parts])
 
     def crc32(self, directory: Path, part: str) -> int:
         """Return the CRC-32 of a part's files, one after the other.
@@ -89,10 +103,13 @@ class Manifest:
             ResultsError: it cannot be read, or has another format.
         """
         path = directory / MANIFEST
-        if not path.exists():
+        if not path.exists() and (directory / CURRENT).exists():
             path = directory / CURRENT / MANIFEST
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            checkout = checkout_of(directory)
+            values = json.loads(
+                checkout.read_versioned(MANIFEST) if checkout else path.read_bytes()
+            )
             if values["format"] != FORMAT:
                 raise ResultsError(
                     f"{path}: results format {values['format']}; this version reads "
@@ -133,7 +150,8 @@ class Manifest:
                     "parts must be named part-NNNNNN and have recordings and bytes"
                 )
         generation = int(values["generation"])
-        return cls(identity, int(values["next_part"]), parts, generation)
+        commit = str(values.get("commit", ""))
+        return cls(identity, int(values["next_part"]), parts, generation, commit)
 
     def data(self) -> bytes:
         """Return the bytes of `manifest.json`."""
@@ -147,6 +165,13 @@ class Manifest:
             "next_part": self.next_part,
             "parts": self.parts,
         }
+        if self.commit:
+            # So that readers need not know how files are named.
+            values["commit"] = self.commit
+            values["tables"] = {
+                table: [self.name(table, part) for part in self.parts]
+                for table in TABLES
+            }
         return json.dumps(values, indent=1).encode()
 
 
@@ -197,7 +222,7 @@ def check_identity(directory: Path, found: Identity, wanted: Identity) -> None:
 def _differences(directory: Path, found: Identity, wanted: Identity) -> list[str]:
     """Return each option that differs, if `run.json` has those of the rows."""
     try:
-        record = json.loads((directory / RUN_RECORD).read_bytes())
+        record = json.loads(storage_of(directory).read(RUN_RECORD))
         if record["config_hash"] != found.config_hash:
             return []
         options = Config.from_dict(record["config"]).identity()

@@ -5,6 +5,7 @@ from pathlib import Path
 from ser_batch.emotion.profile import Profile, read_profile
 from ser_batch.errors import ResultsError, UsageError
 from ser_batch.results.manifest import Identity
+from ser_batch.storage.checkout import storage_of
 
 
 def profile_name(profile_id: str) -> str:
@@ -20,10 +21,12 @@ def read_results_profile(directory: Path, identity: Identity) -> Profile | None:
     """
     if not identity.profile_id:
         return None
-    path = directory / profile_name(identity.profile_id)
+    name = profile_name(identity.profile_id)
+    path = directory / name
     try:
+        [path] = storage_of(directory).paths([name])
         profile = read_profile(path)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         raise ResultsError(
             f"{path}: missing or damaged; restore it, or rescore all recordings with "
             "`ser profile refresh`",

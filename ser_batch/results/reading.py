@@ -26,9 +26,9 @@ def read_parts(
         ResultsError: a part is damaged or missing; or (`ResultsChanged`) a run has
             replaced it since the manifest was read.
     """
-    for part in manifest.parts:
-        path = manifest.file(directory, table, part)
-        wanted = None if columns is None else list(columns)
+    wanted = None if columns is None else list(columns)
+    paths = part_files(directory, manifest, table, list(manifest.parts))
+    for part, path in zip(manifest.parts, paths, strict=True):
         try:
             # Three times as fast for small parts as `read_table`.
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -42,6 +42,24 @@ def read_parts(
                 path=path,
             ) from error
         yield part, rows
+
+
+def part_files(
+    directory: Path, manifest: Manifest, table: str, parts: Sequence[str]
+) -> list[Path]:
+    """Return the files of parts, downloaded if they are in an object store.
+
+    Raises:
+        ResultsError: they cannot be downloaded; or (`ResultsChanged`) a run has
+            replaced them since the manifest was read.
+    """
+    try:
+        return manifest.files(directory, table, parts)
+    except FileNotFoundError as error:
+        raise missing_part(directory, manifest) from error
+    except OSError as error:
+        message = f"{directory}: cannot be read: {error.strerror}"
+        raise ResultsError(message, path=directory) from error
 
 
 def missing_part(directory: Path, manifest: Manifest) -> ResultsError:

@@ -21,10 +21,15 @@ from ser_batch.results.manifest import (
     Manifest,
     read_manifest,
 )
-from ser_batch.results.reading import ResultsChanged, missing_part, read_parts
+from ser_batch.results.reading import (
+    ResultsChanged,
+    missing_part,
+    part_files,
+    read_parts,
+)
 from ser_batch.results.schemas import table_schemas
 from ser_batch.results.writing import ResultsWriter, open_writer
-from ser_batch.storage.local import LocalStorage
+from ser_batch.storage.checkout import name_of, storage_of
 
 TRIES = 5
 METADATA = "metadata/metadata.parquet"
@@ -93,18 +98,28 @@ class Results:
         return self.identity.model_id
 
     @property
+    def name(self) -> str:
+        """The directory, or its address in an object store."""
+        return name_of(self.directory)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The names of the live parts, in order."""
         return tuple(self.manifest.parts)
 
     def folder(self, table: str) -> Path:
         """Return the folder of a table in this state, which no longer changes."""
-        return self.manifest.file(self.directory, table, "").parent
+        return (self.directory / self.manifest.name(table, "")).parent
 
     def files(self, table: str, parts: Sequence[str] | None = None) -> list[Path]:
-        """Return the files of a table: of all live parts, or of some."""
+        """Return the files of a table: of all live parts, or of some.
+
+        Raises:
+            ResultsError: they are in an object store, and cannot be downloaded; or
+                (`ResultsChanged`) they are no longer there.
+        """
         parts = self.parts if parts is None else parts
-        return [self.manifest.file(self.directory, table, part) for part in parts]
+        return part_files(self.directory, self.manifest, table, parts)
 
     def scan(
         self, table: str, columns: Sequence[str] | None = None
@@ -145,7 +160,7 @@ class Results:
     def run_record(self) -> dict[str, Any]:
         """The record of the last run in `run.json`; empty if it cannot be read."""
         try:
-            record = json.loads(LocalStorage(self.directory).read(RUN_RECORD))
+            record = json.loads(storage_of(self.directory).read(RUN_RECORD))
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
@@ -158,11 +173,12 @@ class Results:
             ResultsError: it is damaged.
         """
         path = self.directory / METADATA
-        if not path.exists():
-            return None
         advice = "remove it, and provide the metadata again"
         try:
-            table = pq.read_table(path).to_pandas()
+            data = storage_of(self.directory).read(METADATA)
+            table = pq.read_table(pa.BufferReader(data)).to_pandas()
+        except FileNotFoundError:
+            return None
         except (OSError, pa.ArrowException) as error:
             message = f"{path}: damaged ({error}); {advice}"
             raise ResultsError(message, path=path) from error
@@ -175,7 +191,7 @@ class Results:
     def labels_folder(self) -> Path | None:
         """The folder of labels that was named for these results; None if none was."""
         try:
-            kept = json.loads(LocalStorage(self.directory).read(LABELS))
+            kept = json.loads(storage_of(self.directory).read(LABELS))
             return Path(kept["folder"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -188,7 +204,7 @@ class Results:
         """
         text = json.dumps({"folder": str(folder.resolve())}) + "\n"
         try:
-            LocalStorage(self.directory).put({LABELS: text.encode()})
+            storage_of(self.directory).put({LABELS: text.encode()})
         except OSError as error:
             path = self.directory / LABELS
             message = f"{path}: cannot be written: {error.strerror}"
@@ -218,7 +234,7 @@ class Results:
         pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
         try:
-            LocalStorage(self.directory).put({METADATA: data})
+            storage_of(self.directory).put({METADATA: data})
         except OSError as error:
             path = self.directory / METADATA
             message = f"{path}: cannot be written: {error.strerror}"

@@ -18,7 +18,7 @@ from ser_batch.emotion.profile import Profile
 from ser_batch.errors import ResultsError, SerError
 from ser_batch.results.generations import Generation, check_origin, supports_links
 from ser_batch.results.known import Known, KnownRecording, read_known
-from ser_batch.results.live_parts import LiveParts, Tables
+from ser_batch.results.live_parts import Tables
 from ser_batch.results.manifest import (
     MANIFEST,
     RUN_RECORD,
@@ -29,6 +29,8 @@ from ser_batch.results.manifest import (
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
+from ser_batch.results.stored_parts import create_stored, live_parts
+from ser_batch.storage.checkout import checkout_of, storage_of
 from ser_batch.storage.local import LocalStorage
 
 PART_RECORDINGS = 400
@@ -54,7 +56,7 @@ class ResultsWriter:
 
     def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
         self.directory, self.work = directory, directory / WORK_FOLDER
-        self.parts = LiveParts(directory, manifest)
+        self.parts = live_parts(directory, manifest)
         self.known = read_known(directory, manifest.identity) if read else Known()
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0
@@ -90,13 +92,14 @@ class ResultsWriter:
                 "rescore all recordings with `ser profile refresh`",
                 path=self.directory,
             )
-        profile.write(self.directory / profile_name(profile.profile_id))
+        name = profile_name(profile.profile_id)
+        storage_of(self.directory).put({name: profile.data()})
         self.parts.keep_profile(profile.profile_id)
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Write `run.json`."""
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        LocalStorage(self.directory).put({RUN_RECORD: text.encode()})
+        storage_of(self.directory).put({RUN_RECORD: text.encode()})
 
     def recover(self) -> None:
         """Remove what a crash has left: files that are not live, and waveforms."""
@@ -295,6 +298,8 @@ def _known(row: dict[str, Any]) -> KnownRecording:
 
 def _created(directory: Path, identity: Identity) -> Manifest:
     """Create a results directory without rows, and return its manifest."""
+    if checkout := checkout_of(directory):
+        return create_stored(checkout, identity)
     check_origin(directory)
     manifest = Manifest(identity)
     if supports_links(directory):
@@ -337,6 +342,8 @@ def open_writer(
             f"{directory}: cannot be written: {error.strerror}; choose another --out"
         ) from error
     try:
+        if checkout := checkout_of(directory):
+            checkout.check_conditions()
         manifest = Manifest.read(directory)
         if manifest is None:
             manifest = _created(directory, identity)

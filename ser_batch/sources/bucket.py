@@ -1,72 +1,34 @@
-"""Object storage as a source of recordings: `s3://`, `gs://` and `az://`.
-
-Objects are read by obstore, which retries what fails in between. Credentials come from
-the environment or the machine's own identity, and never appear in a message.
-"""
+"""Object storage as a source of recordings: `s3://`, `gs://` and `az://`."""
 
 import errno
 import hashlib
 import os
-import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache
-from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
 from ser_batch.errors import UsageError
 from ser_batch.sources.formats import HEAD_BYTES, named_as_audio
 from ser_batch.sources.search import is_temporary
 from ser_batch.sources.source import Found, Recording, Stamp
+from ser_batch.storage.objects import (
+    REPLACED,
+    as_os_errors,
+    bucket_and_key,
+    object_store,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-SCHEMES = ("s3", "gs", "az")
 IN_MEMORY_BYTES = 256 * 2**20
 """Larger objects are kept in a temporary file while they are decoded."""
 CHUNK_BYTES = 4 * 2**20
 RESUMES = 5
 """How often an object is read on from where its connection broke."""
-REPLACED = "the object was replaced meanwhile"
-RETRIES: Any = {
-    "max_retries": 6,
-    "retry_timeout": timedelta(minutes=3),
-    "backoff": {
-        "base": 2,
-        "init_backoff": timedelta(milliseconds=200),
-        "max_backoff": timedelta(seconds=20),
-    },
-}
-SECRET = re.compile(
-    "key|secret|token|password|credential|sas|(?<!skip_)sign", re.IGNORECASE
-)
-_QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
-_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/@]+)(?:/(.*))?")
-
-
-def is_address(text: str) -> bool:
-    """Return whether an input or a location is in an object store."""
-    return _ADDRESS.fullmatch(text) is not None
-
-
-def check_storage_options(options: Sequence[tuple[str, str]]) -> None:
-    """Check options of a store, such as its endpoint.
-
-    Raises:
-        UsageError: one is a secret, which would end up in `run.json`.
-    """
-    for name, value in options:
-        if SECRET.search(name) or "@" in value:
-            raise UsageError(
-                f"--storage-option {name}: credentials come from the environment, such "
-                "as AWS_ACCESS_KEY_ID, or from the machine's own identity",
-                option="--storage-option",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +47,14 @@ class BucketSource:
         found = Found()
         for given in inputs:
             if not self._add_below(given, found):
-                _, key = _parsed(given)
+                _, key = bucket_and_key(given)
                 if key and not key.endswith("/"):
                     found.recordings.append(self._single(given))
         return found
 
     def _add_below(self, given: str, found: Found) -> bool:
         """Add the recordings below a prefix; return whether there is anything."""
-        bucket, prefix = _parsed(given)
+        bucket, prefix = bucket_and_key(given)
         store = self._store(bucket)  # says so if obstore is missing
         import obstore
 
@@ -134,8 +96,8 @@ class BucketSource:
     def _stamp(self, recording: Recording) -> Stamp:
         import obstore
 
-        bucket, key = _parsed(recording.file)
-        with _as_os_error():
+        bucket, key = bucket_and_key(recording.file)
+        with as_os_errors():
             return _stamp(obstore.head(self._store(bucket), key))
 
     def content_hash(self, recording: Recording) -> str:
@@ -159,8 +121,8 @@ class BucketSource:
         """Return the first bytes of the object; none if it cannot be read."""
         import obstore
 
-        bucket, key = _parsed(recording.file)
-        with suppress(OSError), _as_os_error():
+        bucket, key = bucket_and_key(recording.file)
+        with suppress(OSError), as_os_errors():
             found = obstore.get_range(
                 self._store(bucket), key, start=0, length=HEAD_BYTES
             )
@@ -172,12 +134,12 @@ class BucketSource:
         import obstore
 
         folder, _, name = location.rpartition("/")
-        bucket, _ = _parsed(location)
+        bucket, _ = bucket_and_key(location)
         try:
             self._stamp(Recording(folder, name))
             return True
         except FileNotFoundError:
-            with suppress(OSError), _as_os_error():
+            with suppress(OSError), as_os_errors():
                 # The bucket itself may be gone, or may not be seen any more.
                 next(iter(obstore.list(self._store(bucket), chunk_size=1)), None)
                 return False
@@ -214,12 +176,12 @@ class BucketSource:
         """Return a file of the whole object; if a connection breaks, it is resumed."""
         import obstore
 
-        bucket, key = _parsed(recording.file)
+        bucket, key = bucket_and_key(recording.file)
         file = _temporary(stamp.size_bytes)
         options: Any = {}
         for left in reversed(range(RESUMES)):
             try:
-                with _as_os_error():
+                with as_os_errors():
                     done = file.tell()
                     if done:
                         options["range"] = {"offset": done}
@@ -240,44 +202,10 @@ class BucketSource:
         return file
 
     def _store(self, bucket: str) -> "ObjectStore":
-        return _store(bucket, self.options)
+        return object_store(bucket, self.options)
 
 
 _last = threading.local()
-
-
-@cache
-def _store(bucket: str, options: tuple[tuple[str, str], ...]) -> "ObjectStore":
-    """Return the store of `s3://bucket`; each process has its own connections."""
-    if find_spec("obstore") is None:
-        raise UsageError(f"{bucket} needs obstore: pip install 'ser-batch[cloud]'")
-    from obstore.store import from_url
-
-    config: Any = dict(options)
-    given = [*config.values(), os.environ.get("AWS_ENDPOINT_URL", "")]
-    plain = any(value.startswith("http://") for value in given)
-    try:
-        return from_url(
-            bucket,
-            config=config,
-            client_options={"allow_http": plain},
-            retry_config=RETRIES,
-        )
-    except Exception as error:
-        raise UsageError(
-            f"{bucket}: cannot be opened: {_reason(error)}", option="--storage-option"
-        ) from None
-
-
-def _parsed(address: str) -> tuple[str, str]:
-    """Return `scheme://bucket`, and the key.
-
-    >>> _parsed("s3://calls/2026/a.wav")
-    ('s3://calls', '2026/a.wav')
-    """
-    found = _ADDRESS.fullmatch(address)
-    assert found is not None
-    return f"{found[1]}://{found[2]}", found[3] or ""
 
 
 def _stamp(meta: Any) -> Stamp:
@@ -295,35 +223,9 @@ def _temporary(size_bytes: int) -> IO[bytes]:
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
-    """Turn errors of a store into those that a file system has."""
-    from obstore import exceptions
-
-    try:
-        yield
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "no such object") from None
-    except (
-        exceptions.PermissionDeniedError,
-        exceptions.UnauthenticatedError,
-    ) as error:
-        raise PermissionError(errno.EACCES, _reason(error)) from None
-    except exceptions.PreconditionError:
-        raise OSError(errno.ESTALE, REPLACED) from None
-    except exceptions.BaseError as error:
-        raise OSError(errno.EIO, _reason(error)) from None
-
-
-@contextmanager
 def _told(given: str) -> Iterator[None]:
     try:
-        with _as_os_error():
+        with as_os_errors():
             yield
     except OSError as error:
         raise UsageError(f"{given}: cannot be listed: {error.strerror}") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of a message, without what is secret in an address."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return _QUERY.sub(r"\1", lines[0]).strip()[:300]

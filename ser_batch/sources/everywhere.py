@@ -1,22 +1,14 @@
 """Recordings on this machine and in object stores, in one run."""
 
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from ser_batch.errors import UsageError
-from ser_batch.sources.bucket import (
-    SCHEMES,
-    BucketSource,
-    check_storage_options,
-    is_address,
-)
+from ser_batch.sources.bucket import BucketSource
 from ser_batch.sources.local import LocalSource
 from ser_batch.sources.source import Found, Recording, Stamp
-
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
+from ser_batch.storage.objects import is_address, storage_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +21,6 @@ class Everywhere:
     def find(self, inputs: Iterable[str]) -> Found:
         """Find the recordings of all inputs, each once."""
         given = list(inputs)
-        for text in given:
-            scheme = _SCHEME.match(text)
-            if scheme and not is_address(text):
-                # The rest is not repeated: it may contain a password.
-                raise UsageError(
-                    f"{scheme[0]}...: not an address of an object store; they begin "
-                    f"with {', '.join(f'{own}://' for own in SCHEMES)}, and contain no "
-                    "user or password"
-                )
         addresses = [text for text in given if is_address(text)]
         if not addresses:
             return self.local.find(given)
@@ -78,23 +61,13 @@ class Everywhere:
         return self.buckets if is_address(f"{root}/") else self.local
 
 
-def source_for(storage_options: Sequence[str]) -> Everywhere:
+def source_for(options: Sequence[str]) -> Everywhere:
     """Return where recordings are found.
 
     Args:
-        storage_options: `NAME=VALUE`, of object stores.
+        options: `NAME=VALUE`, of object stores.
 
     Raises:
         UsageError: an option is not of this form, or a secret.
     """
-    options = []
-    for text in storage_options:
-        name, is_given, value = text.partition("=")
-        if not (name and is_given):
-            raise UsageError(
-                f"--storage-option {text}: give NAME=VALUE, such as endpoint=ADDRESS",
-                option="--storage-option",
-            )
-        options.append((name, value))
-    check_storage_options(options)
-    return Everywhere(buckets=BucketSource(tuple(options)))
+    return Everywhere(buckets=BucketSource(storage_options(options)))

@@ -105,6 +105,15 @@ def unexpected(recording: Recording, stage: str, error: object) -> Failed:
     return Failed(recording, None, None, FailureKind.UNEXPECTED, reason, repr(error))
 
 
+def out_of_memory(task: Task) -> Failed:
+    """Return the failure of a recording for which there was not enough memory."""
+    reason = (
+        "not enough memory to decode it: use fewer --workers, and retry with "
+        "--retry-failed"
+    )
+    return Failed(task.recording, task.stamp, None, FailureKind.MEMORY, reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Unchanged:
     """A recording whose content is unchanged, whatever its modification time."""

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -66,6 +66,10 @@ class LocalStorage:
             path.unlink()
             raise
         return True
+
+    def paths(self, names: Sequence[str]) -> list[Path]:
+        """Return the paths of files, which may not exist."""
+        return [self.root / name for name in names]
 
     def list(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, including hidden ones."""

@@ -1,14 +1,16 @@
 """The interface of storage for results and bundles: named bytes, complete or absent."""
 
-from collections.abc import Mapping
+import builtins
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import IO, Protocol
 
 
 class Storage(Protocol):
     """Named bytes that survive a crash.
 
-    `LocalStorage` keeps them in a folder; an object store would keep them in a bucket.
+    `LocalStorage` keeps them in a folder, `Checkout` in an object store.
     Names are relative paths with `/` between folders. All methods raise OSError if the
     storage fails, and leave existing content unchanged.
     """
@@ -25,8 +27,8 @@ class Storage(Protocol):
         """Open a file that gets its final name when the block ends without error."""
         ...
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless its name exists; return whether it was written."""
+    def paths(self, names: Sequence[str]) -> "builtins.list[Path]":
+        """Return local paths of files; what is elsewhere is copied there."""
         ...
 
     def list(self, folder: str) -> list[str]:

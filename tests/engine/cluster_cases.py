@@ -3,11 +3,15 @@
 Run by `test_cluster.py` in a process of their own: Ray ends one whose head is gone.
 """
 
+import json
+import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +134,41 @@ def test_rows_are_those_of_one_machine_though_a_process_and_a_node_are_lost(
     assert len(lost) == 2
     assert progress.failed == 1
     check(tmp_path / "out", expected)
+
+
+def counted(name: str) -> float:
+    """Return the sum of a counter over what all nodes export for Prometheus."""
+    total = 0.0
+    for node in ray.nodes():
+        address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+        with suppress(OSError), urllib.request.urlopen(f"{address}/metrics") as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name}{{"):
+                    total += float(line.rpartition(" ")[2])
+    return total
+
+
+def test_nodes_count_for_prometheus_and_the_log_says_which_analysed_what(
+    cluster, calls, tmp_path, tiny_bundle
+):
+    pytest.importorskip("opencensus", reason="Ray without its exporter for Prometheus")
+    seen = []
+
+    def wait_for_counters(progress):
+        until = time.monotonic() + 60
+        while progress.done >= 3 and not seen and time.monotonic() < until:
+            if counted("ray_ser_recordings_total") >= 1:
+                seen.append(counted("ray_ser_audio_seconds_total"))
+            time.sleep(0.5)
+
+    log = tmp_path / "log"
+    config = config_of(tiny_bundle, cluster, log_file=str(log))
+    run([str(calls)], tmp_path / "out", config, threading.Event(), wait_for_counters)
+    assert seen
+    assert seen[0] > 0
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    nodes = [own.get("node") for own in events if own["event"] == "recording"]
+    assert nodes == [os.uname().nodename] * (CALLS + 1)
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(

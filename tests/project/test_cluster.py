@@ -114,3 +114,13 @@ def test_the_image_installs_this_package_for_an_ordinary_user():
             assert checked.returncode == 0, value
     images = [value.split()[0] for name, value in steps if name == "FROM"]
     assert all(re.fullmatch(r"python:\$\{PYTHON\}-slim", image) for image in images)
+
+
+def test_the_cluster_of_ray_is_one_that_ray_accepts():
+    util = pytest.importorskip(
+        "ray.autoscaler._private.util", reason="the extra `cluster` is not installed"
+    )
+    described = yaml.safe_load((CLUSTER / "ray.yaml").read_text())
+    util.validate_config(util.prepare_config(described))
+    installed = " ".join(described["setup_commands"])
+    assert "ser-batch[cluster,cloud]" in installed

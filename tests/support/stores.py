@@ -18,9 +18,12 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 OWN_HEADERS = ("transfer-encoding", "connection", "server", "content-length", "date")
+CONDITIONS = ("if-match", "if-none-match")
+LOST = 0
 Fault = Callable[[str, str], int | None]
 """For a method and a path: a status to answer with, a negative number of bytes after
-which to break off, or None to pass the request on."""
+which to break off, LOST to do what is asked and not to answer, or None to pass the
+request on."""
 
 
 @contextmanager
@@ -44,8 +47,13 @@ def client(address: str):
 
 
 @contextmanager
-def faulty(address: str, fault: Fault) -> Iterator[str]:
-    """Start a proxy before a store, and yield its address."""
+def faulty(
+    address: str, fault: Fault = lambda method, path: None, conditions: bool = True
+) -> Iterator[str]:
+    """Start a proxy before a store, and yield its address.
+
+    Without `conditions`, the store never hears of any.
+    """
     target = address.removeprefix("http://")
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,10 +69,17 @@ def faulty(address: str, fault: Fault) -> Iterator[str]:
                 self.end_headers()
                 return
             connection = http.client.HTTPConnection(target)
-            headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+            dropped = ("host", *(() if conditions else CONDITIONS))
+            headers = {
+                k: v for k, v in self.headers.items() if k.lower() not in dropped
+            }
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
+            if wanted == LOST:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in OWN_HEADERS:

@@ -14,6 +14,8 @@ from ser_batch.reporting.figures.groups import Figure, Figures, cluster_of, figu
 from ser_batch.reporting.figures.periods import local_now, parse_time
 from ser_batch.reporting.figures.selection import Options
 from ser_batch.results.results import Results, open_results
+from ser_batch.storage.checkout import results_folder
+from ser_batch.storage.objects import is_address
 from ser_batch.text import counted
 
 TOP = 20
@@ -135,8 +137,8 @@ def _compared_period(
 ) -> tuple[Results, datetime | None, datetime | None, str]:
     """Return the results, the period and the name of the other side."""
     given = options.compare or ""
-    if given and os.path.isdir(given):
-        return open_results(given), options.since, options.until, given
+    if is_address(given) or os.path.isdir(given):
+        return open_results(results_folder(given)), options.since, options.until, given
     if given == "previous":
         since, until = _previous_period(options)
         against = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"

@@ -228,7 +228,7 @@ def _sum_up(
     if checked is None or not checked.shares:
         shares = true_shares(total, labels, results.run_record)
     return Report(
-        directory=str(results.directory),
+        directory=results.name,
         model_id=results.model_id,
         labels=labels,
         role=role or "everyone",
@@ -288,7 +288,7 @@ def _trust(
         return None, []
     folder = options.labels or results.labels_folder
     if folder is None:
-        return None, [UNCHECKED.format(directory=results.directory)]
+        return None, [UNCHECKED.format(directory=results.name)]
     try:
         checked = check_on_labels(results, folder, total, labels, role)
     except UsageError as error:
