@@ -94,7 +94,7 @@ def _names(manifest: Manifest) -> set[str]:
     return {manifest.name(table, part) for table in TABLES for part in manifest.parts}
 
 
-def live_parts(directory: Path, manifest: Manifest) -> LiveParts:
+def parts_of(directory: Path, manifest: Manifest) -> LiveParts:
     """Return the live parts of a results directory, wherever it is."""
     checkout = checkout_of(directory)
     if checkout:

@@ -29,7 +29,7 @@ from ser_batch.results.manifest import (
 from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
-from ser_batch.results.stored_parts import create_stored, live_parts
+from ser_batch.results.stored_parts import create_stored, parts_of
 from ser_batch.storage.checkout import checkout_of, storage_of
 from ser_batch.storage.local import LocalStorage
 
@@ -56,7 +56,7 @@ class ResultsWriter:
 
     def __init__(self, directory: Path, manifest: Manifest, read: bool = True) -> None:
         self.directory, self.work = directory, directory / WORK_FOLDER
-        self.parts = live_parts(directory, manifest)
+        self.parts = parts_of(directory, manifest)
         self.known = read_known(directory, manifest.identity) if read else Known()
         self._waiting: dict[str, Rows] = {}
         self._waiting_since = 0.0

@@ -8,19 +8,16 @@ job's `Waveforms`, as float32 samples at the model's sample rate.
 
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ser_batch.audio.decoders import Decoder, RawOptions, Waveform
+from ser_batch.audio.decoders import Decoder, RawOptions
 from ser_batch.audio.opening import NO_SAMPLES, open_audio
-from ser_batch.audio.resampling import Resampler
 from ser_batch.config.options import VadConfig
 from ser_batch.errors import AudioError, FailureKind, UnreadableError
 from ser_batch.sources.source import Recording, Stamp
-from ser_batch.speech.crosstalk import Crosstalk
-from ser_batch.speech.crosstalk_path import RATE as CROSSTALK_RATE
 from ser_batch.speech.decoded import (
     Decoded,
     Failed,
@@ -31,22 +28,18 @@ from ser_batch.speech.decoded import (
     Unchanged,
 )
 from ser_batch.speech.diarization import Diarizer
-from ser_batch.speech.regions import frame_levels_db, level_curve, speech_regions
+from ser_batch.speech.listening import Listened, Listening
+from ser_batch.speech.regions import level_curve, speech_regions
 from ser_batch.speech.speakers import (
     Heard,
     by_channel,
     channel_roles,
     tell_apart,
 )
-from ser_batch.speech.vad import FRAME_SAMPLES, SAMPLE_RATE, Vad
+from ser_batch.speech.vad import Vad
 
 RECENT_S = 10.0
 """A recently modified file may still be growing, and gets this long to change again."""
-SAME_SIGNAL = 1e-6
-"""Channels whose difference is 60 dB below their level carry the same signal.
-
-It is a mono call stored as stereo.
-"""
 
 
 def decode(task: Task, job: Job, vad: Vad, diarizer: Diarizer | None = None) -> Outcome:
@@ -124,17 +117,21 @@ def _decode(
         # If all channels turn out to be the same, the first stands for all.
         _, (kept_alone, *_), _ = channel_roles(config, 1)
         kept[0] = kept[0] or kept_alone or (diarizer is not None and not any(kept))
-        analysers = [
-            _ChannelAnalyser(vad, job, recording_id, channel if keeps else None)
-            for channel, keeps in enumerate(kept)
-        ]
-        duration_s, same, probabilities = _read_through(audio, analysers, job)
-        channels = [
-            Heard(p, own.levels, speech_regions(p, config.vad), duration_s)
-            for own, p in zip(analysers, probabilities, strict=True)
-        ]
+        listening = Listening(
+            vad, config.vad, audio.sample_rate, job.sample_rate, n_channels
+        )
+        heard = [_Channel() for _ in range(n_channels)]
+        for listened in _read_through(audio, listening, config.audio.mix):
+            for channel, own in enumerate(heard):
+                own.levels.frombytes(listened.levels_db[channel].tobytes())
+                own.probabilities.frombytes(listened.decided[channel].tobytes())
+                if kept[channel]:
+                    samples = listened.narrow[channel]
+                    job.waveforms.append(recording_id, channel, samples)
+        duration_s = listening.duration_s
+        channels = [own.heard(config.vad, duration_s) for own in heard]
         notes = []
-        if same:
+        if listening.is_same:
             channels = channels[:1]
             notes.append(f"all {audio.channels} channels are the same; treated as one")
         if diarizer is not None and len(channels) == 1:
@@ -160,118 +157,32 @@ def _decode(
 
 
 def _read_through(
-    audio: Decoder, analysers: "list[_ChannelAnalyser]", job: Job
-) -> tuple[float, bool, list[np.ndarray]]:
-    """Pass each channel to its analyser, and their frames through crosstalk removal.
-
-    Returns:
-        The length in seconds, whether all channels carry the same signal, and the
-        speech probabilities of each channel's frames.
+    audio: Decoder, listening: Listening, mix: bool
+) -> Iterator[Listened]:
+    """Listen to a whole recording.
 
     Raises:
-        AudioError: the recording contains no samples.
+        AudioError: it contains no samples.
     """
-    n_channels = len(analysers)
-    for_vad = Resampler(audio.sample_rate, SAMPLE_RATE, n_channels)
-    for_model = Resampler(audio.sample_rate, job.sample_rate, n_channels)
-    frames = _Frames(n_channels, job.config.vad)
-    for_crosstalk = None
-    if frames.crosstalk and job.sample_rate != CROSSTALK_RATE:
-        for_crosstalk = Resampler(audio.sample_rate, CROSSTALK_RATE, n_channels)
-    length, energy, difference = 0, 0.0, 0.0
-
-    def share(wide: Waveform, narrow: Waveform, telephone: Waveform) -> None:
-        found = [
-            analyser.push(*samples)
-            for analyser, *samples in zip(analysers, wide, narrow, strict=True)
-        ]
-        frames.add(telephone, found)
-
     for block in audio:
-        if job.config.audio.mix:
-            block = block.mean(axis=0, keepdims=True)
-        length += block.shape[1]
-        first, *rest = block
-        energy += float(np.square(first).sum())
-        differences = (float(np.square(other - first).sum()) for other in rest)
-        difference += max(differences, default=0.0)
-        narrow = for_model.push(block)
-        telephone = for_crosstalk.push(block) if for_crosstalk else narrow
-        share(for_vad.push(block), narrow, telephone)
-    narrow = for_model.finish()
-    share(for_vad.finish(), narrow, for_crosstalk.finish() if for_crosstalk else narrow)
-    if not length:
+        yield listening.push(block.mean(axis=0, keepdims=True) if mix else block)
+    if not listening.length:
         raise AudioError(NO_SAMPLES, FailureKind.EMPTY)
-    frames.add(narrow[:, :0], [analyser.finish() for analyser in analysers])
-    same = n_channels > 1 and difference < SAME_SIGNAL * energy
-    return length / audio.sample_rate, same, frames.finish()
+    yield listening.finish()
 
 
-class _Frames:
-    """The speech probabilities of each channel's frames, without crosstalk."""
+class _Channel:
+    """The frames of one channel: their speech probabilities, and levels in dB.
 
-    def __init__(self, n_channels: int, config: VadConfig) -> None:
-        self.crosstalk = None
-        if config.crosstalk and n_channels > 1:
-            self.crosstalk = Crosstalk(n_channels, config.offset)
-        # Arrays that grow in place, so that hours of frames are never copied at once.
-        self._probabilities = [array("f") for _ in range(n_channels)]
-
-    def add(self, samples: Waveform, found: list[np.ndarray]) -> None:
-        self._keep(self.crosstalk.push(samples, found) if self.crosstalk else found)
-
-    def finish(self) -> list[np.ndarray]:
-        if self.crosstalk:
-            self._keep(self.crosstalk.finish())
-        return [np.frombuffer(own, np.float32) for own in self._probabilities]
-
-    def _keep(self, found: Iterable[np.ndarray]) -> None:
-        for own, new in zip(self._probabilities, found, strict=True):
-            own.frombytes(new.astype(np.float32).tobytes())
-
-
-class _ChannelAnalyser:
-    """The analysis of one channel.
-
-    Gives the speech probability and the level of each frame, and keeps the waveform if
-    the channel is to be scored.
+    In arrays that grow in place, so that hours of frames are never copied at once.
     """
 
-    def __init__(
-        self, vad: Vad, job: Job, recording_id: str, scored_as: int | None
-    ) -> None:
-        self._stream = vad.stream()
-        self._waveforms, self._recording_id = job.waveforms, recording_id
-        self._scored_as = scored_as
-        self._levels = array("f")
-        self._rest = np.zeros(0, np.float32)
+    def __init__(self) -> None:
+        self.probabilities, self.levels = array("f"), array("f")
 
-    def push(self, wide: np.ndarray, narrow: np.ndarray) -> np.ndarray:
-        """Return the probabilities of the frames that a block completes.
-
-        `wide` and `narrow` are the same interval at the sample rates of the VAD and of
-        the model.
-        """
-        found = self._stream.push(wide)
-        wide = np.concatenate([self._rest, wide])
-        whole = len(wide) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._add_levels(wide[:whole].reshape(-1, FRAME_SAMPLES))
-        self._rest = wide[whole:]
-        if self._scored_as is not None:
-            self._waveforms.append(self._recording_id, self._scored_as, narrow)
-        return found
-
-    def finish(self) -> np.ndarray:
-        """Return the probabilities of the remaining frames."""
-        if len(self._rest):
-            last = np.pad(self._rest, (0, FRAME_SAMPLES - len(self._rest)))
-            self._add_levels(last[None])
-        return self._stream.finish()
-
-    @property
-    def levels(self) -> np.ndarray:
-        """The level of each frame in dB, complete after `finish`."""
-        return np.frombuffer(self._levels, np.float32)
-
-    def _add_levels(self, frames: np.ndarray) -> None:
-        self._levels.frombytes(frame_levels_db(frames).tobytes())
+    def heard(self, config: VadConfig, duration_s: float) -> Heard:
+        """Return what was heard, with its speech regions."""
+        probabilities = np.frombuffer(self.probabilities, np.float32)
+        levels = np.frombuffer(self.levels, np.float32)
+        regions = speech_regions(probabilities, config)
+        return Heard(probabilities, levels, regions, duration_s)

@@ -33,8 +33,8 @@ def segment_regions(
     A cut is made at the frame with the lowest speech probability, rounded to a tenth,
     and at the quietest of equals, in the second half of the longest segment possible.
     """
-    shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
-    groups = close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1, others)
+    shortest = round(config.min_s / FRAME_S)
+    groups = groups_of(regions, config, others)
     lengths = groups[:, 1] - groups[:, 0]
     scored = lengths >= shortest
     if not scored.any():
@@ -43,19 +43,27 @@ def segment_regions(
     segments = [
         segment
         for start, end in groups
-        for segment in _cut(start, end, probabilities, levels_db, shortest, longest)
+        for segment in divided_at_pauses(start, end, probabilities, levels_db, config)
     ]
     return np.array(segments, dtype=int).reshape(-1, 2)
 
 
-def _cut(
+def groups_of(
+    regions: Regions, config: SegmentConfig, others: Regions | None = None
+) -> Regions:
+    """Return regions that are scored together; see `segment_regions`."""
+    return close_gaps(regions, round(config.max_pause_s / FRAME_S) + 1, others)
+
+
+def divided_at_pauses(
     start: int,
     end: int,
-    probabilities: np.ndarray,
-    levels_db: np.ndarray,
-    shortest: int,
-    longest: int,
+    probabilities: Float[np.ndarray, " frames"],
+    levels_db: Float[np.ndarray, " frames"],
+    config: SegmentConfig,
 ) -> Iterator[tuple[int, int]]:
+    """Yield the segments of speech that is long enough; see `segment_regions`."""
+    shortest, longest = round(config.min_s / FRAME_S), round(config.max_s / FRAME_S)
     while end - start > longest:
         # Both sides of the cut must be long enough to be segments.
         window = slice(

@@ -4,9 +4,9 @@
 
 Analyses the same simulated calls with `--engine local` and `--engine ray`, in turn, and
 prints wall-clock time and CPU time after start-up (from the fifth finished recording to
-the last, when all processes work), and CPU time in all, each as a ratio of the medians. Then the arithmetic for
-100 nodes: what the driver does for each recording, and what a task and its answer
-weigh.
+the last, when all processes work), and CPU time in all, each as a ratio of the medians.
+Then the arithmetic for 100 nodes: what the driver does for each recording, and what a
+task and its answer weigh.
 """
 
 import argparse

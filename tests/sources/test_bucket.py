@@ -10,9 +10,10 @@ import pytest
 
 from ser_batch.errors import UsageError
 from ser_batch.results.results import open_results
-from ser_batch.sources.bucket import BucketSource, _reason
+from ser_batch.sources.bucket import BucketSource
 from ser_batch.sources.everywhere import source_for
 from ser_batch.sources.source import Recording
+from ser_batch.storage.objects import reason
 from tests.support.commands import ser
 from tests.support.paths import EXAMPLES
 from tests.support.recordings import backdate
@@ -233,7 +234,7 @@ def test_no_secret_reaches_the_results_a_log_or_an_error(
     log = tmp_path / "log.jsonl"
     done = analysed(tmp_path / "out", address, tiny_bundle, "--log-file", log)
     assert done.returncode == 3
-    monkeypatch.setattr("ser_batch.sources.bucket.RETRIES", {"max_retries": 0})
+    monkeypatch.setattr("ser_batch.storage.objects.RETRIES", {"max_retries": 0})
     nowhere = analysed(tmp_path / "other", "http://127.0.0.1:1", tiny_bundle)
     assert nowhere.returncode == 2
     written = b"".join(
@@ -253,7 +254,7 @@ def test_no_secret_reaches_the_results_a_log_or_an_error(
     with pytest.raises(UsageError, match="NAME=VALUE"):
         source_for(["endpoint"])
     signed = RuntimeError("GET http://host/x?X-Signature=abc failed\nDebug source: ...")
-    assert _reason(signed) == "GET http://host/x failed"
+    assert reason(signed) == "GET http://host/x failed"
 
 
 def test_stores_whose_listings_differ_from_their_answers_are_read(
@@ -320,7 +321,7 @@ def test_recordings_are_sampled_by_content_without_reading_them(address, bucket)
 
 
 def test_without_obstore_the_extra_is_named(tmp_path, tiny_bundle, monkeypatch):
-    monkeypatch.setattr("ser_batch.sources.bucket.find_spec", lambda _: None)
+    monkeypatch.setattr("ser_batch.storage.objects.find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "obstore", None)
     done = analysed(tmp_path / "out", "http://127.0.0.1:2", tiny_bundle)
     assert done.returncode == 2
