@@ -14,6 +14,7 @@ from ser_batch.cli._options import (
     Timezone,
     Undated,
     UndatedCalls,
+    local_folder,
 )
 
 
@@ -41,6 +42,7 @@ def command(
             "-o",
             help="A file for xlsx and duckdb, otherwise a new folder.",
             show_default=False,
+            parser=local_folder,
         ),
     ],
     since: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from ser_batch.errors import UsageError
 from ser_batch.storage.checkout import results_folder
+from ser_batch.storage.objects import is_address
 
 _KNOWN = "Call metadata"
 
@@ -24,14 +25,18 @@ def any_results(given: str) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
-def local_results(given: str) -> Path:
-    """Return the path of a results directory that must be on this machine.
+def local_folder(given: str) -> Path:
+    """Return a path that must be on this machine.
 
     Raises:
         BadParameter: it is the address of a folder in an object store.
     """
-    if "://" in given:
-        raise typer.BadParameter(f"{given}: this needs results on this machine")
+    try:
+        stored = is_address(given)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    if stored:
+        raise typer.BadParameter(f"{given}: this needs a folder on this machine")
     return Path(given)
 
 
@@ -50,7 +55,7 @@ LocalResults = Annotated[
         metavar="DIR",
         help="A results directory.",
         show_default=False,
-        parser=local_results,
+        parser=local_folder,
     ),
 ]
 Inputs = Annotated[

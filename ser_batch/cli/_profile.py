@@ -107,11 +107,12 @@ def show_command(
     from ser_batch.emotion.profile import read_profile
     from ser_batch.results.profiles import read_results_profile
     from ser_batch.results.results import open_results
+    from ser_batch.storage.checkout import name_of
 
     if place.is_dir():
         profile = read_results_profile(place, open_results(place).identity)
         if profile is None:
-            typer.echo(f"{place}: scored without a profile")
+            typer.echo(f"{name_of(place)}: scored without a profile")
             return
     else:
         profile = read_profile(place)

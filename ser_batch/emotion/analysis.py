@@ -95,6 +95,37 @@ class Analysis:
         return len({speaker.channel for speaker in self.speakers}) <= 1
 
 
+def scored_segment(
+    interval: Interval,
+    speaker: Speaker,
+    scorer: Scorer,
+    abstain_below: float | None,
+    probabilities: np.ndarray,
+    level_dbfs: float,
+    values: Mapping[str, float],
+) -> ScoredSegment:
+    """Return a segment with its scores, and a label if the model is sure enough."""
+    label, confidence = None, None
+    if scorer.labels:
+        if abstain_below is None:
+            abstain_below = scorer.abstain_below
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        (sure,) = certainty(probabilities[None], scorer.alike)
+        label = None if sure < abstain_below else scorer.labels[best]
+    return ScoredSegment(
+        interval,
+        speaker.channel,
+        speaker.number,
+        speaker.role,
+        label,
+        confidence,
+        dict(zip(scorer.labels, map(float, probabilities), strict=True)),
+        level_dbfs,
+        values,
+    )
+
+
 class Assembly:
     """A decoded recording whose segments are being scored, in any order."""
 
@@ -108,9 +139,7 @@ class Assembly:
         """If `abstain_below` is None, the model's own threshold applies."""
         self._decoded, self._scorer, self._waveforms = decoded, scorer, waveforms
         self._recording_id = decoded.recording.recording_id
-        self._abstain_below: float = (
-            scorer.abstain_below if abstain_below is None else abstain_below
-        )
+        self._abstain_below = abstain_below
         self._segments = sorted(
             (interval, number)
             for number, speaker in enumerate(decoded.speakers)
@@ -173,24 +202,14 @@ class Assembly:
     ) -> None:
         """Add the scores of segment `number`."""
         interval, own = self._segments[number]
-        speaker = self._decoded.speakers[own]
         if not np.isfinite([*probabilities, *values.values()]).all():
             self.fail(ArithmeticError("the model returns values that are not finite"))
-        labels = self._scorer.labels
-        label, confidence = None, None
-        if labels:
-            best = int(probabilities.argmax())
-            confidence = float(probabilities[best])
-            (sure,) = certainty(probabilities[None], self._scorer.alike)
-            label = None if sure < self._abstain_below else labels[best]
-        self._scored[number] = ScoredSegment(
+        self._scored[number] = scored_segment(
             interval,
-            speaker.channel,
-            speaker.number,
-            speaker.role,
-            label,
-            confidence,
-            dict(zip(labels, map(float, probabilities), strict=True)),
+            self._decoded.speakers[own],
+            self._scorer,
+            self._abstain_below,
+            probabilities,
             level_dbfs,
             values,
         )

@@ -5,6 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+DISTRESS = ("angry", "fearful", "disgust")
+"""The negative emotions of high arousal (Russell's circumplex, 1980).
+
+They are what a caller in trouble sounds like. Their probabilities add up to distress.
+"""
 Answers = Mapping[str, Mapping[str, Sequence[float]]]
 """By corpus and true label, the mean probability of each label."""
 

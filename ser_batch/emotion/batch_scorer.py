@@ -58,6 +58,7 @@ class BatchScorer(ABC):
     model_id: str
     device: torch.device
     takes_profile = False
+    needs_channel = False
 
     @abstractmethod
     def _scores(self, batch: SegmentBatch) -> Scores:

@@ -27,6 +27,7 @@ class NetworkScorer(BatchScorer):
         self.alike = bundle.calibration.alike
         self.answers = bundle.calibration.answers
         self.device = resolve_device(device)
+        self.needs_channel = bundle.features.context_s > 0
         features, network = bundle.modules()
         with memory_of(self.device):
             self._features = features.to(self.device)

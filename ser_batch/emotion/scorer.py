@@ -85,6 +85,8 @@ class Scorer(Protocol):
     device: "torch.device"
     takes_profile: bool
     """Whether it can use the profile of the place that the recordings come from."""
+    needs_channel: bool
+    """Whether a segment's scores depend on other speech in its channel."""
 
     def with_context(
         self, segments: Sequence[PendingSegment], role: str | None

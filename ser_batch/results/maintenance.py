@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ser_batch.results.live_parts import BROKEN_FOLDER
 from ser_batch.results.manifest import CURRENT, Manifest, read_manifest
 from ser_batch.results.results import open_results
 from ser_batch.results.schemas import TABLES, table_schemas
+from ser_batch.storage.checkout import checkout_of
 from ser_batch.storage.local import sync_folder
 
 SLACK_S = 0.02
@@ -69,7 +71,12 @@ def verify(directory: Path) -> Findings:
 
 def _verify(directory: Path, manifest: Manifest) -> Findings:
     findings = Findings(len(manifest.parts))
-    if misread := list(_link_problems(directory, manifest)):
+    if checkout_of(directory):
+        # Several at a time; what is missing, is found below.
+        for table in TABLES:
+            with suppress(OSError):
+                manifest.files(directory, table, manifest.parts)
+    elif misread := list(_link_problems(directory, manifest)):
         findings.problems[""] = misread
     owners: dict[str, str] = {}
     for part, stated in manifest.parts.items():
@@ -201,9 +208,16 @@ def _unreadable(
     """Yield problems in reading the files of a part; put the others in `tables`."""
     size = 0
     for name, schema in table_schemas(manifest.identity.labels).items():
-        path = directory / manifest.name(name, part)
         try:
-            manifest.file(directory, name, part)
+            path = manifest.file(directory, name, part)
+        except FileNotFoundError:
+            yield f"{name} is missing"
+            continue
+        except OSError as error:
+            raise ResultsError(
+                f"{directory}: cannot be read: {error.strerror}. Nothing was changed"
+            ) from error
+        try:
             size += path.stat().st_size
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
         except FileNotFoundError:

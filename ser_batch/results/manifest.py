@@ -11,13 +11,19 @@ from typing import Any, Self
 from ser_batch.config.options import Config
 from ser_batch.errors import ConfigError, ResultsError
 from ser_batch.results.schemas import FORMAT, TABLES
-from ser_batch.storage.checkout import checkout_of, storage_of
+from ser_batch.storage.checkout import (
+    checkout_of,
+    name_of,
+    newest,
+    storage_of,
+    with_addresses,
+)
 from ser_batch.storage.local import crc32_of
 
 MANIFEST, RUN_RECORD = "manifest.json", "run.json"
 GENERATIONS, CURRENT = ".gen", "current"
-PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,})?\.parquet(\.partial)?")
-"""The file names of parts, with or without a generation."""
+PART_FILE = re.compile(r"\.?part-\d{6,}(-\d{6,}|-[0-9a-f]{16})?\.parquet(\.partial)?")
+"""The file names of parts, alone, with a generation, or as in an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,14 @@ class Manifest:
 
     The parts of a table are then in a single folder.
     """
-    commit: str = ""
-    """What tells this state from all others, in an object store."""
+    commits: tuple[str, ...] = ()
+    """In an object store: what tells this state from all others, after the same of
+    those before it."""
+
+    @property
+    def commit(self) -> str:
+        """What tells this state from all others; empty if it is in a folder."""
+        return newest(self.commits)
 
     def name(self, table: str, part: str) -> str:
         """Return the name of a part's file within its results directory."""
@@ -122,7 +134,7 @@ class Manifest:
         except FileNotFoundError:
             return None
         except OSError as error:
-            message = f"{path}: cannot be read: {error.strerror}"
+            message = f"{with_addresses(str(path))}: cannot be read: {error.strerror}"
             raise ResultsError(message, path=path) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(
@@ -150,8 +162,8 @@ class Manifest:
                     "parts must be named part-NNNNNN and have recordings and bytes"
                 )
         generation = int(values["generation"])
-        commit = str(values.get("commit", ""))
-        return cls(identity, int(values["next_part"]), parts, generation, commit)
+        commits = tuple(map(str, values.get("commits", ())))
+        return cls(identity, int(values["next_part"]), parts, generation, commits)
 
     def data(self) -> bytes:
         """Return the bytes of `manifest.json`."""
@@ -165,9 +177,9 @@ class Manifest:
             "next_part": self.next_part,
             "parts": self.parts,
         }
-        if self.commit:
+        if self.commits:
+            values["commits"] = self.commits
             # So that readers need not know how files are named.
-            values["commit"] = self.commit
             values["tables"] = {
                 table: [self.name(table, part) for part in self.parts]
                 for table in TABLES
@@ -184,8 +196,8 @@ def read_manifest(directory: Path) -> Manifest:
     manifest = Manifest.read(directory)
     if manifest is None:
         raise ResultsError(
-            f"{directory}: contains no results (no {MANIFEST}); create them with "
-            "`ser analyze ... --out`",
+            f"{name_of(directory)}: contains no results (no {MANIFEST}); create them "
+            "with `ser analyze ... --out`",
             path=directory,
         )
     return manifest

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from ser_batch.errors import ResultsError
 from ser_batch.results.manifest import Manifest
+from ser_batch.storage.checkout import name_of
 
 
 class ResultsChanged(ResultsError):
@@ -58,7 +59,7 @@ def part_files(
     except FileNotFoundError as error:
         raise missing_part(directory, manifest) from error
     except OSError as error:
-        message = f"{directory}: cannot be read: {error.strerror}"
+        message = f"{name_of(directory)}: cannot be read: {error.strerror}"
         raise ResultsError(message, path=directory) from error
 
 
@@ -67,11 +68,11 @@ def missing_part(directory: Path, manifest: Manifest) -> ResultsError:
     now = Manifest.read(directory)
     if now is None or now.parts != manifest.parts:
         return ResultsChanged(
-            f"{directory}: a run has replaced what was being read; try again",
+            f"{name_of(directory)}: a run has replaced what was being read; try again",
             path=directory,
         )
     return ResultsError(
-        f"{directory}: parts named in manifest.json are missing; "
+        f"{name_of(directory)}: parts named in manifest.json are missing; "
         "`ser verify --repair` removes them from it",
         path=directory,
     )

@@ -159,9 +159,10 @@ class Results:
     @cached_property
     def run_record(self) -> dict[str, Any]:
         """The record of the last run in `run.json`; empty if it cannot be read."""
+        data = self._kept(RUN_RECORD)
         try:
-            record = json.loads(storage_of(self.directory).read(RUN_RECORD))
-        except (OSError, ValueError):
+            record = json.loads(data or "{}")
+        except ValueError:
             return {}
         return record if isinstance(record, dict) else {}
 
@@ -174,11 +175,11 @@ class Results:
         """
         path = self.directory / METADATA
         advice = "remove it, and provide the metadata again"
-        try:
-            data = storage_of(self.directory).read(METADATA)
-            table = pq.read_table(pa.BufferReader(data)).to_pandas()
-        except FileNotFoundError:
+        data = self._kept(METADATA)
+        if data is None:
             return None
+        try:
+            table = pq.read_table(pa.BufferReader(data)).to_pandas()
         except (OSError, pa.ArrowException) as error:
             message = f"{path}: damaged ({error}); {advice}"
             raise ResultsError(message, path=path) from error
@@ -190,11 +191,25 @@ class Results:
     @property
     def labels_folder(self) -> Path | None:
         """The folder of labels that was named for these results; None if none was."""
+        data = self._kept(LABELS)
         try:
-            kept = json.loads(storage_of(self.directory).read(LABELS))
-            return Path(kept["folder"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Path(json.loads(data or "{}")["folder"])
+        except (ValueError, KeyError, TypeError):
             return None
+
+    def _kept(self, name: str) -> bytes | None:
+        """Return what is kept with the results under a name; None if there is none.
+
+        Raises:
+            ResultsError: it cannot be read.
+        """
+        try:
+            return storage_of(self.directory).read(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"{self.name}/{name}: cannot be read: {error.strerror}"
+            raise ResultsError(message, path=self.directory) from error
 
     def keep_labels_folder(self, folder: Path) -> None:
         """Keep the name of a folder of labels with the results.

@@ -9,6 +9,7 @@ from typing import Any
 
 from ser_batch.errors import UsageError
 from ser_batch.results.results import Results, open_results
+from ser_batch.storage.checkout import checkout_of
 from ser_batch.text import printable
 
 REFRESH_FOLDER = ".refresh"
@@ -79,15 +80,27 @@ def forget(directory: Path, choose: Callable[[Results], list[Row]]) -> list[Row]
     """
     with open_results(directory).writer() as writer:
         results = open_results(directory)
-        rows = choose(results)
+        try:
+            rows = choose(results)
+        except UsageError:
+            # They may have been forgotten by a run that was killed before it ended.
+            writer.parts.forget_others()
+            raise
         ids = {row["recording_id"] for row in rows}
         if not ids:
             return rows
         # First remove what could bring rows back, or reveal them.
         shutil.rmtree(directory / REFRESH_FOLDER, ignore_errors=True)
-        if (metadata := results.metadata) is not None:
-            results.write_metadata(metadata[~metadata.recording_id.isin(ids)])
+        # In a store, where nothing is locked, the rows may have to stay.
+        stored = checkout_of(directory) is not None
+        metadata = results.metadata
+        if metadata is not None:
+            metadata = metadata[~metadata.recording_id.isin(ids)]
+            if not stored:
+                results.write_metadata(metadata)
         writer.amend({}, ids)
+        if metadata is not None and stored:
+            results.write_metadata(metadata)
         writer.parts.forget_others()
     return rows
 

@@ -1,17 +1,18 @@
 """The live parts of results in an object store.
 
-There are no links in a store, and no locks. Parts are named by their content and never
-changed, and the manifest is replaced on condition that it is still the one that a run
-began with. So of two runs that write at the same time, one wins, and the other ends.
-Parts that no manifest names any more stay for their readers until `compact`.
+There are no links in a store, and no locks. Parts are named once and never changed, and
+the manifest is replaced on condition that it is still the one that a run began with. So
+of two runs that write at the same time, one wins, and the other ends. Parts that no
+manifest names any more stay for their readers until `compact`.
 """
 
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,7 +20,9 @@ from ser_batch.errors import ResultsError
 from ser_batch.results.live_parts import LiveParts
 from ser_batch.results.manifest import MANIFEST, Identity, Manifest
 from ser_batch.results.schemas import TABLES
-from ser_batch.storage.checkout import Checkout, checkout_of
+from ser_batch.storage.checkout import REMEMBERED, Checkout, checkout_of, name_of
+
+STORED_PART = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.parquet")
 
 
 class StoredParts(LiveParts):
@@ -33,26 +36,37 @@ class StoredParts(LiveParts):
         """Do nothing: another run may be about to commit what no manifest names yet."""
 
     def forget_others(self, but_last: bool = False) -> None:
-        """Remove the objects that the manifest does not name.
+        """Remove the parts that the manifest does not name.
 
         With `but_last`, those are kept that it named when it was opened.
 
         Raises:
-            ResultsError: another run has replaced the manifest meanwhile.
-            OSError: the store cannot be reached.
+            ResultsError: another run has replaced the manifest meanwhile; or what is to
+                be removed is still there.
         """
-        if self.manifest.commit == self._began_with.commit:
-            # Runs that began with this state may have written parts that they are yet
-            # to commit. After a new one they cannot, and what is older may go.
-            self._change(self.manifest.identity, set(), lambda after: None)
-        committed_at = self._checkout.modified_at(MANIFEST)
         live, last = _names(self.manifest), _names(self._began_with)
-        for table in TABLES:
-            for own, modified_at in self._checkout.all_modified_at(table).items():
-                name = f"{table}/{own}"
-                gone = not but_last if name in last else modified_at < committed_at
-                if gone and name not in live:
-                    self._checkout.delete(name)
+        gone = [
+            f"{table}/{own}"
+            for table in TABLES
+            for own in self._checkout.list(table)
+            if STORED_PART.fullmatch(own) and f"{table}/{own}" not in live
+        ]
+        if but_last:
+            gone = [name for name in gone if name not in last]
+        if not gone:
+            return
+        # Another run may have written some of them, and be about to commit them. After
+        # a new commit here, it cannot; and no name is used twice.
+        self._change(self.manifest.identity, set(), lambda after: None)
+        try:
+            self._checkout.delete_all(gone)
+        except OSError as error:
+            raise ResultsError(
+                f"{name_of(self.directory)}: {len(gone)} objects that are no longer "
+                f"live could not be deleted: {error.strerror}. `ser compact` tries it "
+                "again",
+                path=self.directory,
+            ) from error
 
     def _write(
         self, manifest: Manifest, part: str, tables: Mapping[str, pa.Table]
@@ -75,19 +89,30 @@ class StoredParts(LiveParts):
     ) -> None:
         before = self.manifest
         kept = {part: size for part, size in before.parts.items() if part not in old}
-        after = Manifest(identity, before.next_part, kept, commit=new_commit())
+        commits = (*before.commits, new_commit())[-REMEMBERED:]
+        after = Manifest(identity, before.next_part, dict(kept), commits=commits)
         try:
             make(after)
             won = self._checkout.swap(MANIFEST, before.commit, after.data())
         except (OSError, pa.ArrowException) as error:
             raise self._cannot_be_written(error) from error
+        new = _names(after) - _names(before)
+        # Of the working copy: what is needed again, is downloaded again.
+        for name in (*new, *(_names(before) - _names(after))):
+            (self.directory / name).unlink(missing_ok=True)
         if not won:
+            with suppress(OSError):
+                self._checkout.delete_all(new)
             raise another_run(self.directory)
         self.manifest = after
-        for part in set(before.parts) - set(kept):
-            for table in TABLES:
-                # Of the working copy; the object stays for its readers.
-                (self.directory / before.name(table, part)).unlink(missing_ok=True)
+
+    def _cannot_be_written(self, error: Exception) -> ResultsError:
+        reason = getattr(error, "strerror", None) or error
+        return ResultsError(
+            f"{name_of(self.directory)}: cannot be written: {reason}. Committed rows "
+            "are safe: run the same command again when the store answers",
+            path=self.directory,
+        )
 
 
 def _names(manifest: Manifest) -> set[str]:
@@ -95,11 +120,21 @@ def _names(manifest: Manifest) -> set[str]:
 
 
 def parts_of(directory: Path, manifest: Manifest) -> LiveParts:
-    """Return the live parts of a results directory, wherever it is."""
+    """Return the live parts of a results directory, wherever it is.
+
+    Raises:
+        ResultsError: they were copied into a store, where they can only be read.
+    """
     checkout = checkout_of(directory)
-    if checkout:
-        return StoredParts(checkout, manifest)
-    return LiveParts(directory, manifest)
+    if checkout is None:
+        return LiveParts(directory, manifest)
+    if not manifest.commit:
+        raise ResultsError(
+            f"{checkout.address}: was copied from a folder, and can only be read here; "
+            "to add to it, first `ser merge` it into another address",
+            path=directory,
+        )
+    return StoredParts(checkout, manifest)
 
 
 def create_stored(checkout: Checkout, identity: Identity) -> Manifest:
@@ -116,7 +151,7 @@ def create_stored(checkout: Checkout, identity: Identity) -> Manifest:
                 f"{checkout.address}/{table}/{stray[0]} exists, but {MANIFEST} does "
                 "not: choose an empty folder for --out",
             )
-    manifest = Manifest(identity, commit=new_commit())
+    manifest = Manifest(identity, commits=(new_commit(),))
     if not checkout.swap(MANIFEST, "", manifest.data()):
         raise another_run(checkout.directory)
     return manifest
@@ -130,16 +165,21 @@ def new_commit() -> str:
 def another_run(directory: Path) -> ResultsError:
     """Return the error for a state that another run has replaced meanwhile."""
     return ResultsError(
-        f"{directory}: another run has written here meanwhile, and this one ends. "
-        "What it had committed is safe; wait for the other run to end, and run the "
-        "same command again",
+        f"{name_of(directory)}: another run has written here meanwhile, and this one "
+        "ends. What it had committed is safe; wait for the other run to end, and run "
+        "the same command again",
         path=directory,
     )
 
 
-def _content(paths: list[Path]) -> int:
-    digest: Any = hashlib.blake2b(digest_size=8)
+def _content(paths: Iterable[Path]) -> int:
+    """Return a hash of files that is never the same twice.
+
+    What a run has written and not committed may be removed at any time, so nothing may
+    be written under its name again.
+    """
+    digest = hashlib.blake2b(digest_size=8, key=secrets.token_bytes(16))
     for path in paths:
         digest.update(path.read_bytes())
-    # 63 bits, which every reader of JSON and Parquet can hold.
+    # 63 bits, which every reader of JSON can hold.
     return int.from_bytes(digest.digest()) >> 1

@@ -23,6 +23,7 @@ SAME_SIGNAL = 1e-6
 
 It is a mono call stored as stereo.
 """
+CLEARLY = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,14 @@ class Listening:
         """Whether all of several channels carry the same signal."""
         several = len(self._channels) > 1
         return several and self._difference < SAME_SIGNAL * self._energy
+
+    @property
+    def differs_clearly(self) -> bool:
+        """Whether channels differ so much that they will not turn out to be the same.
+
+        They would have to go on, identical, ten thousand times as long or as loud.
+        """
+        return self._difference > CLEARLY * self._energy
 
     def push(self, block: Waveform) -> Listened:
         """Listen to a block."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az")
 REPLACED = "the object was replaced meanwhile"
 RETRIES: Any = {
-    "max_retries": 6,
+    "max_retries": 20,
     "retry_timeout": timedelta(minutes=3),
     "backoff": {
         "base": 2,
@@ -33,9 +33,11 @@ RETRIES: Any = {
 SECRET = re.compile(
     "key|secret|token|password|credential|sas|(?<!skip_)sign", re.IGNORECASE
 )
+_KEPT_SECRET = re.compile("AWS_.*(KEY|TOKEN)|GOOGLE_.*|AZURE_.*(KEY|TOKEN|SECRET)")
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/@]+)(?:/(.*))?")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_USER = re.compile(r"//[^/\s@]+@")
 
 
 def is_address(text: str) -> bool:
@@ -104,7 +106,8 @@ def object_store(bucket: str, options: tuple[tuple[str, str], ...]) -> "ObjectSt
     from obstore.store import from_url
 
     config: Any = dict(options)
-    given = [*config.values(), os.environ.get("AWS_ENDPOINT_URL", "")]
+    given = [*config.values()]
+    given += [os.environ.get(own, "") for own in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
     plain = any(value.startswith("http://") for value in given)
     try:
         return from_url(
@@ -142,4 +145,9 @@ def as_os_errors() -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return the first line of a message, without what is secret in an address."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return _QUERY.sub(r"\1", lines[0]).strip()[:300]
+    # The body of an answer may repeat what was sent.
+    line, *_ = re.split(r"<\?xml|<Error", lines[0])
+    for name, value in os.environ.items():
+        if value and _KEPT_SECRET.fullmatch(name):
+            line = line.replace(value, "***")
+    return _USER.sub("//", _QUERY.sub(r"\1", line)).strip()[:300]

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.errors import UsageError
 from ser_batch.metadata.gathering import Metadata, gather_metadata
 from ser_batch.reporting.figures.database import literal, quoted, scan_sql
@@ -30,11 +31,6 @@ from ser_batch.results.results import Results
 from ser_batch.results.schemas import table_schemas
 from ser_batch.text import counted, counted_examples
 
-DISTRESS = ("angry", "fearful", "disgust")
-"""The negative emotions of high arousal (Russell's circumplex, 1980).
-
-They are what a caller in trouble sounds like.
-"""
 CIRCUMPLEX = {
     "neutral": (0.0, 0.0), "calm": (0.68, -0.46),
     "happy": (0.81, 0.51), "sad": (-0.63, -0.27),

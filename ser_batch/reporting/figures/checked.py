@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.errors import UsageError
 from ser_batch.labelling.agreement import read_labels
 from ser_batch.labelling.folder import SAME, Labelling, open_labelling
-from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.corrections import corrected_share
 from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.labelled import Judged, judged

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_batch.reporting.figures.calls import DISTRESS
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.measures import share_names
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import duckdb
 
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.emotion.scorer import DIMENSIONS
 from ser_batch.errors import UsageError
-from ser_batch.reporting.figures.calls import DISTRESS
 from ser_batch.reporting.figures.database import rows_of, scan_sql
 from ser_batch.reporting.figures.sides import sides_sql
 from ser_batch.reporting.figures.timelines import Episode, Scored, Timeline

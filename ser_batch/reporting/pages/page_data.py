@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.reporting.figures.calls import (
-    DISTRESS,
     MIN_QUARTER_S,
     STRONGEST_FIRST,
 )

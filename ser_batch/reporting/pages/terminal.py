@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ser_batch.reporting.figures.calls import DISTRESS
+from ser_batch.emotion.answers import DISTRESS
 from ser_batch.reporting.figures.estimates import MIN_UNITS
 from ser_batch.reporting.figures.groups import Figures
 from ser_batch.reporting.figures.measures import share_names

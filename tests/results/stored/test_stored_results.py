@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,18 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_batch.errors import ResultsError, UsageError
-from ser_batch.results.live_parts import LiveParts
 from ser_batch.results.maintenance import compact, verify
 from ser_batch.results.merging import merge_results
 from ser_batch.results.results import open_results
 from ser_batch.results.retention import chosen, forget
 from ser_batch.results.schemas import TABLES
+from ser_batch.results.stored_parts import StoredParts
 from ser_batch.results.writing import open_writer
 from ser_batch.storage import checkout
 from ser_batch.storage.checkout import Checkout, results_folder, with_addresses
 from tests.support.commands import command_line, ser
 from tests.support.paths import EXAMPLES
-from tests.support.results import IDENTITY, call, write_results
+from tests.support.results import IDENTITY, write_results
 from tests.support.tables import tables
 
 pytest.importorskip("obstore", reason="the extra `cloud` is not installed")
@@ -33,61 +32,7 @@ pytest.importorskip("moto", reason="moto, which stands in for S3, is not install
 import obstore
 
 from tests.support import stores
-
-BUCKET = "results"
-ANGRY = [(1.0, 3.0, {"angry": 0.9})]
-Opened = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with stores.store() as own:
-        stores.client(own).create_bucket(Bucket=BUCKET)
-        yield own
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch, address):
-    for name, value in stores.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setattr(checkout, "PAUSE_S", 0.0)
-
-
-@pytest.fixture
-def opened(address, request, monkeypatch) -> Opened:
-    """Return a function that opens a new working copy, as another process would.
-
-    `via` is the address of a proxy. Each test has a folder of its own.
-    """
-    monkeypatch.setattr(checkout, "_open", {})
-
-    def fresh(via: str = address) -> Path:
-        own = Checkout(place(request), (("endpoint", via),))
-        checkout._open[own.directory] = own
-        return own.directory
-
-    return fresh
-
-
-def place(request: pytest.FixtureRequest) -> str:
-    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}"
-
-
-def stored(address: str, request: pytest.FixtureRequest) -> dict[str, bytes]:
-    """Return all objects of a test."""
-    s3, prefix = stores.client(address), place(request).removeprefix(f"s3://{BUCKET}/")
-    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")
-    return {
-        own["Key"].removeprefix(f"{prefix}/"): s3.get_object(
-            Bucket=BUCKET, Key=own["Key"]
-        )["Body"].read()
-        for own in listed.get("Contents", ())
-    }
-
-
-def calls(n: int, first: int = 0) -> list:
-    return [call(f"{i}.wav", scored=ANGRY) for i in range(first, first + n)]
+from tests.support.stored import calls, place, stored
 
 
 def test_rows_in_a_store_are_those_in_a_folder(opened, tmp_path):
@@ -220,7 +165,7 @@ def test_a_run_that_dies_at_any_write_loses_nothing_and_repeats_nothing(
 
     class Died(BaseException): ...
 
-    writes = ("_upload", "_put_if", "put", "delete")
+    writes = ("_put", "_put_if", "delete_all")
     left = [10_000]
 
     def dying(real):
@@ -271,7 +216,6 @@ def erase(directory: Path) -> None:
 def test_compacting_removes_what_is_not_live_but_spares_the_last_state(
     opened, address, request, monkeypatch
 ):
-    monkeypatch.setattr(Checkout, "modified_at", lambda self, name: 2**40)
     write_results(opened(), *calls(6), parts=3)
     write_results(opened(), *calls(2))
     last = open_results(opened())
@@ -292,9 +236,8 @@ def test_compacting_removes_what_is_not_live_but_spares_the_last_state(
 def test_a_run_whose_parts_a_compaction_may_have_removed_cannot_commit(
     opened, monkeypatch
 ):
-    monkeypatch.setattr(Checkout, "modified_at", lambda self, name: 2**40)
     write_results(opened(), *calls(1))
-    real = LiveParts._write
+    real = StoredParts._write
 
     def write_slowly(self, *args):
         written = real(self, *args)
@@ -303,7 +246,7 @@ def test_a_run_whose_parts_a_compaction_may_have_removed_cannot_commit(
         return written
 
     slow = opened()
-    monkeypatch.setattr(LiveParts, "_write", write_slowly)
+    monkeypatch.setattr(StoredParts, "_write", write_slowly)
     with pytest.raises(ResultsError, match="another run has written"):
         write_results(slow, *calls(1, first=1))
     assert verify(opened()).sound
@@ -335,7 +278,6 @@ def test_shards_in_a_store_are_merged(opened, tmp_path, request):
 def test_a_reader_takes_the_newer_state_if_its_own_is_gone(opened, monkeypatch):
     from ser_batch.results.results import read_stably
 
-    monkeypatch.setattr(Checkout, "modified_at", lambda self, name: 2**40)
     write_results(opened(), *calls(4), parts=2)
     tries = []
 
