@@ -30,7 +30,7 @@ from ser_batch.results.profiles import profile_name, read_results_profile
 from ser_batch.results.rows import Rows
 from ser_batch.results.schemas import TABLES
 from ser_batch.results.stored_parts import create_stored, parts_of
-from ser_batch.storage.checkout import checkout_of, storage_of
+from ser_batch.storage.checkout import checkout_of, name_of, storage_of
 from ser_batch.storage.local import LocalStorage
 
 PART_RECORDINGS = 400
@@ -334,12 +334,13 @@ def open_writer(
         lock.acquire()
     except filelock.Timeout:
         raise ResultsError(
-            f"{directory}: another run is writing here; wait for it to end, or choose "
+            f"{name_of(directory)}: another run is writing here; wait for it to end, or choose "
             "another --out"
         ) from None
     except OSError as error:
         raise ResultsError(
-            f"{directory}: cannot be written: {error.strerror}; choose another --out"
+            f"{name_of(directory)}: cannot be written: {error.strerror}; choose another "
+            "--out"
         ) from error
     try:
         if checkout := checkout_of(directory):
@@ -358,7 +359,7 @@ def open_writer(
         raise
     except OSError as error:
         raise ResultsError(
-            f"{directory}: cannot be written: {error.strerror or error}; choose "
+            f"{name_of(directory)}: cannot be written: {error.strerror or error}; choose "
             "another --out"
         ) from error
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ser_batch.storage import checkout
+from ser_batch.storage import checkout, objects
 from ser_batch.storage.checkout import Checkout
 
 
@@ -30,6 +30,7 @@ def _environment(monkeypatch, address):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setattr(checkout, "PAUSE_S", 0.0)
+    objects.object_store.cache_clear()  # it may be of another module's store
 
 
 @pytest.fixture
