@@ -5,6 +5,8 @@
     model.predict(["a.wav", "b.wav"])                  # one row per clip
     call = model.analyze("call.wav", roles=["agent", "customer"])
     call.segments, call.speech                         # one row per segment, region
+    live = model.stream(8000, channels=2, roles=["agent", "customer"])
+    live.feed(0, samples)                              # events, as soon as they are due
 
 Tables are pandas DataFrames with the columns of the Parquet tables of the results.
 """
@@ -32,6 +34,7 @@ from ser_batch.emotion.scorer import DIMENSIONS, Scorer
 from ser_batch.engine.stages import finished_recordings
 from ser_batch.engine.this_process import ThisProcess
 from ser_batch.errors import AudioError, UsageError
+from ser_batch.live.call_stream import CallStream
 from ser_batch.results.analysed import result_rows
 from ser_batch.results.manifest import Identity
 from ser_batch.sources.local import LocalSource
@@ -180,6 +183,39 @@ class Model:
             outcome.notes,
             pd.DataFrame(rows.speech).drop(columns=names, errors="ignore"),
             pd.DataFrame(rows.segments).drop(columns=names, errors="ignore"),
+        )
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int,
+        roles: Sequence[str] | None = None,
+        config: Config | None = None,
+    ) -> CallStream:
+        """Begin a call that is going on; feed it, and it gives events as they come.
+
+        >>> import numpy as np, ser_batch
+        >>> call = ser_batch.load("telephone", device="cpu").stream(8000, channels=1)
+        >>> call.feed(0, np.zeros(160, np.float32))
+        []
+        >>> call.finish()
+        [CallEnded(duration_s=0.02, segments=0, notes=())]
+
+        Args:
+            sample_rate: of the samples, in Hz.
+            channels: how many there are.
+            roles: the role on each channel, `agent` or `customer`; only customers are
+                scored.
+            config: all other options; its bundle and device are ignored.
+
+        Raises:
+            UsageError: the whole call would be needed; see `CallStream`.
+        """
+        config = config or Config()
+        if roles is not None:
+            config = config.updated({"score": {"roles": list(roles)}})
+        return CallStream(
+            self._scorer, config, sample_rate=sample_rate, channels=channels
         )
 
     def _analysis(self, path: str, config: Config) -> Analysis:

@@ -25,6 +25,7 @@ from ser_batch.cli import (
     _predict,
     _profile,
     _report,
+    _stream,
     _train,
 )
 from ser_batch.cli.help_pages import Command, Group, command
@@ -57,6 +58,7 @@ app.command(**command("path"))(_maintain.path_command)
 app.command(**command("forget"))(_maintain.forget_command)
 app.command(**command("relocate"))(_maintain.relocate_command)
 app.command(**command("predict"))(_predict.command)
+app.command(**command("stream"))(_stream.command)
 app.add_typer(_profile.app, name="profile")
 app.add_typer(_label.app, name="label")
 app.command(**command("train"))(_train.command)

@@ -45,6 +45,10 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser predict clip.wav",
         "ser predict *.wav --bundle models/mine",
     )),
+    "stream": ("how-to/live.md", (
+        "ser stream call.wav --roles agent,customer",
+        "sox call.ogg --type raw --rate 8000 --bits 16 - | ser stream - --channels 2",
+    )),
     "profile make": ("explanation/how-it-works.md", (
         "ser profile calls/ --out centre.json",
         "ser analyze one.wav --profile centre.json --out one/",

@@ -334,13 +334,13 @@ def open_writer(
         lock.acquire()
     except filelock.Timeout:
         raise ResultsError(
-            f"{name_of(directory)}: another run is writing here; wait for it to end, or choose "
-            "another --out"
+            f"{name_of(directory)}: another run is writing here; wait for it to end, "
+            "or choose another --out"
         ) from None
     except OSError as error:
         raise ResultsError(
-            f"{name_of(directory)}: cannot be written: {error.strerror}; choose another "
-            "--out"
+            f"{name_of(directory)}: cannot be written: {error.strerror}; choose "
+            "another --out"
         ) from error
     try:
         if checkout := checkout_of(directory):
@@ -359,8 +359,8 @@ def open_writer(
         raise
     except OSError as error:
         raise ResultsError(
-            f"{name_of(directory)}: cannot be written: {error.strerror or error}; choose "
-            "another --out"
+            f"{name_of(directory)}: cannot be written: {error.strerror or error}; "
+            "choose another --out"
         ) from error
     finally:
         lock.release()
