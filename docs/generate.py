@@ -21,7 +21,7 @@ from ser_batch.results.schemas import table_schemas
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "merge", "path", "forget",
-    "relocate", "predict", "stream", "profile", "profile make", "profile show",
+    "relocate", "predict", "stream", "serve", "profile", "profile make", "profile show",
     "profile refresh",
     "label start", "label serve", "label status", "label export", "label import",
     "train", "adapt", "evaluate", "compare", "corpus check", "models list",

@@ -141,8 +141,9 @@ def serve_command(
     """
     from contextlib import suppress
 
+    from ser_batch.addresses import Address
     from ser_batch.labelling.folder import open_labelling
-    from ser_batch.labelling.serving import Address, serve_session
+    from ser_batch.labelling.serving import serve_session
     from ser_batch.labelling.session import Session
 
     session = Session(open_labelling(folder), labeller, dimensions)

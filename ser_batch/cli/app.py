@@ -25,6 +25,7 @@ from ser_batch.cli import (
     _predict,
     _profile,
     _report,
+    _serve,
     _stream,
     _train,
 )
@@ -59,6 +60,7 @@ app.command(**command("forget"))(_maintain.forget_command)
 app.command(**command("relocate"))(_maintain.relocate_command)
 app.command(**command("predict"))(_predict.command)
 app.command(**command("stream"))(_stream.command)
+app.command(**command("serve"))(_serve.command)
 app.add_typer(_profile.app, name="profile")
 app.add_typer(_label.app, name="label")
 app.command(**command("train"))(_train.command)

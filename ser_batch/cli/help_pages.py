@@ -49,6 +49,10 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "ser stream call.wav --roles agent,customer",
         "sox call.ogg --type raw --rate 8000 --bits 16 - | ser stream - --channels 2",
     )),
+    "serve": ("how-to/live-server.md", (
+        "ser serve --roles customer,agent --out live-results/",
+        "ser serve --measure",
+    )),
     "profile make": ("explanation/how-it-works.md", (
         "ser profile calls/ --out centre.json",
         "ser analyze one.wav --profile centre.json --out one/",

@@ -1,11 +1,8 @@
 """The page on which a labeller listens and answers, on this machine's own address."""
 
 import secrets
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 import msgspec
 import uvicorn
@@ -17,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from ser_batch.addresses import Address, certificate_error, listening_socket
 from ser_batch.errors import UsageError
 from ser_batch.labelling.answers import Answer
 from ser_batch.labelling.session import Session
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ANY = "*"
 MOST_BYTES = 10_000
 PAGE = {
     "": ("index.html", "text/html"),
@@ -36,30 +32,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the page is served; any other host than this one needs TLS."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0: any that is free."""
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.certificate) != bool(self.key):
-            raise UsageError(
-                "--tls-certificate and --tls-key go together",
-                option="--tls-certificate",
-            )
-        if self.host not in LOOPBACK and not (self.certificate and self.key):
-            raise UsageError(
-                f"--host {self.host}: what is heard and answered would travel "
-                "unencrypted; give --tls-certificate and --tls-key",
-                option="--host",
-            )
 
 
 def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
@@ -148,10 +120,8 @@ def serve_session(
     Raises:
         UsageError: the port is in use, or a certificate cannot be read.
     """
-    # Another host may have any number of names; the token and TLS protect it.
-    is_here = address.host in LOOPBACK and ":" not in address.host
-    app, path = label_app(session, list(LOOPBACK[:2]) if is_here else [ANY])
-    listening = _listening(address)
+    app, path = label_app(session, address.names)
+    listening = listening_socket(address)
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -162,28 +132,6 @@ def serve_session(
     try:
         config.load()
     except OSError as error:
-        raise UsageError(
-            f"--tls-certificate {address.certificate}: cannot be used with "
-            f"{address.key}: {error}",
-            option="--tls-certificate",
-        ) from error
-    scheme = "https" if address.certificate else "http"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    on_start(f"{scheme}://{host}:{listening.getsockname()[1]}{path}")
+        raise certificate_error(address, error) from error
+    on_start(address.url(listening.getsockname()[1]) + path)
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listening(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((address.host, address.port))
-    except OSError as error:
-        listening.close()
-        raise UsageError(
-            f"--host {address.host} --port {address.port}: cannot be used "
-            f"({error.strerror}); without --port, any free one is taken",
-            option="--port",
-        ) from error
-    return listening

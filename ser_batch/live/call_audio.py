@@ -5,11 +5,14 @@ There is no model here, so that many calls can share one.
 
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float32
+from threadpoolctl import ThreadpoolController
 
 from ser_batch.config.options import Config
 from ser_batch.intervals import Interval, sample_index
@@ -24,6 +27,16 @@ UNFINISHED_EVERY_S = 2.5
 """Speech that goes on is scored provisionally this often."""
 
 Samples = Float32[np.ndarray, " samples"]
+
+_pools = cache(ThreadpoolController)
+
+
+def on_one_core() -> AbstractContextManager[object]:
+    """Return a context in which matrix products use one thread.
+
+    Those of a block are so small that more threads cost ten times as much.
+    """
+    return _pools().limit(limits=1, user_api="blas")
 
 
 class Kind(StrEnum):
@@ -134,8 +147,11 @@ class CallAudio:
         self._waiting[channel] += len(samples)
         block = round(BLOCK_S * self._rate)
         pieces: list[Piece] = []
-        while min(self._waiting) >= block:
-            pieces += self._listen(block)
+        if min(self._waiting) < block:
+            return pieces
+        with on_one_core():
+            while min(self._waiting) >= block:
+                pieces += self._listen(block)
         return pieces
 
     def finish(self) -> list[Piece]:
@@ -144,6 +160,10 @@ class CallAudio:
         for own, n in zip(self._packets, self._waiting, strict=True):
             own.append(np.zeros(longest - n, np.float32))
         self._waiting = [longest] * len(self._packets)
+        with on_one_core():
+            return self._last(longest)
+
+    def _last(self, longest: int) -> list[Piece]:
         pieces = self._listen(longest) if longest else []
         if self._listening.length:
             pieces += self._added(self._listening.finish(), at_end=True)

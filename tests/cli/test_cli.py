@@ -19,8 +19,8 @@ from tests.support.tables import tables
 
 COMMANDS = (
     "analyze", "report", "export", "verify", "compact", "merge", "path", "forget",
-    "relocate", "predict", "stream", "profile", "label", "train", "adapt", "evaluate",
-    "compare", "corpus", "models", "doctor", "help",
+    "relocate", "predict", "stream", "serve", "profile", "label", "train", "adapt",
+    "evaluate", "compare", "corpus", "models", "doctor", "help",
 )  # fmt: skip
 
 

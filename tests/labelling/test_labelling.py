@@ -6,9 +6,10 @@ import os
 import pytest
 from starlette.testclient import TestClient
 
+from ser_batch.addresses import Address
 from ser_batch.errors import UsageError
 from ser_batch.labelling.answers import Answer, answer_file
-from ser_batch.labelling.serving import Address, label_app, serve_session
+from ser_batch.labelling.serving import label_app, serve_session
 from ser_batch.labelling.session import Session
 from tests.support.labels import labelled
 

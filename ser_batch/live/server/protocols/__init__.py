@@ -1,0 +1,1 @@
+"""One module for each protocol of telephone systems: messages in, audio out."""
