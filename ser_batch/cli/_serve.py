@@ -175,8 +175,6 @@ def command(
         given.setdefault("score", {})["roles"] = named
     if score_agents:
         given.setdefault("score", {})["score_agents"] = True
-    if settings.speakers.count is None:
-        given["speakers"] = {"count": "1"}
     settings = settings.updated(given)
     own = read_profile(profile) if profile else None
     scorer, vad = load_scorer(bundle, device, own), load_vad(settings.vad)

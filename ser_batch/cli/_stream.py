@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ser_batch.errors import AudioError, ExitCode, UsageError
+from ser_batch.errors import AudioError, ExitCode, FailureKind, UsageError
 
 if TYPE_CHECKING:
     from ser_batch.config.options import Config
@@ -111,9 +112,6 @@ def command(
         given.setdefault("score", {})["score_agents"] = True
     if mix:
         given["audio"] = {"mix": True}
-    if settings.speakers.count is None:
-        # The batch would tell apart the voices of a mono call with both roles.
-        given["speakers"] = {"count": "1"}
     settings = settings.updated(given)
     scorer = load_scorer(bundle, device, read_profile(profile) if profile else None)
     player = _Player(settings, scorer, load_vad(settings.vad), as_json)
@@ -124,13 +122,17 @@ def command(
         try:
             if file == "-":
                 stdin = sys.stdin.buffer
+                if stdin.isatty():
+                    raise UsageError("-: standard input is a terminal; pipe audio in")
                 packets = raw_packets(stdin, rate, channels, Encoding(encoding))
-                player.play(packets, rate, channels)
+                player.play(packets, rate, channels, [])
                 continue
             with open_audio(file) as audio:
                 packets = packets_of(audio, speed)
-                player.play(packets, audio.sample_rate, audio.channels)
-        except AudioError as error:
+                player.play(packets, audio.sample_rate, audio.channels, audio.notes)
+        except (AudioError, UsageError) as error:
+            if len(files) == 1 and isinstance(error, UsageError):
+                raise
             typer.secho(f"{printable(file)}: {error}", err=True, fg="red")
             failed = True
     if failed:
@@ -147,12 +149,22 @@ class _Player:
         self._as_json = as_json
 
     def play(
-        self, packets: "Iterable[Packet]", sample_rate: int, channels: int
+        self,
+        packets: "Iterable[Packet]",
+        sample_rate: int,
+        channels: int,
+        notes: Sequence[str],
     ) -> None:
         """Print what is known of a call while it goes on, and at its end.
 
-        Ctrl-C ends the call.
+        Ctrl-C ends the call. `notes` are the decoder's, complete after the last packet.
+
+        Raises:
+            AudioError: there is no audio.
+            UsageError: the call cannot be followed.
         """
+        from ser_batch.audio.opening import NO_SAMPLES
+        from ser_batch.cli.interruption import until_interrupted
         from ser_batch.cli.live_display import LiveDisplay
         from ser_batch.live.call_stream import CallStream
         from ser_batch.live.events import as_json
@@ -163,23 +175,31 @@ class _Player:
             sample_rate=sample_rate, channels=channels, vad=self._vad,
         )  # fmt: skip
         shown = 1 if self._config.audio.mix else channels
-        interrupted = False
-        with LiveDisplay(channel_roles(self._config, shown)[0]) as display:
+        roles, _, _ = channel_roles(self._config, shown)
+        display = nullcontext() if self._as_json else LiveDisplay(roles)
+        with display as shown_on, until_interrupted(packets) as heard:
 
             def tell(events: "Iterable[Event]") -> None:
                 for event in events:
-                    if self._as_json:
-                        print(json.dumps(as_json(event)), flush=True)
-                    else:
-                        display.show(event)
+                    if shown_on is not None:
+                        shown_on.show(event)
+                        continue
+                    try:
+                        typer.echo(json.dumps(as_json(event)))
+                    except BrokenPipeError:
+                        # Without its number, so that it ends as everywhere.
+                        raise BrokenPipeError from None
 
-            try:
-                for packet in packets:
-                    for channel, samples in enumerate(packet):
-                        tell(stream.feed(channel, samples))
-                    display.at(stream.state.audio.duration_s)
-            except KeyboardInterrupt:
-                interrupted = True
-            tell(stream.finish())
-        if interrupted:
+            for packet in heard:
+                for channel, samples in enumerate(packet):
+                    tell(stream.feed(channel, samples))
+                if shown_on is not None:
+                    shown_on.at(stream.state.audio.duration_s)
+            for note in notes:
+                stream.state.note(note)
+            events = stream.finish()
+            if not stream.state.audio.duration_s:
+                raise AudioError(NO_SAMPLES, FailureKind.EMPTY)
+            tell(events)
+        if heard.interrupted:
             raise typer.Exit(ExitCode.INTERRUPTED)

@@ -21,6 +21,8 @@ SHOWN_S = 60
 BARS = "▁▂▃▄▅▆▇█"
 SILENT, TALKS = "·", "─"
 REFRESHED_PER_S = 8
+BESIDE = 26
+"""Characters beside the timeline: who it is, and the distress so far."""
 
 
 class Timeline:
@@ -52,10 +54,10 @@ class Timeline:
         scored_s = self._scored_s[channel]
         return self._distress_s[channel] / scored_s if scored_s else None
 
-    def strip(self, channel: int, now_s: float) -> str:
-        """Return the last minute before `now_s`."""
+    def strip(self, channel: int, now_s: float, n: int = SHOWN_S) -> str:
+        """Return the last `n` seconds before `now_s`."""
         last = int(now_s)
-        seconds = range(max(0, last - SHOWN_S + 1), last + 1)
+        seconds = range(max(0, last - n + 1), last + 1)
         return "".join(self._at(channel, second) for second in seconds)
 
     def _at(self, channel: int, second: int) -> str:
@@ -123,11 +125,12 @@ class LiveDisplay:
 
     def _shown(self) -> Table:
         table = Table.grid(padding=(0, 1))
+        n = max(1, min(SHOWN_S, self._console.width - BESIDE))
         for channel in range(len(self._timeline.roles)):
             distress = self._timeline.distress(channel)
             table.add_row(
                 self._who(channel),
-                Text(self._timeline.strip(channel, self._now_s), no_wrap=True),
+                Text(self._timeline.strip(channel, self._now_s, n), no_wrap=True),
                 "" if distress is None else f"distress {distress:.2f}",
             )
         table.add_row("", clock(self._now_s), "")

@@ -4,6 +4,7 @@ There is no model here, so that many calls can share one.
 """
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from threadpoolctl import ThreadpoolController
 
+from ser_batch.audio.decoders import repaired
 from ser_batch.config.options import Config
 from ser_batch.intervals import Interval, sample_index
 from ser_batch.live.growing_speech import GrowingSpeech, Settled, Span
@@ -21,7 +23,7 @@ from ser_batch.speech.listening import Listened, Listening
 from ser_batch.speech.regions import level_curve
 from ser_batch.speech.vad import FRAME_S, Vad
 
-BLOCK_S = 0.25
+BLOCK_S = 0.5
 """Packets are put together to blocks of this length."""
 UNFINISHED_EVERY_S = 2.5
 """Speech that goes on is scored provisionally this often."""
@@ -62,7 +64,7 @@ class Piece:
     waveform: Samples | None = None
 
     def interval(self, duration_s: float) -> Interval:
-        """Return it in seconds, within a call of this length."""
+        """Return it in seconds, within a call of this length, in which it begins."""
         start, end = self.span
         return Interval(start * FRAME_S, min(end * FRAME_S, duration_s))
 
@@ -93,9 +95,12 @@ class _Track:
 class CallAudio:
     """The channels of a call, packet by packet.
 
-    Memory: the samples since the oldest speech that is not settled (with crosstalk
-    removal and continuous speech at most about 25 s per channel), and 125 bytes a
-    second for the levels of each channel.
+    Attributes:
+        notes: how its audio was repaired.
+
+    Memory: what a channel has and another still lacks; the samples since the oldest
+    speech that is not settled (with crosstalk removal and continuous speech at most
+    about 25 s per channel); and 125 bytes a second for the levels of each channel.
     """
 
     def __init__(
@@ -109,8 +114,10 @@ class CallAudio:
         """`kept` says for each channel whether any of its speech is to be scored."""
         self._config, self._rate, self._model_rate = config, sample_rate, model_rate
         n_inner = 1 if config.audio.mix else len(kept)
+        self.notes: list[str] = []
         self._listening = Listening(vad, config.vad, sample_rate, model_rate, n_inner)
-        self._packets: list[list[Samples]] = [[] for _ in kept]
+        self._n = len(kept)
+        self._packets: list[deque[Samples]] = [deque() for _ in kept]
         self._waiting = [0] * len(kept)
         """The samples in packets, by channel."""
         self._tracks = [
@@ -141,11 +148,22 @@ class CallAudio:
     def feed(self, channel: int, samples: Samples) -> list[Piece]:
         """Add samples of a channel; return what they settle.
 
-        Channels may come one after the other: what all of them have is listened to.
+        Channels may come one after the other: what all of them have is listened to, and
+        the rest is kept.
+
+        Raises:
+            ValueError: the samples are not one channel of floats.
         """
-        self._packets[channel].append(np.asarray(samples, np.float32))
-        self._waiting[channel] += len(samples)
-        block = round(BLOCK_S * self._rate)
+        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+            raise ValueError(
+                f"samples of shape {samples.shape} and type {samples.dtype}: one "
+                "channel of floats is expected, with full scale at 1.0"
+            )
+        # A copy: the caller may use the array again.
+        own = repaired(np.array(samples, np.float32), self.notes)
+        self._packets[channel].append(own)
+        self._waiting[channel] += len(own)
+        block = max(1, round(BLOCK_S * self._rate))
         pieces: list[Piece] = []
         if min(self._waiting) < block:
             return pieces
@@ -173,16 +191,22 @@ class CallAudio:
         return pieces
 
     def _listen(self, n: int) -> list[Piece]:
-        block = []
-        for number, own in enumerate(self._packets):
-            joined = np.concatenate(own)
-            block.append(joined[:n])
-            self._packets[number] = [joined[n:]]
-            self._waiting[number] -= n
-        together = np.stack(block)
+        together = np.stack([self._taken(channel, n) for channel in range(self._n)])
         if self._config.audio.mix:
             together = together.mean(axis=0, keepdims=True)
         return self._added(self._listening.push(together))
+
+    def _taken(self, channel: int, n: int) -> Samples:
+        """Return the next samples of a channel, which must be there."""
+        self._waiting[channel] -= n
+        packets, taken = self._packets[channel], []
+        while n:
+            packet = packets.popleft()
+            taken.append(packet[:n])
+            if len(packet) > n:
+                packets.appendleft(packet[n:])
+            n -= len(taken[-1])
+        return np.concatenate(taken)
 
     def _added(self, listened: Listened, at_end: bool = False) -> list[Piece]:
         pieces: list[Piece] = []
@@ -208,7 +232,12 @@ class CallAudio:
         if track.is_kept:
             track.waiting += [(Kind.SEGMENT, span) for span in settled.segments]
             track.waiting += [(Kind.SHORT, span) for span in settled.short]
-        return [Piece(Kind.REGION, number, span) for span in settled.regions]
+        # The last frame is filled with silence beyond the end.
+        return [
+            Piece(Kind.REGION, number, span)
+            for span in settled.regions
+            if span[0] * FRAME_S < self.duration_s
+        ]
 
     def _ready(self, number: int, track: _Track, at_end: bool = False) -> list[Piece]:
         """Return the settled pieces whose samples are there."""
@@ -256,9 +285,8 @@ class CallAudio:
     def _forget(self, track: _Track) -> None:
         if not track.is_kept:
             return
-        first = track.speech.needed_from
-        if track.waiting:
-            first = min(first, track.waiting[0][1][0])
+        waiting = [start for _, (start, _) in track.waiting]
+        first = min([track.speech.needed_from, *waiting])
         start = min(
             sample_index(first * FRAME_S, self._model_rate),
             track.first_sample + len(track.samples),

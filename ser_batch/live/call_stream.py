@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from ser_batch.audio.opening import MAX_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis, ScoredSegment, scored_segment
 from ser_batch.emotion.pending import PendingSegment
@@ -33,6 +34,7 @@ from ser_batch.speech.speakers import channel_roles
 from ser_batch.speech.vad import Vad
 
 SAME_NOTE = "all {} channels are the same; treated as one"
+VOICES_NOTE = "the voices of one channel are not told apart while a call goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,16 @@ class CallState:
     """A call without its model: what is to be scored next, and what is known so far.
 
     Channels that are all the same are one, as in the batch: a mono call that comes in
-    stereo. Until they differ, nothing is told of them, and the first is also scored as
-    if it were alone.
+    stereo. Until they differ clearly, nothing is told of them, and the first is also
+    scored as if it were alone. (Channels that differ at first, and are then the same
+    with ten thousand times the energy, are one for the batch, and two here.)
     """
 
     def __init__(
         self, vad: Vad, scorer: Scorer, config: Config, sample_rate: int, channels: int
     ) -> None:
         """See `CallStream`."""
+        _check_is_live(scorer, config, sample_rate, channels)
         n = 1 if config.audio.mix else channels
         self._config, self._scorer, self._n = config, scorer, n
         self._roles, self._kept, self._notes = channel_roles(config, n)
@@ -73,7 +77,6 @@ class CallState:
         self._alone_role, self._alone_kept = alone_roles[0], alone_kept[0]
         kept = [*self._kept]
         kept[0] = kept[0] or (n > 1 and self._alone_kept)
-        _check_is_live(scorer, config, n)
         self.audio = CallAudio(
             vad, config, sample_rate, scorer.sample_rate,
             kept * channels if config.audio.mix else kept,
@@ -85,6 +88,9 @@ class CallState:
         self._alone: list[ScoredSegment] = []
         self._alone_short: list[tuple[Span, ScoredSegment]] = []
         self._held: list[Event] = []
+        self._differs = n == 1
+        self._more_notes: list[str] = []
+        self._has_voices = config.speakers.range_for(config.score.roles)[1] > 1
         self._has_ended = False
 
     def feed(self, channel: int, samples: Samples) -> tuple[list[Event], list[Due]]:
@@ -98,7 +104,13 @@ class CallState:
         return self._taken(self.audio.feed(channel, samples))
 
     def last(self) -> tuple[list[Event], list[Due]]:
-        """Return the same for the end of the call; `end` follows the scores."""
+        """Return the same for the end of the call; `end` follows the scores.
+
+        Raises:
+            ValueError: the call has ended.
+        """
+        if self._has_ended:
+            raise ValueError("the call has ended")
         self._has_ended = True
         return self._taken(self.audio.finish())
 
@@ -107,7 +119,7 @@ class CallState:
         piece = due.piece
         segment = self._segment(due, scores)
         if piece.kind is Kind.UNFINISHED:
-            return [] if self._is_same else [segment_event(segment, is_final=False)]
+            return [segment_event(segment, is_final=False)]
         if due.alone:
             if piece.kind is Kind.SHORT:
                 self._alone_short.append((piece.span, segment))
@@ -166,9 +178,16 @@ class CallState:
 
     def notes(self) -> list[str]:
         """Return what is to be said about the call."""
+        own = self._notes
         if self._is_same:
-            return [*self._alone_notes, SAME_NOTE.format(self._file_channels)]
-        return [*self._notes]
+            own = [*self._alone_notes, SAME_NOTE.format(self._file_channels)]
+            if self._has_voices:
+                own.append(VOICES_NOTE)
+        return [*own, *self._more_notes, *self.audio.notes]
+
+    def note(self, text: str) -> None:
+        """Add what is to be said about the call."""
+        self._more_notes.append(text)
 
     def analysis(
         self,
@@ -176,7 +195,6 @@ class CallState:
         stamp: Stamp,
         content_hash: str = "",
         codec: str = "",
-        notes: Sequence[str] = (),
     ) -> Analysis:
         """Return the call as the batch would have analysed its recording."""
         curves = self.audio.level_curves
@@ -189,7 +207,7 @@ class CallState:
             self._file_channels,
             self.audio.duration_s,
             self.speakers(),
-            [*self.notes(), *notes],
+            self.notes(),
             curves[:1] if self._is_same else curves,
         )
         return Analysis(decoded, self.segments())
@@ -201,6 +219,9 @@ class CallState:
     def _taken(self, pieces: Sequence[Piece]) -> tuple[list[Event], list[Due]]:
         events: list[Event] = []
         due: list[Due] = []
+        if any(piece.kind is Kind.REGION for piece in pieces):
+            # Not before there is speech: silence differs by any noise.
+            self._differs = self._differs or self.audio.differs_clearly
         for piece in pieces:
             channel = piece.channel
             if piece.kind is Kind.REGION:
@@ -210,17 +231,17 @@ class CallState:
                 heard = SpeechHeard(channel, role, region.start_s, region.end_s)
                 events += self._told([heard])
                 continue
-            if self._kept[channel]:
+            is_settled = piece.kind is not Kind.UNFINISHED
+            if self._kept[channel] and (is_settled or self._differs):
                 due.append(Due(piece, self._roles[channel]))
-            may_be_alone = self._n > 1 and not self.audio.differs_clearly
-            settled = piece.kind is not Kind.UNFINISHED
-            if channel == 0 and may_be_alone and self._alone_kept and settled:
+            may_be_alone = channel == 0 and self._alone_kept and not self._differs
+            if may_be_alone and is_settled:
                 due.append(Due(piece, self._alone_role, alone=True))
         return events, due
 
     def _told(self, events: list[Event]) -> list[Event]:
         """Return events, after those that were held back; none if they are still."""
-        if self._is_same:
+        if not self._differs:
             self._held += events
             return []
         held, self._held = self._held, []
@@ -278,12 +299,17 @@ class CallStream:
         Channels may come one after the other, in packets of any length.
 
         Raises:
-            ValueError: there is no such channel, or the call has ended.
+            ValueError: there is no such channel, the samples are not one channel of
+                floats, or the call has ended.
         """
         return self._scored(*self.state.feed(channel, samples))
 
     def finish(self) -> list[Event]:
-        """End the call; return what is left to tell, `CallEnded` last."""
+        """End the call; return what is left to tell, `CallEnded` last.
+
+        Raises:
+            ValueError: the call has ended.
+        """
         return [*self._scored(*self.state.last()), *self.state.end()]
 
     def _scored(self, events: list[Event], due: list[Due]) -> list[Event]:
@@ -326,7 +352,16 @@ def _longest(short: Sequence[tuple[Span, ScoredSegment]]) -> list[ScoredSegment]
     return [own for (start, end), own in short if end - start == longest]
 
 
-def _check_is_live(scorer: Scorer, config: Config, n_channels: int) -> None:
+def _check_is_live(
+    scorer: Scorer, config: Config, sample_rate: int, channels: int
+) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise UsageError(
+            f"a sample rate of {sample_rate} Hz; {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE} Hz are supported"
+        )
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise UsageError(f"{channels} channels; 1 to {MAX_CHANNELS} are supported")
     if scorer.needs_channel:
         raise UsageError(
             f"model {scorer.model_id} normalises by the speech of the whole channel, "
@@ -334,10 +369,10 @@ def _check_is_live(scorer: Scorer, config: Config, n_channels: int) -> None:
             option="--bundle",
         )
     _, most = config.speakers.range_for(config.score.roles)
-    if n_channels == 1 and most > 1:
+    if (channels == 1 or config.audio.mix) and most > 1:
         raise UsageError(
             "voices within one channel cannot be told apart while a call goes on: that "
-            "needs the whole call. Record a channel for each side; or name no roles, "
-            "with --speakers 1",
-            option="--speakers",
+            "needs the whole call. Record a channel for each side; or name one role or "
+            "none, and no speakers.count",
+            option="speakers.count",
         )

@@ -105,7 +105,7 @@ class GrowingSpeech:
         if end - start < self._shortest:
             return None
         *_, last = divided_at_pauses(start, end, p, levels, self._config)
-        return last[0] + self._first, last[1] + self._first
+        return int(last[0]) + self._first, int(last[1]) + self._first
 
     def _settled(self, regions: Regions, groups: Regions) -> Settled:
         settled = Settled()
@@ -140,7 +140,9 @@ class GrowingSpeech:
         cuts = divided_at_pauses(
             start, end, self._probabilities, self._levels, self._config
         )
-        return [(first + self._first, last + self._first) for first, last in cuts]
+        return [
+            (int(first) + self._first, int(last) + self._first) for first, last in cuts
+        ]
 
     def _nearest_start(self, regions: Regions) -> int:
         """Return the earliest frame at which another region could begin."""
@@ -157,7 +159,7 @@ class GrowingSpeech:
 
     def _forget(self, before: int) -> None:
         """Drop the frames before one, after which nothing depends on them."""
-        n = max(0, min(before, len(self._probabilities)))
+        n = max(0, min(int(before), len(self._probabilities)))
         self._first += n
         self._probabilities = self._probabilities[n:]
         self._levels = self._levels[n:]

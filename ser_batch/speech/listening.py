@@ -83,7 +83,7 @@ class Listening:
     def differs_clearly(self) -> bool:
         """Whether channels differ so much that they will not turn out to be the same.
 
-        They would have to go on, identical, ten thousand times as long or as loud.
+        They would have to go on, identical, with ten thousand times the energy.
         """
         return self._difference > CLEARLY * self._energy
 

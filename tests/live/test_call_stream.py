@@ -1,5 +1,7 @@
 """A call that is fed packet by packet ends with the rows of the batch."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -193,5 +195,67 @@ def test_events_are_plain_json(scorer):
     events, _ = fed(scorer, waveform, rate, ROLES, [16_000])
     values = [as_json(event) for event in events]
     assert {own["event"] for own in values} == {"speech", "segment", "ended"}
+    assert json.loads(json.dumps(values)) == values
     one = next(own for own in values if own["event"] == "segment")
+    assert type(one["start_s"]) is float
     assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("noise_db", [-80.0, -65.0, -55.0, -30.0])
+def test_channels_that_are_nearly_the_same_are_told_as_the_batch_counts_them(
+    noise_db, scorer, profiled_bundle, tmp_path
+):
+    waveform, rate = soundfile.read(STEREO, dtype="float32", always_2d=True)
+    twice = np.repeat(waveform[:, 1:], 2, axis=1)
+    level = np.sqrt(np.square(twice[:, 0]).mean())
+    noise = np.random.default_rng(0).normal(0, 1, len(twice)).astype(np.float32)
+    twice[:, 1] += noise * level * 10 ** (noise_db / 20)
+    path = tmp_path / "nearly.wav"
+    soundfile.write(path, twice, rate, "FLOAT")
+    events, _ = fed(scorer, twice, rate, Config(), [1600])
+    check(events, path, profiled_bundle, Config())
+
+
+def test_the_array_of_a_packet_may_be_used_again(scorer, profiled_bundle):
+    waveform, rate = soundfile.read(STEREO, dtype="float32", always_2d=True)
+    mono = np.ascontiguousarray(waveform[:, 1])
+    stream = CallStream(scorer, Config(), sample_rate=rate, channels=1, vad=VAD)
+    events, buffer = [], np.zeros(160, np.float32)
+    for at in range(0, len(mono) - 160, 160):
+        buffer[:] = mono[at : at + 160]
+        events += stream.feed(0, buffer)
+    events += stream.finish()
+    expected, _ = fed(
+        scorer, mono[: (len(mono) - 1) // 160 * 160, None], rate, Config(), [8000]
+    )
+    one, other = (
+        [(e.start_s, e.end_s) for e in own if isinstance(e, SpeechHeard)]
+        for own in (events, expected)
+    )
+    assert one == other
+    assert len(one) > 5
+
+
+def test_what_are_no_samples_is_refused_and_what_is_not_finite_is_silence(scorer):
+    stream = CallStream(scorer, Config(), sample_rate=8000, channels=1, vad=VAD)
+    for wrong in (np.zeros(160, np.int16), np.zeros((160, 2)), np.zeros(())):
+        with pytest.raises(ValueError, match="one channel of floats"):
+            stream.feed(0, wrong)
+    for channel in (-1, 1):
+        with pytest.raises(ValueError, match="no channel"):
+            stream.feed(channel, np.zeros(160))
+    stream.feed(0, np.array([np.nan, np.inf, 1e30] * 2000))
+    assert stream.finish() == [
+        CallEnded(0.75, 0, ("non-finite samples replaced with silence",))
+    ]
+    for again in (stream.finish, lambda: stream.feed(0, np.zeros(160))):
+        with pytest.raises(ValueError, match="has ended"):
+            again()
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(1, 1), (10_000_000, 1), (8000, 0), (8000, 9)]
+)
+def test_what_no_call_has_is_refused(rate, channels, scorer):
+    with pytest.raises(UsageError, match="are supported"):
+        CallStream(scorer, Config(), sample_rate=rate, channels=channels, vad=VAD)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -98,7 +100,7 @@ def test_lines_say_who_was_heard_and_what_the_model_makes_of_it(profiled_bundle)
         (["--roles", "boss"], "score.roles"),
         (["--bundle", "nothing"], "no bundle"),
         (["--profile", "nothing.json"], "cannot be read"),
-        (["--mix", "--roles", "agent,customer"], "mix and roles"),
+        (["--mix", "--roles", "agent,customer"], "cannot be told apart"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -114,6 +116,47 @@ def test_a_configuration_file_counts_as_for_the_batch(profiled_bundle, tmp_path)
     short = finals(ser("stream", STEREO, "--config", options, *common).stdout)
     assert max(end - start for start, end, *_ in short) <= 2.0
     assert len(short) > len(finals(ser("stream", STEREO, *common).stdout))
+
+
+def test_notes_of_the_decoder_are_told_at_the_end(profiled_bundle, tmp_path):
+    path = tmp_path / "short.wav"
+    path.write_bytes(STEREO.read_bytes()[:-200_000])
+    done = ser("stream", path, "--speed", "0", "--json", "--bundle", profiled_bundle)
+    (note,) = events(done.stdout)[-1]["notes"]
+    assert "truncated" in note
+    soundfile.write(path, np.zeros((0, 1)), 8000)
+    empty = ser("stream", path, "--bundle", profiled_bundle)
+    assert empty.returncode == 3
+    assert "no samples" in empty.stderr
+
+
+def test_two_voices_in_one_channel_fail_alone_among_other_files(profiled_bundle):
+    mono = EXAMPLES / "delivery" / "2002.wav"
+    common = ("--speed", "0", "--roles", "agent,customer", "--bundle", profiled_bundle)
+    alone = ser("stream", mono, *common)
+    assert alone.returncode == 2
+    both = ser("stream", mono, STEREO, *common)
+    assert both.returncode == 3
+    assert "cannot be told apart" in alone.stderr
+    assert "cannot be told apart" in both.stderr
+    assert "segments scored" in both.stdout
+
+
+def test_a_closed_pipe_and_a_terminal_as_input_end_it_at_once(profiled_bundle):
+    command = command_line(
+        "stream", STEREO, "--speed", "0", "--json", "--bundle", profiled_bundle
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert subprocess.run(command, stdout=writer).returncode == 141
+    os.close(writer)
+    own, theirs = pty.openpty()
+    command = command_line("stream", "-", "--bundle", profiled_bundle)
+    said = subprocess.run(command, stdin=theirs, capture_output=True, text=True)
+    os.close(own)
+    os.close(theirs)
+    assert said.returncode == 2
+    assert "standard input is a terminal" in said.stderr
 
 
 def test_ctrl_c_ends_the_call_and_tells_what_was_heard(profiled_bundle):

@@ -7,20 +7,19 @@ import torch
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.scorer import Scorer
-from ser_batch.live.call_audio import on_one_core
+from ser_batch.live.call_audio import BLOCK_S, on_one_core
 from ser_batch.speech.listening import Listening
 from ser_batch.speech.vad import Vad
 
 SAMPLE_RATE = 8000
 HEARD_S = 60.0
-BLOCK_S = 0.25
 SEGMENT_S, SEGMENTS = 3.0, 8
 SPEECH = 0.5
 """The share of a call in which a side that is scored speaks."""
 PROVISIONAL = 1.0
 """Provisional scores for each final one."""
-USED = 0.8
-"""The share of the worker's time that is given away."""
+USED = 0.33
+"""The share of a core that calls may take: sockets and messages need the rest."""
 
 
 def calls_borne(scorer: Scorer, vad: Vad, config: Config) -> int:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.scorer import Scorer
@@ -92,8 +94,15 @@ class Call:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while packets are added, taken or left out."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    digest: Any = field(default_factory=lambda: blake2b(digest_size=16))
+    digests: list[Any] = field(default_factory=list)
+    """Hashes of what was heard, by channel."""
     n_bytes: int = 0
+
+    @property
+    def content_hash(self) -> str:
+        """What the call has in common with itself alone."""
+        joined = b"".join(own.digest() for own in self.digests)
+        return blake2b(joined, digest_size=16).hexdigest()
 
     def add(self, channel: int, samples: Samples) -> None:
         """Add a packet."""
@@ -197,6 +206,7 @@ class Hub:
         call = Call(
             call_id, protocol, state, sample_rate, channels, time.time(),
             owed=[0] * channels,
+            digests=[blake2b(digest_size=16) for _ in range(channels)],
         )  # fmt: skip
         self.calls[call_id] = call
         self.metrics.calls.set(len(self.calls))
@@ -294,6 +304,8 @@ class Hub:
         for call in ending:
             if call.is_over:
                 continue
+            for note in call.notes:
+                call.state.note(note)
             events.setdefault(call, []).extend(call.state.end())
             self._finish(call)
         for call, told in events.items():
@@ -306,21 +318,25 @@ class Hub:
         self, call: Call, events: dict[Call, list[Event]], due: list[tuple[Call, Due]]
     ) -> float | None:
         """Listen to what has come; return when the oldest of it came."""
-        oldest = None
         with call.lock:
             taken, call.waiting_s = list(call.packets), 0.0
             call.packets.clear()
-        for at, channel, samples in taken:
-            oldest = at if oldest is None else oldest
-            length_s = len(samples) / call.sample_rate
-            call.digest.update(samples.tobytes())
+        if not taken:
+            return None
+        for channel in range(call.channels):
+            packets = [samples for _, own, samples in taken if own == channel]
+            if not packets:
+                continue
+            # A call costs as much for each packet as for each second.
+            samples = np.concatenate(packets)
+            call.digests[channel].update(samples.tobytes())
             call.n_bytes += samples.nbytes
             call.heard += len(samples) if channel == 0 else 0
-            told, own = call.state.feed(channel, samples)
+            told, own_due = call.state.feed(channel, samples)
             events.setdefault(call, []).extend(told)
-            due += [(call, piece) for piece in own]
-            self.metrics.audio.inc(length_s)
-        return oldest
+            due += [(call, piece) for piece in own_due]
+            self.metrics.audio.inc(len(samples) / call.sample_rate)
+        return taken[0][0]
 
     def _score(
         self, due: list[tuple[Call, Due]], events: dict[Call, list[Event]]
@@ -348,9 +364,8 @@ class Hub:
     def _finish(self, call: Call) -> None:
         recording, stamp = call.recording()
         analysis = call.state.analysis(
-            recording, stamp, call.digest.hexdigest(), f"live {call.protocol}",
-            call.notes,
-        )  # fmt: skip
+            recording, stamp, call.content_hash, f"live {call.protocol}"
+        )
         self.metrics.ended.labels("cut off" if call.notes else "in order").inc()
         call.is_over = True
         self._on_ended(analysis)
