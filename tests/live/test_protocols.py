@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -152,7 +153,9 @@ def frames(data: bytes) -> list[audiosocket.Frame]:
             found.append(frame)
         return found
 
-    return asyncio.run(read())
+    # In a thread: another test may have left a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, read()).result()
 
 
 def test_frames_of_audiosocket_are_read():
