@@ -20,7 +20,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from ser_batch.engine.machine import divided_cores
 from ser_batch.engine.processes import LocalProcesses
 from ser_batch.engine.profiling import draw_profile, without
 from ser_batch.engine.progress import Progress
+from ser_batch.engine.ray_connection import check_cluster
 from ser_batch.engine.record import Journal, run_record
 from ser_batch.engine.runlog import RunLog, check_log_location
 from ser_batch.engine.stages import finished_recordings
@@ -123,13 +123,14 @@ def run(
         UsageError: the inputs, the options or the results directory cannot be used.
     """
     source = source or source_for(config.run.storage_options)
-    _check_engine(config)
+    if config.run.engine == "ray":
+        check_cluster(config.run.ray_address)
     if scorer is None and _is_checked_by_loading(config):
         scorer = _scorer(config)
     model: ModelInfo = scorer or read_bundle(config.score.bundle)
     found = _found(source, inputs, config, model)
     check_log_location(config.run.log_file, out)
-    identity = _identity(model, config)
+    identity = Identity.of(model, config)
     with RunLog(config.run.log_file) as log, open_writer(out, identity) as writer:
         matched = match_recordings(found.recordings, writer.known, source)
         tasks = tasks_for(matched, writer.known, config.run.retry_failed)
@@ -141,7 +142,7 @@ def run(
         device = str(scorer.device) if scorer else None
         record = run_record(inputs, config, model, device)
         journal = Journal(record, writer.write_record, log, progress)
-        journal.begin(name_of(out) if checkout_of(out) else os.path.abspath(out))
+        journal.begin(name_of(out.absolute()))
         restamped: dict[str, dict[str, Any]] = {}
         with _committing(writer, journal):
             _move(writer, matched, journal)
@@ -292,7 +293,7 @@ def plan(inputs: Sequence[str], out: Path, config: Config) -> tuple[Found, list[
     source = source_for(config.run.storage_options)
     model = read_bundle(config.score.bundle)
     found = _found(source, inputs, config, model)
-    identity = _identity(model, config)
+    identity = Identity.of(model, config)
     known = read_known(out, identity)
     matched = match_recordings(found.recordings, known, source)
     return found, tasks_for(matched, known, config.run.retry_failed)
@@ -320,12 +321,6 @@ def _found(
     return found
 
 
-def _identity(model: ModelInfo, config: Config) -> Identity:
-    return Identity(
-        model.model_id, config.hash(), model.labels, options=config.identity()
-    )
-
-
 def _scorer(config: Config) -> Scorer:
     from ser_batch.emotion.loading import load_scorer  # with all of torch
 
@@ -343,21 +338,6 @@ def _is_checked_by_loading(config: Config) -> bool:
         "cpu",
     )
     return config.score.profile != "auto" or by_device
-
-
-def _check_engine(config: Config) -> None:
-    """Check that there is a cluster, before anything is decoded.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if config.run.engine == "local":
-        return
-    if find_spec("ray") is None:
-        raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
-    from ser_batch.engine.ray_connection import check_reachable
-
-    check_reachable(config.run.ray_address)
 
 
 def _engine(

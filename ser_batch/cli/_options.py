@@ -66,6 +66,8 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+Bundle = Annotated[str, typer.Option(help="Name or path of the bundle.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 MetadataFile = Annotated[
     Path | None,
     typer.Option(

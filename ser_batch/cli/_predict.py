@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ser_batch.cli._options import Bundle, Device
 from ser_batch.errors import AudioError, ExitCode
 
 
@@ -18,9 +19,7 @@ def command(
             show_default=False,
         ),
     ],
-    bundle: Annotated[
-        str, typer.Option(help="Name or path of the bundle.")
-    ] = "telephone",
+    bundle: Bundle = "telephone",
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -28,9 +27,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
-    ] = "auto",
+    device: Device = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,

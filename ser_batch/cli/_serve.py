@@ -5,14 +5,15 @@ import os
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ser_batch.cli._options import local_folder
+from ser_batch.cli._live import ConfigFile, Profile, ScoreAgents, live_config
+from ser_batch.cli._options import Bundle, Device, local_folder
 from ser_batch.errors import UsageError
 
-_WHO, _HOW = "Access", "Calls"
+_WHO = "Access"
 TOKEN, TWILIO_TOKEN = "SER_TOKEN", "TWILIO_AUTH_TOKEN"
 
 
@@ -33,45 +34,18 @@ def command(
         typer.Option(
             help="Role on each channel, as in customer,agent: only the customer is "
             "scored. Twilio's inbound track is the first.",
-            rich_help_panel=_HOW,
         ),
     ] = None,
-    score_agents: Annotated[
-        bool,
-        typer.Option(
-            "--score-agents", help="Score the agents too.", rich_help_panel=_HOW
-        ),
-    ] = False,
-    bundle: Annotated[
-        str, typer.Option(help="Name or path of the bundle.", rich_help_panel=_HOW)
-    ] = "telephone",
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            help="File written by ser profile for the place that the calls come from. "
-            "Default: the statistics of training.",
-            show_default=False,
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with any of the options of ser analyze.",
-            show_default=False,
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(help="Device: auto, cpu, cuda or cuda:N.", rich_help_panel=_HOW),
-    ] = "auto",
+    score_agents: ScoreAgents = False,
+    bundle: Bundle = "telephone",
+    profile: Profile = None,
+    config: ConfigFile = None,
+    device: Device = "auto",
     most_calls: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Calls at a time; more are refused. Default: what --measure says.",
-            rich_help_panel=_HOW,
         ),
     ] = None,
     measure: Annotated[
@@ -85,7 +59,6 @@ def command(
         typer.Option(
             min=0,
             help="After SIGTERM, seconds until calls that still go on are ended.",
-            rich_help_panel=_HOW,
         ),
     ] = 30.0,
     host: Annotated[
@@ -146,7 +119,6 @@ def command(
         if find_spec(name) is None:
             raise UsageError(f"ser serve needs {name}: pip install 'ser-batch[live]'")
     from ser_batch.addresses import Address
-    from ser_batch.config.options import Config
     from ser_batch.emotion.loading import load_scorer
     from ser_batch.emotion.profile import read_profile
     from ser_batch.live.server.app import Secrets
@@ -154,7 +126,6 @@ def command(
     from ser_batch.live.server.hub import Hub
     from ser_batch.live.server.ledger import open_ledger
     from ser_batch.live.server.running import AudioSocketAddress, serve_calls
-    from ser_batch.results.manifest import Identity
     from ser_batch.speech.loading import load_vad
 
     token = os.environ.get(TOKEN)
@@ -168,14 +139,7 @@ def command(
     if audiosocket_port is not None:
         allowed = tuple(allow or ("127.0.0.1",))
         asterisk = AudioSocketAddress(host, audiosocket_port, allowed)
-    settings = Config.from_toml(config) if config else Config()
-    given: dict[str, dict[str, Any]] = {}
-    if roles:
-        named = [role.strip() for role in roles.split(",")]
-        given.setdefault("score", {})["roles"] = named
-    if score_agents:
-        given.setdefault("score", {})["score_agents"] = True
-    settings = settings.updated(given)
+    settings = live_config(config, roles, score_agents)
     own = read_profile(profile) if profile else None
     scorer, vad = load_scorer(bundle, device, own), load_vad(settings.vad)
     if measure or most_calls is None:
@@ -184,14 +148,11 @@ def command(
     if measure:
         typer.echo(f"{borne} calls in stereo at a time")
         return
+    secrets = Secrets(token, os.environ.get(TWILIO_TOKEN))
     with ExitStack() as stack:
         ledger = None
         if out is not None:
-            identity = Identity(
-                scorer.model_id, settings.hash(), scorer.labels,
-                options=settings.identity(),
-            )  # fmt: skip
-            ledger = stack.enter_context(open_ledger(out, identity, own))
+            ledger = stack.enter_context(open_ledger(out, scorer, settings, own))
             for cut in ledger.cut:
                 typer.secho(
                     f"cut: {cut.protocol} call {cut.call}, when the last server was "
@@ -199,20 +160,9 @@ def command(
                     err=True,
                     fg="yellow",
                 )
-        hub = Hub(scorer, vad, settings, most_calls, ledger.end if ledger else _forget)
-        secrets = Secrets(token, os.environ.get(TWILIO_TOKEN))
-        asyncio.run(
-            serve_calls(
-                hub, address, secrets, ledger, drain_s, _say(most_calls), asterisk
-            )
-        )
+        hub = Hub(scorer, vad, settings, most_calls, ledger)
 
+        def say(url: str) -> None:
+            typer.echo(f"Serving {url}, up to {most_calls} calls at a time")
 
-def _forget(_: Any) -> None: ...
-
-
-def _say(most_calls: int) -> Any:
-    def say(url: str) -> None:
-        typer.echo(f"Serving {url}, up to {most_calls} calls at a time (Ctrl-C to end)")
-
-    return say
+        asyncio.run(serve_calls(hub, address, secrets, drain_s, say, asterisk))

@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_batch.cli._live import ConfigFile, Profile, ScoreAgents, live_config
+from ser_batch.cli._options import Bundle, Device
 from ser_batch.errors import AudioError, ExitCode, FailureKind, UsageError
 
 if TYPE_CHECKING:
@@ -42,34 +43,14 @@ def command(
             "scored."
         ),
     ] = None,
-    score_agents: Annotated[
-        bool, typer.Option("--score-agents", help="Score the agents' channels too.")
-    ] = False,
+    score_agents: ScoreAgents = False,
     mix: Annotated[
         bool, typer.Option("--mix", help="Mix all channels into one.")
     ] = False,
-    bundle: Annotated[
-        str, typer.Option(help="Name or path of the bundle.")
-    ] = "telephone",
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            help="File written by ser profile for the place that the calls come from. "
-            "Default: the statistics of training.",
-            show_default=False,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with any of the options of ser analyze; the command line "
-            "takes precedence.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")
-    ] = "auto",
+    bundle: Bundle = "telephone",
+    profile: Profile = None,
+    config: ConfigFile = None,
+    device: Device = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every event as a line of JSON.")
     ] = False,
@@ -91,7 +72,6 @@ def command(
     silence.
     """
     from ser_batch.audio.opening import open_audio
-    from ser_batch.config.options import Config
     from ser_batch.emotion.loading import load_scorer
     from ser_batch.emotion.profile import read_profile
     from ser_batch.live.encodings import Encoding
@@ -103,16 +83,7 @@ def command(
         raise UsageError(
             f"--encoding {encoding}: mulaw or s16 are supported", option="--encoding"
         )
-    settings = Config.from_toml(config) if config else Config()
-    given: dict[str, dict[str, Any]] = {}
-    if roles:
-        named = [role.strip() for role in roles.split(",")]
-        given.setdefault("score", {})["roles"] = named
-    if score_agents:
-        given.setdefault("score", {})["score_agents"] = True
-    if mix:
-        given["audio"] = {"mix": True}
-    settings = settings.updated(given)
+    settings = live_config(config, roles, score_agents, mix)
     scorer = load_scorer(bundle, device, read_profile(profile) if profile else None)
     player = _Player(settings, scorer, load_vad(settings.vad), as_json)
     failed = False

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import warnings
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,12 +61,16 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def check_reachable(address: str | None) -> None:
-    """Check that somebody listens at an address: Ray itself waits for minutes.
+def check_cluster(address: str | None) -> None:
+    """Check that there is Ray, and somebody at its address.
+
+    Ray itself would wait for minutes, after the first recordings are decoded.
 
     Raises:
-        UsageError: nobody does.
+        UsageError: there is not.
     """
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray needs ray: pip install 'ser-batch[cluster]'")
     parts = urlsplit(address if "://" in (address or "") else f"ray://{address or ''}")
     if parts.hostname and parts.port:
         where = str(parts.hostname), parts.port

@@ -30,10 +30,12 @@ from ser_batch.live.events import (
 from ser_batch.live.growing_speech import Span
 from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.decoded import Decoded, Speaker
+from ser_batch.speech.listening import SAME_NOTE
 from ser_batch.speech.speakers import channel_roles
 from ser_batch.speech.vad import Vad
 
-SAME_NOTE = "all {} channels are the same; treated as one"
+ALONE = -1
+"""The first channel, taken for the only one; see `CallState`."""
 VOICES_NOTE = "the voices of one channel are not told apart while a call goes on"
 
 
@@ -42,9 +44,9 @@ class Due:
     """A piece that is to be scored, under a role."""
 
     piece: Piece
+    track: int
+    """Its channel, or `ALONE`."""
     role: str | None
-    alone: bool = False
-    """Whether its channel is taken for the only one; see `CallState`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,11 @@ class CallState:
         )  # fmt: skip
         self._sample_rate, self._file_channels = sample_rate, channels
         self._regions: list[list[Interval]] = [[] for _ in range(n)]
-        self._scored: list[list[ScoredSegment]] = [[] for _ in range(n)]
-        self._short: list[list[tuple[Span, ScoredSegment]]] = [[] for _ in range(n)]
-        self._alone: list[ScoredSegment] = []
-        self._alone_short: list[tuple[Span, ScoredSegment]] = []
+        tracks = (*range(n), ALONE)
+        self._scored: dict[int, list[ScoredSegment]] = {own: [] for own in tracks}
+        self._short: dict[int, list[tuple[Span, ScoredSegment]]] = {
+            own: [] for own in tracks
+        }
         self._held: list[Event] = []
         self._differs = n == 1
         self._more_notes: list[str] = []
@@ -120,35 +123,27 @@ class CallState:
         segment = self._segment(due, scores)
         if piece.kind is Kind.UNFINISHED:
             return [segment_event(segment, is_final=False)]
-        if due.alone:
-            if piece.kind is Kind.SHORT:
-                self._alone_short.append((piece.span, segment))
-            else:
-                self._alone.append(segment)
-            return []
         if piece.kind is Kind.SHORT:
-            self._short[piece.channel].append((piece.span, segment))
+            self._short[due.track].append((piece.span, segment))
             return []
-        self._scored[piece.channel].append(segment)
-        self._short[piece.channel].clear()
+        self._scored[due.track].append(segment)
+        if due.track == ALONE:
+            return []
         return self._told([segment_event(segment, is_final=True)])
 
     def end(self) -> list[Event]:
         """Return what only the end decides, after all scores were added."""
-        events: list[Event] = []
+        late: list[ScoredSegment] = []
+        for track, own in self._scored.items():
+            if not own:
+                own += _longest(self._short[track])
+                late += own if track != ALONE else []
+        events, self._held = self._held, []
         if self._is_same:
-            self._held.clear()
-            self._alone = self._alone or _longest(self._alone_short)
+            late, role = self._scored[ALONE], self._alone_role
             regions = self._regions[0]
-            role = self._alone_role
-            events += [SpeechHeard(0, role, r.start_s, r.end_s) for r in regions]
-            events += [segment_event(own, is_final=True) for own in self._alone]
-        else:
-            events, self._held = self._held, []
-            for number, own in enumerate(self._scored):
-                if not own:
-                    own += _longest(self._short[number])
-                    events += [segment_event(late, is_final=True) for late in own]
+            events = [SpeechHeard(0, role, r.start_s, r.end_s) for r in regions]
+        events += [segment_event(own, is_final=True) for own in late]
         return [
             *events,
             CallEnded(self.audio.duration_s, len(self.segments()), tuple(self.notes())),
@@ -157,7 +152,7 @@ class CallState:
     def speakers(self) -> list[Speaker]:
         """Return one speaker for each channel, with what is settled of it."""
         if self._is_same:
-            own = [own.interval for own in self._alone]
+            own = [own.interval for own in self._scored[ALONE]]
             regions = self._regions[0]
             return [Speaker(0, self._alone_role, regions, own, self._alone_kept)]
         return [
@@ -173,7 +168,8 @@ class CallState:
 
     def segments(self) -> list[ScoredSegment]:
         """Return all final segments, in the order of the table."""
-        found = self._alone if self._is_same else chain.from_iterable(self._scored)
+        tracks = [ALONE] if self._is_same else range(self._n)
+        found = chain.from_iterable(self._scored[track] for track in tracks)
         return sorted(found, key=lambda own: (own.interval, own.channel))
 
     def notes(self) -> list[str]:
@@ -233,10 +229,10 @@ class CallState:
                 continue
             is_settled = piece.kind is not Kind.UNFINISHED
             if self._kept[channel] and (is_settled or self._differs):
-                due.append(Due(piece, self._roles[channel]))
+                due.append(Due(piece, channel, self._roles[channel]))
             may_be_alone = channel == 0 and self._alone_kept and not self._differs
             if may_be_alone and is_settled:
-                due.append(Due(piece, self._alone_role, alone=True))
+                due.append(Due(piece, ALONE, self._alone_role))
         return events, due
 
     def _told(self, events: list[Event]) -> list[Event]:

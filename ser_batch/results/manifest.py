@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ser_batch.config.options import Config
+from ser_batch.emotion.scorer import ModelInfo
 from ser_batch.errors import ConfigError, ResultsError
 from ser_batch.results.schemas import FORMAT, TABLES
 from ser_batch.storage.checkout import (
@@ -39,6 +40,13 @@ class Identity:
         default_factory=dict, compare=False
     )
     """The options of the run, to say which of them differ from those of the rows."""
+
+    @classmethod
+    def of(cls, model: ModelInfo, config: Config) -> Self:
+        """Return what the rows of a model and a configuration have in common."""
+        return cls(
+            model.model_id, config.hash(), model.labels, options=config.identity()
+        )
 
     @property
     def row_hash(self) -> str:

@@ -89,7 +89,7 @@ class StoredParts(LiveParts):
     ) -> None:
         before = self.manifest
         kept = {part: size for part, size in before.parts.items() if part not in old}
-        commits = (*before.commits, new_commit())[-REMEMBERED:]
+        commits = (*before.commits, _new_commit())[-REMEMBERED:]
         after = Manifest(identity, before.next_part, dict(kept), commits=commits)
         try:
             make(after)
@@ -103,7 +103,7 @@ class StoredParts(LiveParts):
         if not won:
             with suppress(OSError):
                 self._checkout.delete_all(new)
-            raise another_run(self.directory)
+            raise _another_run(self.directory)
         self.manifest = after
 
     def _cannot_be_written(self, error: Exception) -> ResultsError:
@@ -151,18 +151,18 @@ def create_stored(checkout: Checkout, identity: Identity) -> Manifest:
                 f"{checkout.address}/{table}/{stray[0]} exists, but {MANIFEST} does "
                 "not: choose an empty folder for --out",
             )
-    manifest = Manifest(identity, commits=(new_commit(),))
+    manifest = Manifest(identity, commits=(_new_commit(),))
     if not checkout.swap(MANIFEST, "", manifest.data()):
-        raise another_run(checkout.directory)
+        raise _another_run(checkout.directory)
     return manifest
 
 
-def new_commit() -> str:
+def _new_commit() -> str:
     """Return what tells a state from all others."""
     return secrets.token_hex(16)
 
 
-def another_run(directory: Path) -> ResultsError:
+def _another_run(directory: Path) -> ResultsError:
     """Return the error for a state that another run has replaced meanwhile."""
     return ResultsError(
         f"{name_of(directory)}: another run has written here meanwhile, and this one "

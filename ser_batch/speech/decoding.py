@@ -28,7 +28,7 @@ from ser_batch.speech.decoded import (
     Unchanged,
 )
 from ser_batch.speech.diarization import Diarizer
-from ser_batch.speech.listening import Listened, Listening
+from ser_batch.speech.listening import SAME_NOTE, Listened, Listening
 from ser_batch.speech.regions import level_curve, speech_regions
 from ser_batch.speech.speakers import (
     Heard,
@@ -133,7 +133,7 @@ def _decode(
         notes = []
         if listening.is_same:
             channels = channels[:1]
-            notes.append(f"all {audio.channels} channels are the same; treated as one")
+            notes.append(SAME_NOTE.format(audio.channels))
         if diarizer is not None and len(channels) == 1:
             if not kept[0]:
                 # All channels are the same, and another one was kept.

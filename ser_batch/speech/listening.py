@@ -23,6 +23,7 @@ SAME_SIGNAL = 1e-6
 
 It is a mono call stored as stereo.
 """
+SAME_NOTE = "all {} channels are the same; treated as one"
 CLEARLY = 1e-2
 
 

@@ -49,7 +49,6 @@ YOUNG_S = 60.0
 _PREFIX, _LOCK = "ser-results-", ".alive"
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 _open: dict[Path, "Checkout"] = {}
 
@@ -355,19 +354,19 @@ def _interruptible(call: Callable[[], T]) -> T:
     return future.result()
 
 
-def _for_each(given: Iterable[T], call: Callable[[T], U]) -> None:
-    """Call a function for each item, `AT_ONCE` at a time; the first error is raised."""
-    left = iter(given)
+def _for_each(names: Iterable[str], call: Callable[[str], None]) -> None:
+    """Call a function for each name, `AT_ONCE` at a time; the first error is raised."""
+    left = iter(names)
     lock, errors = threading.Lock(), list[BaseException]()
 
     def work() -> None:
         while not errors:
             with lock:
-                item = next(left, None)
-            if item is None:
+                name = next(left, None)
+            if name is None:
                 return
             try:
-                call(item)
+                call(name)
             except BaseException as error:
                 errors.append(error)
 

@@ -5,7 +5,6 @@ import base64
 import json
 import random
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from ser_batch.live.encodings import Encoding
 from ser_batch.live.server.protocols import audiosocket, plain, twilio
+from tests.support.waiting import in_own_loop
 
 # As in Twilio's documentation of the messages.
 CONNECTED = '{"event": "connected", "protocol": "Call", "version": "1.0.0"}'
@@ -153,9 +153,7 @@ def frames(data: bytes) -> list[audiosocket.Frame]:
             found.append(frame)
         return found
 
-    # In a thread: another test may have left a loop running in this one.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, read()).result()
+    return in_own_loop(read())
 
 
 def test_frames_of_audiosocket_are_read():

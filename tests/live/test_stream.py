@@ -161,7 +161,9 @@ def test_a_closed_pipe_and_a_terminal_as_input_end_it_at_once(profiled_bundle):
 
 def test_ctrl_c_ends_the_call_and_tells_what_was_heard(profiled_bundle):
     running = subprocess.Popen(
-        command_line("stream", STEREO, "--bundle", profiled_bundle, "--json"),
+        command_line(
+            "stream", STEREO, "--bundle", profiled_bundle, "--json", "--speed", "5"
+        ),
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert running.stdout is not None

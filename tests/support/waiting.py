@@ -1,11 +1,17 @@
 """Wait for an event instead of a fixed time."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 POLL_S = 0.005
 GIVE_UP_S = 120.0
 """Much longer than a busy machine needs, so reaching it is a failure."""
+
+
+T = TypeVar("T")
 
 
 def wait_until(holds: Callable[[], object], what: str = "it happened") -> None:
@@ -28,3 +34,9 @@ def wait_until_still(count: Callable[[], int]) -> int:
         if (now := count()) != seen:
             seen, since = now, time.monotonic()
     return seen
+
+
+def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine, though another test has left a loop running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -8,9 +8,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ser_batch.live.server.endings import REFUSED
+
 OPEN_PATHS = ("/healthz",)
-REFUSED = 1008
-"""The code with which a WebSocket is closed: policy violation (RFC 6455)."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 
@@ -24,123 +19,24 @@ from ser_batch.errors import SerError
 from ser_batch.live.call_audio import Samples
 from ser_batch.live.call_stream import CallState, Due, score
 from ser_batch.live.events import CallEnded, Event, Gap, SegmentScored, as_json
+from ser_batch.live.server.call import Call
+from ser_batch.live.server.ledger import Ledger
 from ser_batch.live.server.metrics import Metrics
-from ser_batch.sources.source import Recording, Stamp
 from ser_batch.speech.decoded import unexpected
 from ser_batch.speech.vad import Vad
 
 TICK_S = 0.1
-"""Audio waits at most this long for that of other calls."""
+"""Audio of a call waits at most this long for that of others."""
 MOST_WAITING_S = 10.0
 """Audio of a channel that waits to be heard; of more, the oldest is left out."""
 LEFT_OUT_S = 1.0
-MOST_EVENTS = 1000
-"""Events that a listener has not read yet; one with more is cut off."""
 BATCH = 32
-LOCATION = "live:"
 
 log = logging.getLogger("ser.live")
 
 
 class NoRoomError(SerError):
     """The server has as many calls as it bears, or is about to end."""
-
-
-class Listener:
-    """Somebody who is told the events of a call, in order."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_EVENTS)
-        self.is_cut_off = False
-
-    def tell(self, event: dict[str, Any] | None) -> None:
-        """Add an event; None is the end."""
-        if self.is_cut_off:
-            return
-        try:
-            self.queue.put_nowait(event)
-        except asyncio.QueueFull:
-            self.is_cut_off = True
-            # Make room for the end.
-            self.queue.get_nowait()
-            self.queue.put_nowait(None)
-
-
-@dataclass(eq=False)
-class Call:
-    """One call: its state, which is the worker's, and what the loop knows of it."""
-
-    call_id: str
-    protocol: str
-    state: CallState
-    sample_rate: int
-    channels: int
-    begun_at: float
-    packets: deque[tuple[float, int, Samples]] = field(default_factory=deque)
-    """With the time of arrival, and the channel."""
-    waiting_s: float = 0.0
-    """How much audio waits, over all channels."""
-    owed: list[int] = field(default_factory=list)
-    """Samples of each channel that are to be left out when they come."""
-    heard: int = 0
-    """Samples that were listened to, of the first channel."""
-    notes: list[str] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """All final events so far, for listeners that come late."""
-    listeners: set[Listener] = field(default_factory=set)
-    is_ending: bool = False
-    is_over: bool = False
-    """Whether the worker is done with it."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while packets are added, taken or left out."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    digests: list[Any] = field(default_factory=list)
-    """Hashes of what was heard, by channel."""
-    n_bytes: int = 0
-
-    @property
-    def content_hash(self) -> str:
-        """What the call has in common with itself alone."""
-        joined = b"".join(own.digest() for own in self.digests)
-        return blake2b(joined, digest_size=16).hexdigest()
-
-    def add(self, channel: int, samples: Samples) -> None:
-        """Add a packet."""
-        n = min(self.owed[channel], len(samples))
-        self.owed[channel] -= n
-        if n < len(samples):
-            self.packets.append((time.monotonic(), channel, samples[n:]))
-            self.waiting_s += (len(samples) - n) / self.sample_rate
-
-    def leave_out(self, seconds: float) -> None:
-        """Drop the oldest audio of all channels, which stay together."""
-        for channel in range(self.channels):
-            self.owed[channel] += round(seconds * self.sample_rate)
-        packets = list(self.packets)
-        self.packets.clear()
-        self.waiting_s = 0.0
-        for at, channel, samples in packets:
-            n = min(self.owed[channel], len(samples))
-            self.owed[channel] -= n
-            if n < len(samples):
-                self.packets.append((at, channel, samples[n:]))
-                self.waiting_s += (len(samples) - n) / self.sample_rate
-
-    def listen(self) -> Listener:
-        """Return a new listener, who is told everything that is final so far."""
-        listener = Listener()
-        for event in self.history[-MOST_EVENTS + 1 :]:
-            listener.tell(event)
-        if self.ended.is_set():
-            listener.tell(None)
-        else:
-            self.listeners.add(listener)
-        return listener
-
-    def recording(self) -> tuple[Recording, Stamp]:
-        """Return what the rows call it: `live:PROTOCOL/CALL-ID`."""
-        stamp = Stamp(self.n_bytes, int(time.time() * 1_000_000))
-        return Recording(f"{LOCATION}{self.protocol}", self.call_id), stamp
 
 
 class Hub:
@@ -155,11 +51,11 @@ class Hub:
         vad: Vad,
         config: Config,
         most_calls: int,
-        on_ended: Callable[[Analysis], None] = lambda analysis: None,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`on_ended` is called by the worker with each call that has ended."""
+        """`ledger` writes the calls that have ended, if it is given."""
         self._scorer, self._vad, self._config = scorer, vad, config
-        self.most_calls, self._on_ended = most_calls, on_ended
+        self.most_calls, self.ledger = most_calls, ledger
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.is_draining = False
@@ -203,11 +99,9 @@ class Hub:
         if call_id in self.calls:
             raise ValueError(f"call {call_id} is going on already")
         state = CallState(self._vad, self._scorer, self._config, sample_rate, channels)
-        call = Call(
-            call_id, protocol, state, sample_rate, channels, time.time(),
-            owed=[0] * channels,
-            digests=[blake2b(digest_size=16) for _ in range(channels)],
-        )  # fmt: skip
+        call = Call(call_id, protocol, state, sample_rate, channels)
+        if self.ledger is not None:
+            self.ledger.begin(call_id, protocol)
         self.calls[call_id] = call
         self.metrics.calls.set(len(self.calls))
         self.metrics.accepted.labels(protocol).inc()
@@ -304,10 +198,10 @@ class Hub:
         for call in ending:
             if call.is_over:
                 continue
-            for note in call.notes:
-                call.state.note(note)
-            events.setdefault(call, []).extend(call.state.end())
-            self._finish(call)
+            try:
+                events.setdefault(call, []).extend(self._end(call))
+            except Exception as error:
+                self._fail(call, error)
         for call, told in events.items():
             if told:
                 self._tell(call, told)
@@ -319,8 +213,7 @@ class Hub:
     ) -> float | None:
         """Listen to what has come; return when the oldest of it came."""
         with call.lock:
-            taken, call.waiting_s = list(call.packets), 0.0
-            call.packets.clear()
+            taken = call.taken()
         if not taken:
             return None
         for channel in range(call.channels):
@@ -361,14 +254,19 @@ class Hub:
                 continue
             self.metrics.segments.labels(own.piece.kind.value).inc()
 
-    def _finish(self, call: Call) -> None:
+    def _end(self, call: Call) -> list[Event]:
+        """Return the last events of a call, and have it written."""
+        for note in call.notes:
+            call.state.note(note)
+        events = call.state.end()
         recording, stamp = call.recording()
-        analysis = call.state.analysis(
-            recording, stamp, call.content_hash, f"live {call.protocol}"
-        )
-        self.metrics.ended.labels("cut off" if call.notes else "in order").inc()
+        codec = f"live {call.protocol}"
+        analysis = call.state.analysis(recording, stamp, call.content_hash, codec)
         call.is_over = True
-        self._on_ended(analysis)
+        self.metrics.ended.labels("cut off" if call.notes else "in order").inc()
+        if self.ledger is not None:
+            self.ledger.end(analysis)
+        return events
 
     def _fail(self, call: Call, error: Exception) -> None:
         log.error("call %s failed: %r", call.call_id, error)
@@ -376,7 +274,8 @@ class Hub:
         call.is_ending = call.is_over = True
         recording, _ = call.recording()
         failed = unexpected(recording, "following the call", error)
-        self._on_ended(Analysis(failed, []))
+        if self.ledger is not None:
+            self.ledger.end(Analysis(failed, []))
         ended = CallEnded(call.state.audio.duration_s, 0, (failed.error,))
         self._tell(call, [ended])
 

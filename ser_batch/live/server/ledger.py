@@ -14,16 +14,20 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.profile import Profile
+from ser_batch.emotion.scorer import Scorer
+from ser_batch.engine.record import run_record
 from ser_batch.errors import ResultsError
 from ser_batch.results.analysed import rows_or_failure
 from ser_batch.results.manifest import Identity
 from ser_batch.results.writing import ResultsWriter, open_writer
+from ser_batch.sources.source import Recording
 
 COMMIT_S = 5.0
 """Ended calls wait at most this long before they are committed."""
-ENTRIES = ".live"
+ENTRIES, LOCATION = ".live", "live:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +44,33 @@ class Ledger:
 
     Attributes:
         cut: the calls that were going on when the last server was killed.
-        error: what keeps it from writing, if anything does.
+        error: what keeps it from writing, if anything does. The calls that have ended
+            since then are among those that the next start takes for cut.
     """
 
     def __init__(self, directory: Path, writer: ResultsWriter) -> None:
         self._entries, self._writer = directory / ENTRIES, writer
+        self._ids = {own.location: i for i, own in writer.known.items()}
+        self._taken = set(self._ids.values())
         self._entries.mkdir(mode=0o700, exist_ok=True)
         self.cut = sorted(self._cut_calls(), key=lambda call: call.begun_at)
         self.error: ResultsError | None = None
         self._queue: queue.Queue[Analysis | None] = queue.Queue()
+        """None is the end."""
         self._thread = threading.Thread(target=self._run, name="ser-ledger")
+        self._thread.start()
 
     def begin(self, call: str, protocol: str) -> None:
         """Note that a call has begun."""
         entry = {"call": call, "protocol": protocol, "begun_at": time.time()}
         # A full disk must not keep anybody from calling.
         with suppress(OSError):
-            self._entry(call, protocol).write_text(json.dumps(entry))
+            path = self._entry(live_recording(call, protocol))
+            path.write_text(json.dumps(entry))
 
     def end(self, analysis: Analysis) -> None:
         """Have an ended call written."""
         self._queue.put(analysis)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def close(self) -> None:
         """Write what is left.
@@ -78,53 +84,46 @@ class Ledger:
             raise self.error
 
     def _run(self) -> None:
-        waiting: list[Path] = []
-        since = time.monotonic()
-        while True:
-            try:
-                analysis = self._queue.get(timeout=COMMIT_S / 5)
-            except queue.Empty:
-                analysis = None
-                is_last = False
-            else:
-                is_last = analysis is None
-            if analysis is not None:
-                if not waiting:
-                    since = time.monotonic()
-                waiting.append(self._add(analysis))
-            if waiting and (is_last or time.monotonic() - since >= COMMIT_S):
-                self._commit(waiting)
-                waiting = []
-            if is_last:
-                return
+        is_open = True
+        while is_open:
+            ended = [self._queue.get()]
+            until = time.monotonic() + COMMIT_S
+            with suppress(queue.Empty):
+                while ended[-1] is not None:
+                    left_s = max(0.0, until - time.monotonic())
+                    ended.append(self._queue.get(timeout=left_s))
+            is_open = ended[-1] is not None
+            self._commit([own for own in ended if own is not None])
 
-    def _add(self, analysis: Analysis) -> Path:
-        recording = analysis.recording
-        known = {own.location: i for i, own in self._writer.known.items()}
-        assigned = known.get(recording.location)
-        if assigned is None:
-            named = recording.assigned(set(known.values()))
-        else:
-            named = replace(recording, assigned_id=assigned)
-        outcome = replace(analysis.outcome, recording=named)
-        analysis = replace(analysis, outcome=outcome)
-        _, rows = rows_or_failure(analysis, self._writer.identity)
-        with suppress(ResultsError):  # kept by `_commit`
-            self._writer.add(rows)
-        protocol = recording.root.partition(":")[2]
-        return self._entry(recording.path, protocol)
-
-    def _commit(self, entries: list[Path]) -> None:
+    def _commit(self, analyses: list[Analysis]) -> None:
+        """Write calls, and remove their entries."""
+        if self.error is not None:
+            return
         try:
+            for analysis in analyses:
+                self._add(analysis)
             self._writer.commit()
         except ResultsError as error:
             self.error = error
             return
-        for entry in entries:
-            entry.unlink(missing_ok=True)
+        for analysis in analyses:
+            self._entry(analysis.recording).unlink(missing_ok=True)
 
-    def _entry(self, call: str, protocol: str) -> Path:
-        name = sha256(f"{protocol}/{call}".encode()).hexdigest()[:32]
+    def _add(self, analysis: Analysis) -> None:
+        recording = analysis.recording
+        if assigned := self._ids.get(recording.location):
+            recording = replace(recording, assigned_id=assigned)
+        else:
+            recording = recording.assigned(self._taken)
+            self._ids[recording.location] = recording.recording_id
+            self._taken.add(recording.recording_id)
+        outcome = replace(analysis.outcome, recording=recording)
+        named = replace(analysis, outcome=outcome)
+        _, rows = rows_or_failure(named, self._writer.identity)
+        self._writer.add(rows)
+
+    def _entry(self, recording: Recording) -> Path:
+        name = sha256(recording.location.encode()).hexdigest()[:32]
         return self._entries / f"{name}.json"
 
     def _cut_calls(self) -> Iterator[CutCall]:
@@ -134,9 +133,14 @@ class Ledger:
             entry.unlink(missing_ok=True)
 
 
+def live_recording(call: str, protocol: str) -> Recording:
+    """Return what the rows call a live call: `live:PROTOCOL/CALL`."""
+    return Recording(f"{LOCATION}{protocol}", call)
+
+
 @contextmanager
 def open_ledger(
-    directory: Path, identity: Identity, profile: Profile | None
+    directory: Path, scorer: Scorer, config: Config, profile: Profile | None
 ) -> Iterator[Ledger]:
     """Open a results directory for the calls of a server.
 
@@ -144,11 +148,11 @@ def open_ledger(
         ResultsError: it cannot be written, or belongs to another model, configuration
             or profile, or to another server that is running.
     """
-    with open_writer(directory, identity) as writer:
+    with open_writer(directory, Identity.of(scorer, config)) as writer:
         if profile is not None:
             writer.keep_profile(profile)
+        writer.write_record(run_record([LOCATION], config, scorer, str(scorer.device)))
         ledger = Ledger(directory, writer)
-        ledger.start()
         try:
             yield ledger
         finally:

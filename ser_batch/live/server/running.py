@@ -10,12 +10,9 @@ import uvicorn
 
 from ser_batch.addresses import Address, certificate_error, listening_socket
 from ser_batch.errors import UsageError
-from ser_batch.live.encodings import Encoding, decode
-from ser_batch.live.server.app import CUT, IDLE_S, Secrets, live_app
-from ser_batch.live.server.hub import Hub, NoRoomError
-from ser_batch.live.server.ledger import Ledger
+from ser_batch.live.server.app import Secrets, live_app
+from ser_batch.live.server.hub import Hub
 from ser_batch.live.server.protocols import audiosocket
-from ser_batch.live.server.protocols.audiosocket import Kind
 
 MOST_BYTES = 1 << 20
 """Of one message."""
@@ -23,16 +20,16 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class AudioSocketAddress:
-    """Where Asterisk connects to, and from where."""
+    """Where Asterisk connects to, and from where.
+
+    Raises:
+        UsageError: what is allowed is neither an address nor a network.
+    """
 
     host: str
     port: int
     allowed: tuple[str, ...] = ("127.0.0.1",)
-    """Addresses or networks: AudioSocket knows neither TLS nor tokens.
-
-    Raises:
-        UsageError: one is neither.
-    """
+    """Addresses or networks: AudioSocket knows neither TLS nor tokens."""
 
     def __post_init__(self) -> None:
         for own in self.allowed:
@@ -53,7 +50,6 @@ async def serve_calls(
     hub: Hub,
     address: Address,
     secrets: Secrets,
-    ledger: Ledger | None,
     drain_s: float,
     on_start: Callable[[str], None],
     asterisk: AudioSocketAddress | None = None,
@@ -64,7 +60,6 @@ async def serve_calls(
         hub: the calls.
         address: where HTTP and WebSockets are served.
         secrets: what clients have to know.
-        ledger: where calls are written.
         drain_s: after this time, calls that still go on are ended.
         on_start: called with the address.
         asterisk: where AudioSocket is served, if it is.
@@ -74,7 +69,7 @@ async def serve_calls(
     """
     listening = listening_socket(address)
     config = uvicorn.Config(
-        live_app(hub, address.names, secrets, ledger),
+        live_app(hub, address.names, secrets),
         log_level="error",
         ssl_certfile=address.certificate,
         ssl_keyfile=address.key,
@@ -93,7 +88,7 @@ async def serve_calls(
     sockets = None
     try:
         if asterisk is not None:
-            sockets = await _serve_asterisk(hub, asterisk, ledger)
+            sockets = await _serve_asterisk(hub, asterisk)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         # Instead of uvicorn's own, which would cut the calls off.
@@ -109,15 +104,13 @@ async def serve_calls(
         await serving
 
 
-async def _serve_asterisk(
-    hub: Hub, asterisk: AudioSocketAddress, ledger: Ledger | None
-) -> asyncio.Server:
+async def _serve_asterisk(hub: Hub, asterisk: AudioSocketAddress) -> asyncio.Server:
     async def connected(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         peer = writer.get_extra_info("peername")[0]
         if asterisk.allows(peer):
-            await _follow(hub, reader, writer, ledger)
+            await audiosocket.follow(reader, writer, hub)
         writer.close()
 
     try:
@@ -127,38 +120,3 @@ async def _serve_asterisk(
             f"--audiosocket-port {asterisk.port}: cannot be used ({error.strerror})",
             option="--audiosocket-port",
         ) from error
-
-
-async def _follow(
-    hub: Hub,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    ledger: Ledger | None,
-) -> None:
-    """Take one call of AudioSocket."""
-    call = None
-    note = CUT.format("the connection was lost")
-    try:
-        first = await asyncio.wait_for(audiosocket.read_frame(reader), IDLE_S)
-        call_id = audiosocket.call_id_of(first)
-        call = hub.begin(call_id, "audiosocket", audiosocket.SAMPLE_RATE, 1)
-        if ledger is not None:
-            ledger.begin(call_id, "audiosocket")
-        while True:
-            frame = await asyncio.wait_for(audiosocket.read_frame(reader), IDLE_S)
-            if frame is None:
-                break
-            if frame.kind == Kind.HANGUP:
-                note = ""
-                break
-            if frame.kind == Kind.AUDIO:
-                samples = decode(frame.payload, Encoding.S16)
-                hub.push(call, 0, samples)
-    except (ValueError, NoRoomError) as error:
-        note = CUT.format("wrong message")
-        writer.write(bytes([Kind.ERROR, 0, 1, 1]) if str(error) else b"")
-    except (TimeoutError, ConnectionError):
-        pass
-    if call is not None:
-        hub.end(call, note)
-        await call.ended.wait()

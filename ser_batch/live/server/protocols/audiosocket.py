@@ -9,6 +9,10 @@ import uuid
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ser_batch.live.encodings import Encoding, decode
+from ser_batch.live.server.endings import IDLE_S, LOST, SILENT, WRONG
+from ser_batch.live.server.hub import Hub, NoRoomError
+
 SAMPLE_RATE = 8000
 
 
@@ -59,3 +63,34 @@ def call_id_of(frame: Frame | None) -> str:
     if frame is None or frame.kind != Kind.UUID or len(frame.payload) != 16:
         raise ValueError("the first frame must be the call's UUID")
     return str(uuid.UUID(bytes=frame.payload))
+
+
+async def follow(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hub: Hub
+) -> None:
+    """Take a call from a connection until its end."""
+    call, note = None, ""
+    try:
+        call_id = call_id_of(await _next(reader))
+        call = hub.begin(call_id, "audiosocket", SAMPLE_RATE, 1)
+        while (frame := await _next(reader)) and frame.kind != Kind.HANGUP:
+            if frame.kind == Kind.AUDIO:
+                hub.push(call, 0, decode(frame.payload, Encoding.S16))
+        note = "" if frame else LOST
+    except (ValueError, NoRoomError):
+        note = WRONG
+        writer.write(bytes([Kind.ERROR, 0, 1, 1]))
+    except TimeoutError:
+        note = SILENT
+    except ConnectionError:
+        note = LOST
+    finally:
+        if call is not None:
+            hub.end(call, note)
+    if call is not None:
+        await call.ended.wait()
+
+
+async def _next(reader: asyncio.StreamReader) -> Frame | None:
+    async with asyncio.timeout(IDLE_S):
+        return await read_frame(reader)

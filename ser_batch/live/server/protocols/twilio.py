@@ -14,8 +14,11 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ser_batch.live.encodings import Encoding, decode
+from ser_batch.live.server.endings import REFUSED, Ending, ending_of, text_of
+from ser_batch.live.server.hub import Hub, NoRoomError
 
 SAMPLE_RATE = 8000
 TRACKS = ("inbound", "outbound")
@@ -160,3 +163,39 @@ class TwilioAudio:
 
 def _silence(length_ms: int) -> np.ndarray:
     return np.zeros(length_ms * SAMPLE_RATE // 1000, np.float32)
+
+
+async def follow(socket: WebSocket, hub: Hub, secret: str | None) -> None:
+    """Take a call from a socket until its end.
+
+    Args:
+        socket: not accepted yet.
+        hub: the calls.
+        secret: the account's token, if streams must be signed with it.
+    """
+    signature = socket.headers.get("x-twilio-signature", "")
+    if secret is not None and not is_signed(secret, str(socket.url), signature):
+        await socket.close(REFUSED, "the signature is missing or wrong")
+        return
+    await socket.accept()
+    call, audio, ending = None, TwilioAudio([]), Ending()
+    try:
+        while (message := read_message(await text_of(socket))).event != "stop":
+            if message.start is not None and call is None:
+                audio = TwilioAudio(list(message.start.tracks))
+                call = hub.begin(
+                    message.start.callSid, "twilio", SAMPLE_RATE, len(audio.tracks)
+                )
+            elif message.media is not None:
+                found = audio.samples(message.media)
+                assert call is not None  # the tracks of others are not announced
+                for channel, samples in found:
+                    hub.push(call, channel, samples)
+    except (NoRoomError, TimeoutError, ValueError, WebSocketDisconnect) as error:
+        ending = ending_of(error)
+    finally:
+        if call is not None:
+            for channel, samples in audio.rest():
+                hub.push(call, channel, samples)
+            hub.end(call, ending.note)
+    await ending.close(socket)

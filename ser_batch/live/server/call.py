@@ -1,0 +1,130 @@
+"""One call of a server, and those who listen to it."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from ser_batch.live.call_audio import Samples
+from ser_batch.live.call_stream import CallState
+from ser_batch.live.server.ledger import live_recording
+from ser_batch.sources.source import Recording, Stamp
+
+MOST_EVENTS = 1000
+"""Events that a listener has not read yet; one with more is cut off."""
+TOLD_BEFORE = 500
+"""The latest events that one who comes late is told."""
+
+
+class Listener:
+    """Somebody who is told the events of a call, in order."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_EVENTS)
+        self.is_cut_off = False
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield events until the end, or until this one is cut off."""
+        while (event := await self.queue.get()) is not None:
+            yield event
+
+    def tell(self, event: dict[str, Any] | None) -> None:
+        """Add an event; None is the end."""
+        if self.is_cut_off:
+            return
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.is_cut_off = True
+            # Make room for the end.
+            self.queue.get_nowait()
+            self.queue.put_nowait(None)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call: its state, which is the worker's, and what the loop knows of it."""
+
+    call_id: str
+    protocol: str
+    state: CallState
+    sample_rate: int
+    channels: int
+    begun_at: float = field(default_factory=time.time)
+    packets: deque[tuple[float, int, Samples]] = field(default_factory=deque)
+    """With the time of arrival, and the channel."""
+    waiting_s: float = 0.0
+    """How much audio waits, over all channels."""
+    owed: list[int] = field(init=False)
+    """Samples of each channel that are to be left out when they come."""
+    heard: int = 0
+    """Samples that were listened to, of the first channel."""
+    notes: list[str] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """All final events so far, for listeners that come late."""
+    listeners: set[Listener] = field(default_factory=set)
+    is_ending: bool = False
+    is_over: bool = False
+    """Whether the worker is done with it."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while packets are added, taken or left out."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    digests: list[Any] = field(init=False)
+    """Hashes of what was heard, by channel."""
+    n_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.owed = [0] * self.channels
+        self.digests = [blake2b(digest_size=16) for _ in range(self.channels)]
+
+    @property
+    def content_hash(self) -> str:
+        """What the call has in common with itself alone."""
+        joined = b"".join(own.digest() for own in self.digests)
+        return blake2b(joined, digest_size=16).hexdigest()
+
+    def add(self, channel: int, samples: Samples) -> None:
+        """Add a packet."""
+        self._add(time.monotonic(), channel, samples)
+
+    def _add(self, at: float, channel: int, samples: Samples) -> None:
+        n = min(self.owed[channel], len(samples))
+        self.owed[channel] -= n
+        if n < len(samples):
+            self.packets.append((at, channel, samples[n:]))
+            self.waiting_s += (len(samples) - n) / self.sample_rate
+
+    def leave_out(self, seconds: float) -> None:
+        """Drop the oldest audio of all channels, which stay together."""
+        for channel in range(self.channels):
+            self.owed[channel] += round(seconds * self.sample_rate)
+        for packet in self.taken():
+            self._add(*packet)
+
+    def taken(self) -> list[tuple[float, int, Samples]]:
+        """Return all packets, and have none."""
+        taken, self.waiting_s = list(self.packets), 0.0
+        self.packets.clear()
+        return taken
+
+    @contextmanager
+    def heard_by_one(self) -> Iterator[Listener]:
+        """Provide a listener, who is told what is final so far, and then the rest."""
+        listener = Listener()
+        for event in self.history[-TOLD_BEFORE:]:
+            listener.tell(event)
+        self.listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self.listeners.discard(listener)
+
+    def recording(self) -> tuple[Recording, Stamp]:
+        """Return what the rows call it, and its size and time."""
+        stamp = Stamp(self.n_bytes, int(time.time() * 1_000_000))
+        return live_recording(self.call_id, self.protocol), stamp

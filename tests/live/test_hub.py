@@ -1,0 +1,110 @@
+"""One call that goes wrong harms no other, and nobody waits for who does not read."""
+
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("prometheus_client", reason="the extra `live` is not installed")
+
+from ser_batch.config.options import Config
+from ser_batch.emotion.loading import load_scorer
+from ser_batch.live.call_stream import CallState
+from ser_batch.live.server.call import MOST_EVENTS, TOLD_BEFORE, Call, Listener
+from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.speech.silero import SileroVad
+from tests.support.paths import EXAMPLES
+from tests.support.waiting import in_own_loop
+
+
+@pytest.fixture(scope="module")
+def scorer(profiled_bundle):
+    return load_scorer(str(profiled_bundle), "cpu")
+
+
+@pytest.fixture(scope="module")
+def mono() -> np.ndarray:
+    samples, _ = soundfile.read(EXAMPLES / "billing" / "1001.wav", dtype="float32")
+    return np.ascontiguousarray(samples[: 9 * 8000, 1])
+
+
+def with_hub(scorer, work: Callable[[Hub], Awaitable[None]]) -> None:
+    """Run something with a hub that has room for two calls."""
+
+    async def run() -> None:
+        hub = Hub(scorer, SileroVad(), Config(), most_calls=2)
+        hub.start()
+        try:
+            await work(hub)
+        finally:
+            await hub.drain(0.0)
+
+    in_own_loop(run())
+
+
+@pytest.mark.parametrize("stage", ["feed", "add", "last", "end", "analysis"])
+def test_a_call_that_fails_at_any_stage_ends_alone(stage, scorer, mono, monkeypatch):
+    real = getattr(CallState, stage)
+
+    def failing(self, *args, **kwargs):
+        if self in broken:
+            raise RuntimeError("broken")
+        return real(self, *args, **kwargs)
+
+    broken: list[CallState] = []
+    monkeypatch.setattr(CallState, stage, failing)
+
+    async def work(hub: Hub) -> None:
+        wrong, sound = (hub.begin(name, "plain", 8000, 1) for name in "ab")
+        broken.append(wrong.state)
+        with wrong.heard_by_one() as first, sound.heard_by_one() as second:
+            for call in (wrong, sound):
+                hub.push(call, 0, mono)
+                hub.end(call)
+            told = [[event async for event in own] for own in (first, second)]
+        assert told[0][-1]["event"] == told[1][-1]["event"] == "ended"
+        assert "failed unexpectedly" in told[0][-1]["notes"][0]
+        assert told[1][-1]["notes"] == []
+        assert [own for own in told[1] if own["event"] == "segment"]
+        assert not hub.calls
+
+    with_hub(scorer, work)
+
+
+def test_there_is_room_again_when_a_call_has_ended(scorer, mono):
+    async def work(hub: Hub) -> None:
+        calls = [hub.begin(str(number), "plain", 8000, 1) for number in range(2)]
+        with pytest.raises(NoRoomError):
+            hub.begin("2", "plain", 8000, 1)
+        hub.end(calls[0])
+        await calls[0].ended.wait()
+        with pytest.raises(ValueError, match="going on already"):
+            hub.begin("1", "plain", 8000, 1)
+        hub.begin("2", "plain", 8000, 1)
+
+    with_hub(scorer, work)
+
+
+def test_a_listener_that_does_not_read_is_cut_off_and_sees_the_end(scorer, mono):
+    async def work(hub: Hub) -> None:
+        listener = Listener()
+        for number in range(MOST_EVENTS + 1):
+            listener.tell({"number": number})
+        assert listener.is_cut_off
+        numbers = [event["number"] async for event in listener]
+        assert numbers == list(range(1, MOST_EVENTS))
+
+    with_hub(scorer, work)
+
+
+def test_who_comes_late_is_told_the_latest_and_who_leaves_is_forgotten(scorer):
+    async def work(hub: Hub) -> None:
+        call: Call = hub.begin("a", "plain", 8000, 1)
+        call.history = [{"number": number} for number in range(2 * TOLD_BEFORE)]
+        with call.heard_by_one() as listener:
+            assert listener.queue.qsize() == TOLD_BEFORE
+            assert listener.queue.get_nowait() == {"number": TOLD_BEFORE}
+        assert not call.listeners
+
+    with_hub(scorer, work)
