@@ -15,6 +15,7 @@ from ser_batch.errors import UsageError
 
 _WHO = "Access"
 TOKEN, TWILIO_TOKEN = "SER_TOKEN", "TWILIO_AUTH_TOKEN"
+WEBHOOK_SECRET = "SER_WEBHOOK_SECRET"
 
 
 def command(
@@ -54,6 +55,14 @@ def command(
             "--measure", help="Print how many calls this machine bears, and exit."
         ),
     ] = False,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address that the events of all calls are sent to, signed with "
+            "SER_WEBHOOK_SECRET.",
+        ),
+    ] = None,
     drain_s: Annotated[
         float,
         typer.Option(
@@ -112,10 +121,11 @@ def command(
 ) -> None:
     """Follow calls while they go on, from Twilio, Asterisk or any WebSocket.
 
-    The token is read from the environment, SER_TOKEN; with TWILIO_AUTH_TOKEN, streams
-    of Twilio must be signed. SIGTERM lets calls end, and exits with 0.
+    A page at the server's address shows the calls that go on. The token is read from
+    the environment, SER_TOKEN; with TWILIO_AUTH_TOKEN, streams of Twilio must be
+    signed. SIGTERM lets calls end, and exits with 0.
     """
-    for name in ("websockets", "prometheus_client"):
+    for name in ("websockets", "prometheus_client", "httpx"):
         if find_spec(name) is None:
             raise UsageError(f"ser serve needs {name}: pip install 'ser-batch[live]'")
     from ser_batch.addresses import Address
@@ -126,6 +136,7 @@ def command(
     from ser_batch.live.server.hub import Hub
     from ser_batch.live.server.ledger import open_ledger
     from ser_batch.live.server.running import AudioSocketAddress, serve_calls
+    from ser_batch.live.server.webhook import Receiver
     from ser_batch.speech.loading import load_vad
 
     token = os.environ.get(TOKEN)
@@ -139,6 +150,10 @@ def command(
     if audiosocket_port is not None:
         allowed = tuple(allow or ("127.0.0.1",))
         asterisk = AudioSocketAddress(host, audiosocket_port, allowed)
+    receiver = None
+    if webhook is not None:
+        secret = os.environ.get(WEBHOOK_SECRET, "")
+        receiver = Receiver.of(webhook, secret, insecure)
     settings = live_config(config, roles, score_agents)
     own = read_profile(profile) if profile else None
     scorer, vad = load_scorer(bundle, device, own), load_vad(settings.vad)
@@ -165,4 +180,6 @@ def command(
         def say(url: str) -> None:
             typer.echo(f"Serving {url}, up to {most_calls} calls at a time")
 
-        asyncio.run(serve_calls(hub, address, secrets, drain_s, say, asterisk))
+        asyncio.run(
+            serve_calls(hub, address, secrets, drain_s, say, asterisk, receiver)
+        )

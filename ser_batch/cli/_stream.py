@@ -62,7 +62,7 @@ def command(
         typer.Option(min=1, max=8, help="Interleaved channels.", rich_help_panel=_RAW),
     ] = 1,
     encoding: Annotated[
-        str, typer.Option(help="mulaw or s16.", rich_help_panel=_RAW)
+        str, typer.Option(help="mulaw, alaw or s16.", rich_help_panel=_RAW)
     ] = "s16",
 ) -> None:
     """Replay recordings in real time, and show what a live call would show.
@@ -81,7 +81,8 @@ def command(
 
     if encoding not in list(Encoding):
         raise UsageError(
-            f"--encoding {encoding}: mulaw or s16 are supported", option="--encoding"
+            f"--encoding {encoding}: mulaw, alaw and s16 are supported",
+            option="--encoding",
         )
     settings = live_config(config, roles, score_agents, mix)
     scorer = load_scorer(bundle, device, read_profile(profile) if profile else None)

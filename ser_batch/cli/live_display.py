@@ -8,16 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ser_batch.cli.terminal import Terminal
-from ser_batch.live.events import (
-    CallEnded,
-    Event,
-    Gap,
-    SegmentScored,
-    SpeechHeard,
-)
+from ser_batch.live.events import CallEnded, Event, Gap, SegmentScored
+from ser_batch.live.last_minute import SHOWN_S, LastMinute, Second
 from ser_batch.text import clock, counted
 
-SHOWN_S = 60
 BARS = "▁▂▃▄▅▆▇█"
 SILENT, TALKS = "·", "─"
 REFRESHED_PER_S = 8
@@ -31,23 +25,18 @@ class Timeline:
     def __init__(self, roles: list[str | None]) -> None:
         """`roles` are those of the channels, in order."""
         self.roles = roles
-        self._talk: list[set[int]] = [set() for _ in roles]
-        self._distress: list[dict[int, float]] = [{} for _ in roles]
+        self._last_minute = LastMinute(len(roles))
         self._scored_s = [0.0 for _ in roles]
         self._distress_s = [0.0 for _ in roles]
 
     def add(self, event: Event) -> None:
         """Take an event into account."""
-        if isinstance(event, SpeechHeard):
-            self._talk[event.channel] |= _seconds(event.start_s, event.end_s)
-        if isinstance(event, SegmentScored) and event.distress is not None:
-            own = self._distress[event.channel]
-            seconds = _seconds(event.start_s, event.end_s)
-            own |= dict.fromkeys(seconds, event.distress)
-            if event.is_final:
+        self._last_minute.add(event)
+        match event:
+            case SegmentScored(is_final=True, distress=float(distress)):
                 length_s = event.end_s - event.start_s
                 self._scored_s[event.channel] += length_s
-                self._distress_s[event.channel] += length_s * event.distress
+                self._distress_s[event.channel] += length_s * distress
 
     def distress(self, channel: int) -> float | None:
         """Return the mean distress so far; None if nothing was scored."""
@@ -56,15 +45,8 @@ class Timeline:
 
     def strip(self, channel: int, now_s: float, n: int = SHOWN_S) -> str:
         """Return the last `n` seconds before `now_s`."""
-        last = int(now_s)
-        seconds = range(max(0, last - n + 1), last + 1)
-        return "".join(self._at(channel, second) for second in seconds)
-
-    def _at(self, channel: int, second: int) -> str:
-        distress = self._distress[channel].get(second)
-        if distress is not None:
-            return BARS[min(int(distress * len(BARS)), len(BARS) - 1)]
-        return TALKS if second in self._talk[channel] else SILENT
+        seconds = self._last_minute.seconds(channel, now_s)[-n:]
+        return "".join(_character(second) for second in seconds)
 
 
 class LiveDisplay:
@@ -149,5 +131,7 @@ def _line(event: SegmentScored, who: str) -> Text:
     return text
 
 
-def _seconds(start_s: float, end_s: float) -> set[int]:
-    return set(range(int(start_s), int(end_s) + 1))
+def _character(second: Second) -> str:
+    if isinstance(second, bool):
+        return TALKS if second else SILENT
+    return BARS[min(int(second * len(BARS)), len(BARS) - 1)]

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from importlib.resources import files
 
 import msgspec
 import uvicorn
@@ -18,20 +17,10 @@ from ser_batch.addresses import Address, certificate_error, listening_socket
 from ser_batch.errors import UsageError
 from ser_batch.labelling.answers import Answer
 from ser_batch.labelling.session import Session
+from ser_batch.web_page import HEADERS, WebPage
 
 MOST_BYTES = 10_000
-PAGE = {
-    "": ("index.html", "text/html"),
-    "page.js": ("page.js", "text/javascript"),
-    "page.css": ("page.css", "text/css"),
-}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
-    "style-src 'self'; media-src 'self'; connect-src 'self'",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+PAGE = WebPage("ser_batch.labelling")
 
 
 def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
@@ -44,14 +33,9 @@ def label_app(session: Session, hosts: list[str]) -> tuple[Starlette, str]:
         session: a labeller's.
         hosts: the names under which it is served.
     """
-    folder = files("ser_batch.labelling") / "page"
 
     def page(request: Request) -> Response:
-        wanted = request.path_params.get("name", "")
-        if wanted not in PAGE:
-            raise HTTPException(404, "nothing here")
-        name, kind = PAGE[wanted]
-        return Response((folder / name).read_bytes(), media_type=kind, headers=HEADERS)
+        return PAGE.file(request.path_params.get("name", ""))
 
     # Answers and states are made one at a time, in the server's own thread.
     async def state(request: Request) -> Response:

@@ -74,7 +74,7 @@ class CallState:
         _check_is_live(scorer, config, sample_rate, channels)
         n = 1 if config.audio.mix else channels
         self._config, self._scorer, self._n = config, scorer, n
-        self._roles, self._kept, self._notes = channel_roles(config, n)
+        self.roles, self._kept, self._notes = channel_roles(config, n)
         alone_roles, alone_kept, self._alone_notes = channel_roles(config, 1)
         self._alone_role, self._alone_kept = alone_roles[0], alone_kept[0]
         kept = [*self._kept]
@@ -158,7 +158,7 @@ class CallState:
         return [
             Speaker(
                 number,
-                self._roles[number],
+                self.roles[number],
                 self._regions[number],
                 [own.interval for own in self._scored[number]],
                 self._kept[number],
@@ -223,13 +223,13 @@ class CallState:
             if piece.kind is Kind.REGION:
                 region = piece.interval(self.audio.duration_s)
                 self._regions[channel].append(region)
-                role = self._roles[channel]
+                role = self.roles[channel]
                 heard = SpeechHeard(channel, role, region.start_s, region.end_s)
                 events += self._told([heard])
                 continue
             is_settled = piece.kind is not Kind.UNFINISHED
             if self._kept[channel] and (is_settled or self._differs):
-                due.append(Due(piece, channel, self._roles[channel]))
+                due.append(Due(piece, channel, self.roles[channel]))
             may_be_alone = channel == 0 and self._alone_kept and not self._differs
             if may_be_alone and is_settled:
                 due.append(Due(piece, ALONE, self._alone_role))

@@ -10,6 +10,15 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class CallBegun:
+    """A server has taken a call."""
+
+    protocol: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechHeard:
     """A speech region, as in the table `speech`."""
 
@@ -58,9 +67,10 @@ class CallEnded:
     notes: tuple[str, ...]
 
 
-Event = SpeechHeard | SegmentScored | Gap | CallEnded
+Event = CallBegun | SpeechHeard | SegmentScored | Gap | CallEnded
 
 _NAMES = {
+    CallBegun: "begun",
     SpeechHeard: "speech",
     SegmentScored: "segment",
     Gap: "gap",

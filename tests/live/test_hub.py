@@ -1,5 +1,6 @@
 """One call that goes wrong harms no other, and nobody waits for who does not read."""
 
+import threading
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.live.call_stream import CallState
 from ser_batch.live.server.call import MOST_EVENTS, TOLD_BEFORE, Call, Listener
-from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.live.server.hub import MOST_WAITING_S, Hub, NoRoomError
 from ser_batch.speech.silero import SileroVad
 from tests.support.paths import EXAMPLES
 from tests.support.waiting import in_own_loop
@@ -68,6 +69,46 @@ def test_a_call_that_fails_at_any_stage_ends_alone(stage, scorer, mono, monkeypa
         assert told[1][-1]["notes"] == []
         assert [own for own in told[1] if own["event"] == "segment"]
         assert not hub.calls
+
+    with_hub(scorer, work)
+
+
+def test_a_machine_that_is_too_slow_leaves_audio_out_says_so_and_keeps_no_more(
+    scorer, mono, monkeypatch
+):
+    """The worker hears nothing until the test lets it, as if others took its time."""
+    may_hear = threading.Event()
+    real = Hub._tick
+
+    def slow(self) -> None:
+        may_hear.wait()
+        real(self)
+
+    monkeypatch.setattr(Hub, "_tick", slow)
+    packet, n = mono[:800], 400
+
+    async def work(hub: Hub) -> None:
+        try:
+            call = hub.begin("a", "plain", 8000, 1)
+            with call.heard_by_one() as listener:
+                for _ in range(n):
+                    hub.push(call, 0, packet)
+                    assert call.waiting_s <= MOST_WAITING_S
+                may_hear.set()
+                hub.end(call)
+                told = [event async for event in listener]
+        finally:
+            may_hear.set()
+        gaps = [event for event in told if event["event"] == "gap"]
+        left_out_s = sum(float(gap["reason"].split()[0]) for gap in gaps)
+        assert gaps
+        assert told[-1]["duration_s"] + left_out_s == pytest.approx(n / 10)
+        dropped = [
+            float(line.split()[1])
+            for line in hub.metrics.text().decode().splitlines()
+            if line.startswith("ser_dropped_seconds_total")
+        ]
+        assert dropped == [pytest.approx(left_out_s)]
 
     with_hub(scorer, work)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import random
 import uuid
 
@@ -13,33 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_batch.live.encodings import Encoding
-from ser_batch.live.server.protocols import audiosocket, plain, twilio
+from ser_batch.live.server.protocols import asterisk, audiosocket, plain, twilio
+from tests.support.live_messages import (
+    CONNECTED,
+    MEDIA,
+    MEDIA_START,
+    MEDIA_START_JSON,
+    START,
+    STOP,
+)
 from tests.support.waiting import in_own_loop
 
-# As in Twilio's documentation of the messages.
-CONNECTED = '{"event": "connected", "protocol": "Call", "version": "1.0.0"}'
-START = """{
- "event": "start", "sequenceNumber": "1",
- "start": {
-  "accountSid": "ACXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX",
-  "streamSid": "MZXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX",
-  "callSid": "CAXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX",
-  "tracks": ["inbound", "outbound"],
-  "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-  "customParameters": {"FirstName": "Jane", "LastName": "Doe"}
- },
- "streamSid": "MZXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"
-}"""
-MEDIA = """{
- "event": "media", "sequenceNumber": "3",
- "media": {"track": "outbound", "chunk": "1", "timestamp": "5", "payload": "//79/w=="},
- "streamSid": "MZXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"
-}"""
-STOP = """{
- "event": "stop", "sequenceNumber": "5",
- "stop": {"accountSid": "ACXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", "callSid": "CAXXXX"},
- "streamSid": "MZXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"
-}"""
 FORM = {
     "CallSid": "CA1234567890ABCDE", "Caller": "+14158675310", "Digits": "1234",
     "From": "+14158675310", "To": "+18005551212",
@@ -123,6 +106,18 @@ def test_a_track_of_twilio_that_stays_silent_does_not_hold_up_the_other():
     assert [own for own in found if own[0] == 1]
 
 
+def test_both_dialects_of_asterisk_are_understood():
+    for text in (MEDIA_START, MEDIA_START_JSON):
+        start = asterisk.read_start(text)
+        assert start.call == "pbx1-123456789.999"
+        assert asterisk.FORMATS[start.format] == (Encoding.MULAW, 8000)
+    older = MEDIA_START.replace("channel_id:pbx1-123456789.999 ", "")
+    assert asterisk.read_start(older).call == "e226e283-c90a-4ea9-9e37-389000b9ef47"
+    for wrong in ("", "MEDIA_XOFF", "MEDIA_START", MEDIA_START.replace("ulaw", "opus")):
+        with pytest.raises(ValueError, match="Object|Invalid|Expected|codec|unpack"):
+            asterisk.read_start(wrong)
+
+
 @given(
     st.lists(st.integers(0, 300)),
     st.integers(1, 4),
@@ -168,51 +163,3 @@ def test_frames_of_audiosocket_are_read():
     for wrong in (None, found[1], audiosocket.Frame(1, b"short")):
         with pytest.raises(ValueError, match="UUID"):
             audiosocket.call_id_of(wrong)
-
-
-def mutated(text: bytes, chance: random.Random) -> bytes:
-    """Return a message with some bytes changed, removed, repeated or inserted."""
-    data = bytearray(text)
-    for _ in range(chance.randint(1, 6)):
-        at, n = chance.randrange(len(data) + 1), chance.randint(1, 12)
-        match chance.randrange(4):
-            case 0:
-                data[at : at + n] = chance.randbytes(n)
-            case 1:
-                del data[at : at + n]
-            case 2:
-                data[at:at] = data[at : at + n]
-            case 3:
-                word = chance.choice([b"null", b"-1", b"1e999", b'"', b"[]", b"\xff"])
-                data[at:at] = word
-    return bytes(data)
-
-
-def test_ten_thousand_wrong_messages_of_each_protocol_are_value_errors_at_most():
-    chance = random.Random(1)
-    header = json.dumps({"call": "4711", "sample_rate": 8000, "channels": 2}).encode()
-    n_wrong = [0, 0, 0]
-    audio = twilio.TwilioAudio(["inbound", "outbound"])
-    socket = b"\x01\x00\x10" + b"u" * 16 + b"\x10\x00\x04\x01\x00\x02\x00" + b"\0\0\0"
-    for i in range(10_000):
-        own = chance.choice([CONNECTED, START, MEDIA, STOP]).encode()
-        try:
-            message = twilio.read_message(mutated(own, chance).decode("latin-1"))
-            if message.media is not None:
-                audio.samples(message.media)
-        except ValueError:
-            n_wrong[0] += 1
-        try:
-            found = plain.read_header(mutated(header, chance).decode("latin-1"))
-            assert 1 <= found.channels <= 8
-        except ValueError:
-            n_wrong[1] += 1
-        if i % 10:
-            continue
-        try:
-            first = frames(mutated(socket, chance))
-            audiosocket.call_id_of(first[0] if first else None)
-        except ValueError:
-            n_wrong[2] += 1
-    assert min(n_wrong) > 500
-    assert sum(len(track.early) for track in audio._tracks.values()) < 1000

@@ -187,6 +187,49 @@ def test_a_call_of_asterisk_gives_the_rows_of_the_batch(
     committed(server.out, f"live:audiosocket/{own}")
 
 
+@pytest.mark.parametrize(
+    ("dialect", "codec", "subtype"), [("words", "alaw", "ALAW"), ("json", "slin16", "")]
+)
+def test_a_channel_of_asterisk_gives_the_rows_of_the_batch(
+    dialect, codec, subtype, server, stereo, profiled_bundle, tmp_path
+):
+    path, raw, call = tmp_path / "call.wav", tmp_path / "call.raw", f"pbx-1.{dialect}"
+    rate = 8000 if subtype else 16_000
+    mono = np.repeat(stereo[:, 1], rate // 8000)
+    soundfile.write(path, mono, rate, subtype or "PCM_16")
+    soundfile.write(raw, mono, rate, subtype or "PCM_16", format="RAW")
+    told = {
+        "connection_id": "4711", "channel": "WebSocket/ser", "channel_id": call,
+        "format": codec, "optimal_frame_size": 160, "ptime": 20,
+    }  # fmt: skip
+    words = " ".join(f"{name}:{value}" for name, value in told.items())
+    start = f"MEDIA_START {words}"
+    if dialect == "json":
+        start = json.dumps({"event": "MEDIA_START", **told}, indent=1)
+    data, second = raw.read_bytes(), rate * (1 if subtype else 2)
+    events: list[dict] = []
+
+    def listen() -> None:
+        with server.socket(f"/calls/{call}/events") as sock:
+            events.extend(json.loads(message) for message in sock)
+
+    with server.socket("/asterisk", subprotocols=["media"]) as sock:
+        assert sock.subprotocol == "media"
+        sock.send(start)
+        listener = threading.Thread(target=listen)
+        for at in range(0, len(data), second // 50):
+            sock.send(data[at : at + second // 50])
+            if at == 2 * second:
+                listener.start()
+                sock.send("DTMF_END digit:5")
+            while at / second - server.heard_s(call) > AHEAD_S and at % second == 0:
+                time.sleep(0.02)
+    listener.join(30)
+    check(events, path, profiled_bundle)
+    row = committed(server.out, f"live:asterisk/{call}")
+    assert (row["status"], row["sample_rate_hz"]) == ("done", rate)
+
+
 def test_past_the_limit_new_calls_are_refused_and_the_others_go_on(server, stereo):
     with ExitStack() as stack:
         opened = [stack.enter_context(server.socket("/audio")) for _ in range(4)]
@@ -211,6 +254,9 @@ def test_past_the_limit_new_calls_are_refused_and_the_others_go_on(server, stere
         ("/audio", ['{"sample_rate": 1}']),
         ("/audio", [b"audio without a header"]),
         ("/audio", ['{"call": "wrong-later"}', "no json"]),
+        ("/asterisk", ["no MEDIA_START"]),
+        ("/asterisk", ["MEDIA_START connection_id:1 format:opus"]),
+        ("/asterisk", [b"audio without a start"]),
         ("/twilio", ["no json"]),
         ("/twilio", ['{"event": "media", "media": {"track": "inbound"}}']),
     ],

@@ -96,7 +96,7 @@ def test_lines_say_who_was_heard_and_what_the_model_makes_of_it(profiled_bundle)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--encoding", "alaw"], "mulaw or s16"),
+        (["--encoding", "opus"], "mulaw, alaw and s16"),
         (["--roles", "boss"], "score.roles"),
         (["--bundle", "nothing"], "no bundle"),
         (["--profile", "nothing.json"], "cannot be read"),
@@ -207,14 +207,16 @@ def test_raw_audio_is_the_same_however_the_pipe_delivers_it(data, channels, size
         np.testing.assert_array_equal(joined, expected)
 
 
-def test_mulaw_is_decoded_as_libsndfile_does(tmp_path):
+@pytest.mark.parametrize("encoding", [Encoding.MULAW, Encoding.ALAW])
+def test_g711_is_decoded_as_libsndfile_does(encoding, tmp_path):
     codes = bytes(range(256))
     path = tmp_path / "all.raw"
     path.write_bytes(codes)
+    kind = {Encoding.MULAW: "ULAW", Encoding.ALAW: "ALAW"}[encoding]
     expected, _ = soundfile.read(
-        path, channels=1, samplerate=8000, subtype="ULAW", format="RAW", dtype="float32"
+        path, channels=1, samplerate=8000, subtype=kind, format="RAW", dtype="float32"
     )
-    np.testing.assert_array_equal(decode(codes, Encoding.MULAW), expected)
+    np.testing.assert_array_equal(decode(codes, encoding), expected)
 
 
 def test_the_timeline_shows_the_last_minute_of_each_channel():

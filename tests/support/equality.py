@@ -72,3 +72,23 @@ def _unclear(segment: dict[str, Any], abstain_below: float) -> bool:
         value for name, value in segment.items() if name.startswith("p_")
     )[-2:]
     return best - second <= CLEAR or abs(best - abstain_below) <= TOLERANCE
+
+
+def assert_close(one: Any, other: Any, where: str = "") -> None:
+    """Check that two trees of plain values are the same, numbers up to 1e-6.
+
+    Raises:
+        AssertionError: They are not.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        assert one.keys() == other.keys(), where
+        for name, value in one.items():
+            assert_close(value, other[name], f"{where}.{name}")
+    elif isinstance(one, list) and isinstance(other, list):
+        assert len(one) == len(other), where
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_close(a, b, f"{where}[{number}]")
+    elif isinstance(one, float) and isinstance(other, float):
+        assert abs(one - other) <= 1e-6, f"{where}: {one} and {other}"
+    else:
+        assert one == other, where

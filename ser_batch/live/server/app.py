@@ -16,9 +16,14 @@ from starlette.websockets import WebSocket
 from ser_batch.live.server.access import Access
 from ser_batch.live.server.endings import REFUSED, Ending
 from ser_batch.live.server.hub import Hub
-from ser_batch.live.server.protocols import plain, twilio
+from ser_batch.live.server.protocols import asterisk, plain, twilio
+from ser_batch.web_page import FILES, WebPage
 
-SSE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+PAGE = WebPage("ser_batch.live.server")
+OPEN = {"/healthz", *(f"/{name}" for name in FILES)}
+"""The page is open to everybody: what it shows is not."""
+NOT_KEPT = {"Cache-Control": "no-store"}
+SSE = NOT_KEPT | {"X-Accel-Buffering": "no"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +46,19 @@ def live_app(hub: Hub, hosts: list[str], secrets: Secrets) -> Starlette:
     server = _Server(hub, secrets)
     return Starlette(
         routes=[
+            *(Route(f"/{name}", server.page) for name in FILES),
             Route("/healthz", server.health),
             Route("/metrics", server.metrics),
             Route("/calls", server.calls),
             Route("/calls/{call}/events", server.events),
             WebSocketRoute("/calls/{call}/events", server.events_socket),
             WebSocketRoute("/audio", server.plain),
+            WebSocketRoute("/asterisk", server.asterisk),
             WebSocketRoute("/twilio", server.twilio),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            Middleware(Access, token=secrets.token),
+            Middleware(Access, token=secrets.token, open_paths=OPEN),
         ],
         exception_handlers={HTTPException: _problem},
     )
@@ -62,6 +69,10 @@ class _Server:
 
     def __init__(self, hub: Hub, secrets: Secrets) -> None:
         self._hub, self._secrets = hub, secrets
+
+    async def page(self, request: Request) -> Response:
+        """Return a file of the page for supervisors."""
+        return PAGE.file(request.url.path.removeprefix("/"))
 
     async def health(self, _: Request) -> Response:
         """Say whether calls are taken, and whether they can be written."""
@@ -81,19 +92,10 @@ class _Server:
         return Response(self._hub.metrics.text(), media_type=kind)
 
     async def calls(self, _: Request) -> Response:
-        """Return the calls that are going on."""
-        return JSONResponse(
-            [
-                {
-                    "call": call.call_id,
-                    "protocol": call.protocol,
-                    "begun_at": call.begun_at,
-                    "heard_s": call.heard / call.sample_rate,
-                    "channels": call.channels,
-                }
-                for call in self._hub.calls.values()
-            ]
-        )
+        """Return the calls that are going on, the most distressed first."""
+        found = [call.summary() for call in self._hub.calls.values()]
+        found.sort(key=lambda own: (-(own["distress"] or 0.0), own["begun_at"]))
+        return JSONResponse(found, headers=NOT_KEPT)
 
     async def events(self, request: Request) -> Response:
         """Stream the events of a call as server-sent events."""
@@ -121,6 +123,10 @@ class _Server:
     async def plain(self, socket: WebSocket) -> None:
         """Take a call by the plain protocol."""
         await plain.follow(socket, self._hub)
+
+    async def asterisk(self, socket: WebSocket) -> None:
+        """Take a call of Asterisk's WebSocket channels."""
+        await asterisk.follow(socket, self._hub)
 
     async def twilio(self, socket: WebSocket) -> None:
         """Take a call of Twilio's Media Streams."""

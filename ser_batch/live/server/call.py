@@ -12,6 +12,8 @@ from typing import Any
 
 from ser_batch.live.call_audio import Samples
 from ser_batch.live.call_stream import CallState
+from ser_batch.live.events import Event, SegmentScored
+from ser_batch.live.last_minute import LastMinute
 from ser_batch.live.server.ledger import live_recording
 from ser_batch.sources.source import Recording, Stamp
 
@@ -60,6 +62,9 @@ class Call:
     """With the time of arrival, and the channel."""
     waiting_s: float = 0.0
     """How much audio waits, over all channels."""
+    last_minute: LastMinute = field(init=False)
+    latest: SegmentScored | None = None
+    """The last segment that was scored, provisionally or not."""
     owed: list[int] = field(init=False)
     """Samples of each channel that are to be left out when they come."""
     heard: int = 0
@@ -79,6 +84,7 @@ class Call:
     n_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self.last_minute = LastMinute(len(self.state.roles))
         self.owed = [0] * self.channels
         self.digests = [blake2b(digest_size=16) for _ in range(self.channels)]
 
@@ -87,6 +93,43 @@ class Call:
         """What the call has in common with itself alone."""
         joined = b"".join(own.digest() for own in self.digests)
         return blake2b(joined, digest_size=16).hexdigest()
+
+    @property
+    def heard_s(self) -> float:
+        """How much of it was listened to."""
+        return self.heard / self.sample_rate
+
+    def told(self, event: Event) -> None:
+        """Take an event into account for `summary`."""
+        self.last_minute.add(event)
+        if isinstance(event, SegmentScored):
+            self.latest = event
+
+    def summary(self) -> dict[str, Any]:
+        """Return how it stands, as plain values.
+
+        `distress` is the mean over the scored speech of the last minute; see
+        `LastMinute.seconds` for `last_minute`.
+        """
+        distress, latest = self.last_minute.distress(self.heard_s), self.latest
+        return {
+            "call": self.call_id,
+            "protocol": self.protocol,
+            "begun_at": self.begun_at,
+            "heard_s": self.heard_s,
+            "channels": self.channels,
+            "roles": self.state.roles,
+            "distress": distress and round(distress, 3),
+            "label": latest and latest.label,
+            "confidence": latest and latest.confidence and round(latest.confidence, 3),
+            "last_minute": [
+                [
+                    own if isinstance(own, bool) else round(own, 3)
+                    for own in self.last_minute.seconds(channel, self.heard_s)
+                ]
+                for channel in range(len(self.state.roles))
+            ],
+        }
 
     def add(self, channel: int, samples: Samples) -> None:
         """Add a packet."""

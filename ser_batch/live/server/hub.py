@@ -9,6 +9,8 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,14 @@ from ser_batch.emotion.scorer import Scorer
 from ser_batch.errors import SerError
 from ser_batch.live.call_audio import Samples
 from ser_batch.live.call_stream import CallState, Due, score
-from ser_batch.live.events import CallEnded, Event, Gap, SegmentScored, as_json
+from ser_batch.live.events import (
+    CallBegun,
+    CallEnded,
+    Event,
+    Gap,
+    SegmentScored,
+    as_json,
+)
 from ser_batch.live.server.call import Call
 from ser_batch.live.server.ledger import Ledger
 from ser_batch.live.server.metrics import Metrics
@@ -56,6 +65,7 @@ class Hub:
         """`ledger` writes the calls that have ended, if it is given."""
         self._scorer, self._vad, self._config = scorer, vad, config
         self.most_calls, self.ledger = most_calls, ledger
+        self._on_final: Callable[[dict[str, Any]], None] | None = None
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.is_draining = False
@@ -68,6 +78,10 @@ class Hub:
         """Start the worker, in a running loop."""
         self._loop = asyncio.get_running_loop()
         self._worker.start()
+
+    def tell_finals(self, told: Callable[[dict[str, Any]], None]) -> None:
+        """Call a function with the events of all calls, except provisional scores."""
+        self._on_final = told
 
     async def drain(self, wait_s: float) -> None:
         """Take no more calls, wait for those that go on, and end the rest."""
@@ -105,6 +119,7 @@ class Hub:
         self.calls[call_id] = call
         self.metrics.calls.set(len(self.calls))
         self.metrics.accepted.labels(protocol).inc()
+        self._publish(call, [CallBegun(protocol, sample_rate, channels)])
         return call
 
     def push(self, call: Call, channel: int, samples: Samples) -> None:
@@ -119,7 +134,7 @@ class Hub:
                 left_out_s += LEFT_OUT_S
         if left_out_s:
             self.metrics.dropped.inc(left_out_s * call.channels)
-            start_s = call.heard / call.sample_rate
+            start_s = call.heard_s
             reason = f"{left_out_s:g} s came faster than they could be heard"
             gaps = [Gap(own, start_s, start_s, reason) for own in range(call.channels)]
             self._publish(call, list(gaps))
@@ -134,9 +149,12 @@ class Hub:
 
     def _publish(self, call: Call, events: list[Event]) -> None:
         for event in events:
+            call.told(event)
             told = {"call": call.call_id, **as_json(event)}
             if not (isinstance(event, SegmentScored) and not event.is_final):
                 call.history.append(told)
+                if self._on_final is not None:
+                    self._on_final(told)
             for listener in list(call.listeners):
                 listener.tell(told)
                 if listener.is_cut_off:

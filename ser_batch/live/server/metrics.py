@@ -50,6 +50,18 @@ class Metrics:
             registry=own,
         )
 
+        self.webhook_requests = Counter(
+            "ser_webhook_requests", "Requests to the webhook.", ["how"], registry=own
+        )
+        self.webhook_waiting = Gauge(
+            "ser_webhook_waiting", "Events that wait to be sent.", registry=own
+        )
+        self.webhook_lost = Counter(
+            "ser_webhook_lost",
+            "Events that the webhook refused, or that waited for it too long.",
+            registry=own,
+        )
+
     def text(self) -> bytes:
         """Return all of them in the text format of Prometheus."""
         return generate_latest(self.registry)

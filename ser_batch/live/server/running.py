@@ -13,9 +13,12 @@ from ser_batch.errors import UsageError
 from ser_batch.live.server.app import Secrets, live_app
 from ser_batch.live.server.hub import Hub
 from ser_batch.live.server.protocols import audiosocket
+from ser_batch.live.server.webhook import Receiver, Webhook
 
 MOST_BYTES = 1 << 20
 """Of one message."""
+LEFT_S = 10.0
+"""For the last events to the webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ async def serve_calls(
     drain_s: float,
     on_start: Callable[[str], None],
     asterisk: AudioSocketAddress | None = None,
+    receiver: Receiver | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then let calls end, for up to `drain_s`.
 
@@ -63,6 +67,7 @@ async def serve_calls(
         drain_s: after this time, calls that still go on are ended.
         on_start: called with the address.
         asterisk: where AudioSocket is served, if it is.
+        receiver: who is sent the events of all calls, if anybody is.
 
     Raises:
         UsageError: a port is in use, or a certificate cannot be read.
@@ -80,6 +85,11 @@ async def serve_calls(
         config.load()
     except OSError as error:
         raise certificate_error(address, error) from error
+    webhook = None
+    if receiver is not None:
+        webhook = Webhook(receiver, hub.metrics)
+        hub.tell_finals(webhook.tell)
+        webhook.start()
     hub.start()
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -98,6 +108,8 @@ async def serve_calls(
         await stop.wait()
     finally:
         await hub.drain(drain_s)
+        if webhook is not None:
+            await webhook.close(LEFT_S)
         server.should_exit = True
         if sockets is not None:
             sockets.close()

@@ -22,6 +22,7 @@ from ser_batch.results.writing import open_writer
 from ser_batch.storage import checkout
 from ser_batch.storage.checkout import Checkout, results_folder, with_addresses
 from tests.support.commands import command_line, ser
+from tests.support.equality import assert_close
 from tests.support.paths import EXAMPLES
 from tests.support.results import IDENTITY, write_results
 from tests.support.tables import tables
@@ -59,9 +60,9 @@ def test_a_run_analyses_into_a_store_once_and_reports_from_it(
     own = ser("report", place(request), "--format", "json").stdout
     theirs = ser("report", tmp_path / "local", "--format", "json").stdout
     assert place(request) in own
-    assert json.loads(own.replace(place(request), str(tmp_path / "local"))) == (
-        json.loads(theirs)
-    )
+    same_but_for_place = own.replace(place(request), str(tmp_path / "local"))
+    # Batches of two runs differ, and with them the last bits of scores.
+    assert_close(json.loads(same_but_for_place), json.loads(theirs))
     assert not any(stores.SECRET.encode() in data for data in after.values())
 
 
