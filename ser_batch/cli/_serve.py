@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import ExitStack
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -100,6 +101,15 @@ def command(
             rich_help_panel=_WHO,
         ),
     ] = False,
+    public_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name under which a proxy on this machine passes requests on; "
+            "repeatable.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
     audiosocket_port: Annotated[
         int | None,
         typer.Option(
@@ -131,20 +141,29 @@ def command(
     from ser_batch.addresses import Address
     from ser_batch.emotion.loading import load_scorer
     from ser_batch.emotion.profile import read_profile
+    from ser_batch.live.call_stream import check_is_live
     from ser_batch.live.server.app import Secrets
     from ser_batch.live.server.capacity import calls_borne
     from ser_batch.live.server.hub import Hub
     from ser_batch.live.server.ledger import open_ledger
+    from ser_batch.live.server.protocols import audiosocket
     from ser_batch.live.server.running import AudioSocketAddress, serve_calls
     from ser_batch.live.server.webhook import Receiver
     from ser_batch.speech.loading import load_vad
+    from ser_batch.text import printable
 
-    token = os.environ.get(TOKEN)
+    token, account = _secret(TOKEN), _secret(TWILIO_TOKEN)
     address = Address(host, port, tls_certificate, tls_key, insecure)
     if not (address.is_here or token or insecure):
         raise UsageError(
             f"--host {host}: everybody could listen in; set {TOKEN} in the environment",
             option="--host",
+        )
+    if public_host and not (token or insecure):
+        raise UsageError(
+            f"--public-host {public_host[0]}: whoever reaches the proxy could listen "
+            f"in; set {TOKEN} in the environment",
+            option="--public-host",
         )
     asterisk = None
     if audiosocket_port is not None:
@@ -152,7 +171,7 @@ def command(
         asterisk = AudioSocketAddress(host, audiosocket_port, allowed)
     receiver = None
     if webhook is not None:
-        secret = os.environ.get(WEBHOOK_SECRET, "")
+        secret = _secret(WEBHOOK_SECRET) or ""
         receiver = Receiver.of(webhook, secret, insecure)
     settings = live_config(config, roles, score_agents)
     own = read_profile(profile) if profile else None
@@ -163,15 +182,17 @@ def command(
     if measure:
         typer.echo(f"{borne} calls in stereo at a time")
         return
-    secrets = Secrets(token, os.environ.get(TWILIO_TOKEN))
+    if asterisk is not None:
+        check_is_live(scorer, settings, audiosocket.SAMPLE_RATE, channels=1)
+    secrets = Secrets(token, account)
     with ExitStack() as stack:
         ledger = None
         if out is not None:
             ledger = stack.enter_context(open_ledger(out, scorer, settings, own))
             for cut in ledger.cut:
                 typer.secho(
-                    f"cut: {cut.protocol} call {cut.call}, when the last server was "
-                    "killed",
+                    f"not kept by the last server: {cut.protocol} call "
+                    f"{printable(cut.call)}, begun at {_time_of_day(cut.begun_at)}",
                     err=True,
                     fg="yellow",
                 )
@@ -181,5 +202,30 @@ def command(
             typer.echo(f"Serving {url}, up to {most_calls} calls at a time")
 
         asyncio.run(
-            serve_calls(hub, address, secrets, drain_s, say, asterisk, receiver)
+            serve_calls(
+                hub,
+                address,
+                secrets,
+                drain_s,
+                say,
+                asterisk,
+                receiver,
+                public_host or (),
+            )
         )
+
+
+def _secret(name: str) -> str | None:
+    """Return a secret from the environment.
+
+    Raises:
+        UsageError: it is empty, and would protect nothing.
+    """
+    value = os.environ.get(name)
+    if value == "":
+        raise UsageError(f"{name} is empty: set it in the environment, or unset it")
+    return value
+
+
+def _time_of_day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")

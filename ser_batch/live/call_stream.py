@@ -71,7 +71,7 @@ class CallState:
         self, vad: Vad, scorer: Scorer, config: Config, sample_rate: int, channels: int
     ) -> None:
         """See `CallStream`."""
-        _check_is_live(scorer, config, sample_rate, channels)
+        check_is_live(scorer, config, sample_rate, channels)
         n = 1 if config.audio.mix else channels
         self._config, self._scorer, self._n = config, scorer, n
         self.roles, self._kept, self._notes = channel_roles(config, n)
@@ -348,9 +348,14 @@ def _longest(short: Sequence[tuple[Span, ScoredSegment]]) -> list[ScoredSegment]
     return [own for (start, end), own in short if end - start == longest]
 
 
-def _check_is_live(
+def check_is_live(
     scorer: Scorer, config: Config, sample_rate: int, channels: int
 ) -> None:
+    """Check that calls of a kind can be followed; see `CallStream`.
+
+    Raises:
+        UsageError: they cannot.
+    """
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise UsageError(
             f"a sample rate of {sample_rate} Hz; {MIN_SAMPLE_RATE} to "

@@ -50,7 +50,7 @@ class SegmentScored:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Audio that is missing, and was replaced by silence."""
+    """Audio that was left out; what follows is told as if it came at once."""
 
     channel: int
     start_s: float

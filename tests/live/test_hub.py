@@ -13,7 +13,7 @@ from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.live.call_stream import CallState
 from ser_batch.live.server.call import MOST_EVENTS, TOLD_BEFORE, Call, Listener
-from ser_batch.live.server.hub import MOST_WAITING_S, Hub, NoRoomError
+from ser_batch.live.server.hub import MOST_WAITING_S, CallOverError, Hub, NoRoomError
 from ser_batch.speech.silero import SileroVad
 from tests.support.paths import EXAMPLES
 from tests.support.waiting import in_own_loop
@@ -103,12 +103,70 @@ def test_a_machine_that_is_too_slow_leaves_audio_out_says_so_and_keeps_no_more(
         left_out_s = sum(float(gap["reason"].split()[0]) for gap in gaps)
         assert gaps
         assert told[-1]["duration_s"] + left_out_s == pytest.approx(n / 10)
+        assert told[-1]["notes"] == [
+            f"{left_out_s:g} s came faster than they could be heard, and were left out"
+        ]
         dropped = [
             float(line.split()[1])
             for line in hub.metrics.text().decode().splitlines()
             if line.startswith("ser_dropped_seconds_total")
         ]
         assert dropped == [pytest.approx(left_out_s)]
+
+    with_hub(scorer, work)
+
+
+def test_a_call_fails_once_and_tells_what_it_knew(scorer, mono, monkeypatch):
+    """However many of its pieces cannot be scored; then its client is told."""
+
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("ser_batch.live.server.hub.score", broken)
+
+    async def work(hub: Hub) -> None:
+        call = hub.begin("a", "plain", 8000, 1)
+        with call.heard_by_one() as listener:
+            hub.push(call, 0, mono)
+            hub.end(call)
+            told = [event["event"] async for event in listener]
+        assert told.count("ended") == 1
+        assert told[-1] == "ended"
+        assert "speech" in told
+        assert 'ser_calls_ended_total{how="failed"} 1.0' in hub.metrics.text().decode()
+        with pytest.raises(CallOverError):
+            hub.push(call, 0, mono)
+
+    with_hub(scorer, work)
+
+
+def test_a_call_of_many_channels_takes_the_room_of_several(scorer):
+    async def work(hub: Hub) -> None:
+        hub.begin("wide", "plain", 8000, 4)
+        with pytest.raises(NoRoomError):
+            hub.begin("narrow", "plain", 8000, 1)
+
+    with_hub(scorer, work)
+
+
+def test_an_id_is_free_again_as_soon_as_its_call_is_ending(scorer):
+    """Twilio stops a stream and starts the next one of a call at once."""
+
+    async def work(hub: Hub) -> None:
+        first = hub.begin("a", "twilio", 8000, 1)
+        hub.end(first)
+        second = hub.begin("a", "twilio", 8000, 1)
+        await first.ended.wait()
+        assert hub.calls == [second]
+        assert hub.call("a") is second
+
+    with_hub(scorer, work)
+
+
+def test_calls_without_content_are_not_copies_of_each_other(scorer):
+    async def work(hub: Hub) -> None:
+        first, second = (hub.begin(name, "plain", 8000, 1) for name in "ab")
+        assert first.content_hash != second.content_hash
 
     with_hub(scorer, work)
 

@@ -1,5 +1,6 @@
 """Calls that have ended are written once, and none is forgotten without a word."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,17 +8,17 @@ import pytest
 import soundfile
 
 from ser_batch.config.options import Config
-from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.errors import ResultsError
 from ser_batch.live.call_stream import CallStream
-from ser_batch.live.server.ledger import live_recording, open_ledger
+from ser_batch.live.server.ledger import Ledger, open_ledger
 from ser_batch.results.maintenance import verify
 from ser_batch.results.results import open_results
 from ser_batch.results.writing import ResultsWriter
 from ser_batch.sources.source import Stamp
 from tests.support.commands import ser
 from tests.support.paths import EXAMPLES
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -27,44 +28,51 @@ def scorer(profiled_bundle):
 
 @pytest.fixture(scope="module")
 def ended(scorer) -> Iterator:
-    """Return a function that gives an ended call of some length."""
+    """Return a function that begins and ends a call of some length."""
     samples, rate = soundfile.read(EXAMPLES / "billing" / "1001.wav", dtype="float32")
 
-    def end(call: str, protocol: str = "plain", seconds: float = 12.0) -> Analysis:
+    def end(
+        ledger: Ledger, call: str, protocol: str = "plain", seconds: float = 12.0
+    ) -> None:
+        entry = ledger.begin(call, protocol)
         stream = CallStream(scorer, Config(), sample_rate=rate, channels=1)
         stream.feed(0, np.ascontiguousarray(samples[: round(seconds * rate), 1]))
         stream.finish()
-        recording = live_recording(call, protocol)
-        return stream.state.analysis(recording, Stamp(1, 1), call)
+        ledger.end(entry, stream.state.analysis(entry.recording, Stamp(1, 1), call))
 
     return end
+
+
+def locations(directory) -> list[str]:
+    return sorted(open_results(directory).recordings().location)
 
 
 def test_calls_become_rows_that_a_report_reads(scorer, ended, tmp_path):
     with open_ledger(tmp_path, scorer, Config(), None) as ledger:
         for call in ("a", "b"):
-            ledger.begin(call, "plain")
-            ledger.end(ended(call))
+            ended(ledger, call)
         # Another call may have the same id elsewhere.
-        ledger.end(ended("a", "twilio"))
-    rows = open_results(tmp_path).recordings()
-    assert sorted(rows.location) == ["live:plain/a", "live:plain/b", "live:twilio/a"]
-    assert rows.recording_id.is_unique
+        ended(ledger, "a", "twilio")
+    assert locations(tmp_path) == ["live:plain/a", "live:plain/b", "live:twilio/a"]
+    assert open_results(tmp_path).recordings().recording_id.is_unique
     assert verify(tmp_path).sound
     assert ser("report", tmp_path).returncode == 0
     with open_ledger(tmp_path, scorer, Config(), None) as ledger:
         assert ledger.cut == []
 
 
-def test_a_call_with_an_id_that_was_there_replaces_it(scorer, ended, tmp_path):
-    for seconds in (12.0, 20.0):
+def test_a_call_with_an_id_that_was_there_is_another_call(scorer, ended, tmp_path):
+    """While the server runs, and after it was started anew."""
+    for _ in range(2):
         with open_ledger(tmp_path, scorer, Config(), None) as ledger:
-            ledger.end(ended("a", seconds=seconds))
-    (row,) = open_results(tmp_path).recordings().to_dict("records")
-    assert row["duration_s"] == 20.0
+            for seconds in (12.0, 20.0):
+                ended(ledger, "a", seconds=seconds)
+    names = ["live:plain/a", *(f"live:plain/a#{number}" for number in (2, 3, 4))]
+    assert locations(tmp_path) == names
+    assert verify(tmp_path).sound
 
 
-def test_calls_that_cannot_be_written_are_named_by_the_next_start(
+def test_calls_that_are_never_written_are_named_by_the_next_start(
     scorer, ended, tmp_path, monkeypatch
 ):
     def full(self):
@@ -72,8 +80,7 @@ def test_calls_that_cannot_be_written_are_named_by_the_next_start(
 
     def write() -> None:
         with open_ledger(tmp_path, scorer, Config(), None) as ledger:
-            ledger.begin("a", "plain")
-            ledger.end(ended("a"))
+            ended(ledger, "a")
 
     with monkeypatch.context() as patch:
         patch.setattr(ResultsWriter, "commit", full)
@@ -81,5 +88,61 @@ def test_calls_that_cannot_be_written_are_named_by_the_next_start(
             write()
     with open_ledger(tmp_path, scorer, Config(), None) as ledger:
         assert [(own.call, own.protocol) for own in ledger.cut] == [("a", "plain")]
-        ledger.end(ended("b"))
-    assert list(open_results(tmp_path).recordings().location) == ["live:plain/b"]
+        ended(ledger, "b")
+    assert locations(tmp_path) == ["live:plain/b"]
+
+
+@pytest.mark.parametrize("error", [ResultsError("no space left"), OSError("odd")])
+def test_calls_are_written_when_there_is_room_again(
+    error, scorer, ended, tmp_path, monkeypatch
+):
+    """Whatever the error was, and those that ended meanwhile as well, once each."""
+    monkeypatch.setattr("ser_batch.live.server.ledger.COMMIT_S", 0.01)
+    monkeypatch.setattr("ser_batch.live.server.ledger.AGAIN_S", 0.01)
+    is_full, real = threading.Event(), ResultsWriter.commit
+
+    def commit(self):
+        if is_full.is_set() and self._waiting:
+            raise error
+        real(self)
+
+    monkeypatch.setattr(ResultsWriter, "commit", commit)
+    with open_ledger(tmp_path, scorer, Config(), None) as ledger:
+        ended(ledger, "before")
+        wait_until(lambda: locations(tmp_path) == ["live:plain/before"])
+        is_full.set()
+        ended(ledger, "during")
+        wait_until(lambda: ledger.error is not None)
+        ended(ledger, "later")
+        is_full.clear()
+        wait_until(lambda: len(locations(tmp_path)) == 3)
+        wait_until(lambda: ledger.error is None)
+        wait_until(lambda: not list((tmp_path / ".live").iterdir()))
+    assert locations(tmp_path) == [
+        f"live:plain/{own}" for own in ("before", "during", "later")
+    ]
+    assert verify(tmp_path).sound
+
+
+def test_an_entry_is_its_calls_own_and_one_that_is_empty_is_told(
+    scorer, ended, tmp_path
+):
+    """An earlier call with the same id takes only its own entry with it."""
+    with open_ledger(tmp_path, scorer, Config(), None) as ledger:
+        ended(ledger, "again")
+        ledger.begin("again", "plain")
+        # As on a full disk.
+        ledger.begin("nameless", "plain").path.write_text("")
+    with open_ledger(tmp_path, scorer, Config(), None) as ledger:
+        told = sorted((own.call, own.protocol) for own in ledger.cut)
+        assert told == [("?", "?"), ("again#2", "plain")]
+        assert all(own.begun_at > 0 for own in ledger.cut)
+
+
+def test_two_servers_do_not_share_a_directory(scorer, tmp_path):
+    with (
+        open_ledger(tmp_path, scorer, Config(), None),
+        pytest.raises(ResultsError, match="another run"),
+        open_ledger(tmp_path, scorer, Config(), None),
+    ):
+        pass

@@ -6,6 +6,7 @@ import os
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPSConnection
 
 import pytest
 
@@ -40,6 +41,7 @@ def server(tmp_path_factory, profiled_bundle, authority) -> Iterator[Server]:
         patch.setitem(os.environ, "TWILIO_AUTH_TOKEN", ACCOUNT)
         own = started(
             folder / "results", profiled_bundle, "--most-calls", 4,
+            "--public-host", "calls.example.com",
             "--tls-certificate", folder / "certificate.pem",
             "--tls-key", folder / "key.pem",
         )  # fmt: skip
@@ -89,9 +91,12 @@ def test_the_token_may_be_the_password_of_any_user(server, trusting):
 def test_streams_of_twilio_are_taken_if_twilios_library_signs_them(
     account, server, trusting
 ):
-    address = server.url(f"/twilio?token={TOKEN}", "wss")
+    # Twilio cannot send the token: addresses of streams have no query.
+    address = server.url("/twilio", "wss")
     signature = RequestValidator(account).compute_signature(address, {})
     given = {"X-Twilio-Signature": signature}
+    with pytest.raises(InvalidStatus):
+        connect(address, ssl=trusting, additional_headers={"X-Twilio-Signature": "é"})
     if account != ACCOUNT:
         with pytest.raises(InvalidStatus):
             connect(address, ssl=trusting, additional_headers=given)
@@ -102,3 +107,21 @@ def test_streams_of_twilio_are_taken_if_twilios_library_signs_them(
         sock.send(STOP)
         with pytest.raises(Exception, match="1000"):
             sock.recv()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "calls.example.com"}, 200),
+        ({"Host": "rebound.example.com"}, 400),
+        ({"Origin": "http://[x"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_names_of_others_are_refused_and_that_of_the_proxy_is_not(
+    headers, status, server, trusting
+):
+    own = HTTPSConnection("127.0.0.1", server.port, timeout=20, context=trusting)
+    own.request("GET", "/healthz", headers=headers)
+    assert own.getresponse().status == status

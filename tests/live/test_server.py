@@ -38,6 +38,7 @@ from tests.support.live_server import (
     started,
 )
 from tests.support.paths import EXAMPLES
+from tests.support.waiting import wait_until
 
 STEREO = EXAMPLES / "billing" / "1001.wav"
 
@@ -252,6 +253,8 @@ def test_past_the_limit_new_calls_are_refused_and_the_others_go_on(server, stere
     [
         ("/audio", ["no json"]),
         ("/audio", ['{"sample_rate": 1}']),
+        ("/audio", ['{"call": "a\\n"}']),
+        ("/audio", ["[" * 200_000]),
         ("/audio", [b"audio without a header"]),
         ("/audio", ['{"call": "wrong-later"}', "no json"]),
         ("/asterisk", ["no MEDIA_START"]),
@@ -321,8 +324,22 @@ def test_sigterm_lets_calls_end_and_commits_what_there_is(
         sock.send(json.dumps({"call": "partial", "channels": 2}))
         sock.recv()
         send(own, sock, "partial", stereo[: 20 * RATE])
-        assert own.stop() == 0
-    row = open_results(own.out).recordings().iloc[0]
+        # Asterisk is connected, too, once without having said anything.
+        with (
+            socket.create_connection(("127.0.0.1", own.asterisk)) as named,
+            socket.create_connection(("127.0.0.1", own.asterisk)),
+        ):
+            number = uuid.uuid4()
+            named.sendall(
+                b"\x01\x00\x10" + number.bytes + b"\x10\x06\x40" + bytes(1600)
+            )
+            wait_until(lambda: own.heard_s(str(number)) > 0)
+            assert own.stop() == 0
+    assert own.process.stdout is not None
+    assert "Traceback" not in own.process.stdout.read()
+    rows = open_results(own.out).recordings().sort_values("location")
+    assert len(rows) == 2
+    row = rows.iloc[1]
     assert row.location == "live:plain/partial"
     assert "cut off: the server was stopped" in row.notes
     assert row.duration_s == pytest.approx(20, abs=1)
@@ -354,7 +371,7 @@ def test_after_a_kill_the_next_start_says_which_calls_were_cut(
     )
     assert again.stdout is not None
     said = again.stdout.readline()
-    assert "cut: plain call lost" in said
+    assert "not kept by the last server: plain call lost, begun at" in said
     assert "Serving" in again.stdout.readline()
     again.send_signal(signal.SIGINT)
     assert again.wait(60) == 0
@@ -365,7 +382,10 @@ def test_after_a_kill_the_next_start_says_which_calls_were_cut(
     ("options", "message"),
     [
         (["--host", "0.0.0.0"], "give --tls-certificate and --tls-key"),
+        (["--public-host", "ser.example.com"], "set SER_TOKEN in the environment"),
         (["--tls-key", "key.pem"], "go together"),
+        (["--webhook", "https://example.com"], "SER_WEBHOOK_SECRET is whsec_"),
+        (["--audiosocket-port", "9", "--roles", "agent,customer"], "told apart"),
         (["--audiosocket-port", "9", "--allow", "nowhere"], "not an address"),
         (["--out", "s3://bucket/live"], "needs a folder on this machine"),
     ],

@@ -21,7 +21,10 @@ EVIL = "x@x.-:+"  # the oddest id that a call may have
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, profiled_bundle) -> Iterator[Server]:
     out = tmp_path_factory.mktemp("page") / "results"
-    own = started(out, profiled_bundle, "--most-calls", 4, "--roles", "agent,customer")
+    own = started(
+        out, profiled_bundle, "--most-calls", 4, "--roles", "agent,customer",
+        has_audiosocket=False,
+    )  # fmt: skip
     yield own
     own.process.kill()
     own.process.wait()

@@ -58,12 +58,15 @@ def free_port() -> int:
         return own.getsockname()[1]
 
 
-def started(out: Path, bundle: Path, *more: object) -> Server:
+def started(
+    out: Path, bundle: Path, *more: object, has_audiosocket: bool = True
+) -> Server:
     asterisk = free_port()
+    if has_audiosocket:
+        more += ("--audiosocket-port", asterisk)
     process = subprocess.Popen(
         command_line(
-            "serve", "--port", 0, "--out", out, "--bundle", bundle,
-            "--audiosocket-port", asterisk, *more,
+            "serve", "--port", 0, "--out", out, "--bundle", bundle, *more,
         ),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"SER_TOKEN": TOKEN},

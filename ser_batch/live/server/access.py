@@ -5,7 +5,7 @@ import binascii
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -35,7 +35,7 @@ class Access:
             return
         headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             await _refuse(scope, receive, send, 403, "a page of another origin")
         elif scope["path"] not in self.open_paths and not self._knows(scope, headers):
             await _refuse(scope, receive, send, 401, "the token is missing or wrong")

@@ -14,7 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ser_batch.live.server.access import Access
-from ser_batch.live.server.endings import REFUSED, Ending
+from ser_batch.live.server.endings import REFUSED, Ending, send_events
 from ser_batch.live.server.hub import Hub
 from ser_batch.live.server.protocols import asterisk, plain, twilio
 from ser_batch.web_page import FILES, WebPage
@@ -22,6 +22,7 @@ from ser_batch.web_page import FILES, WebPage
 PAGE = WebPage("ser_batch.live.server")
 OPEN = {"/healthz", *(f"/{name}" for name in FILES)}
 """The page is open to everybody: what it shows is not."""
+TWILIO = "/twilio"
 NOT_KEPT = {"Cache-Control": "no-store"}
 SSE = NOT_KEPT | {"X-Accel-Buffering": "no"}
 
@@ -44,6 +45,8 @@ def live_app(hub: Hub, hosts: list[str], secrets: Secrets) -> Starlette:
         secrets: what clients have to know.
     """
     server = _Server(hub, secrets)
+    # Twilio cannot send the token: its signature stands in for it.
+    signed = {TWILIO} if secrets.twilio is not None else set()
     return Starlette(
         routes=[
             *(Route(f"/{name}", server.page) for name in FILES),
@@ -54,11 +57,11 @@ def live_app(hub: Hub, hosts: list[str], secrets: Secrets) -> Starlette:
             WebSocketRoute("/calls/{call}/events", server.events_socket),
             WebSocketRoute("/audio", server.plain),
             WebSocketRoute("/asterisk", server.asterisk),
-            WebSocketRoute("/twilio", server.twilio),
+            WebSocketRoute(TWILIO, server.twilio),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            Middleware(Access, token=secrets.token, open_paths=OPEN),
+            Middleware(Access, token=secrets.token, open_paths=OPEN | signed),
         ],
         exception_handlers={HTTPException: _problem},
     )
@@ -93,13 +96,13 @@ class _Server:
 
     async def calls(self, _: Request) -> Response:
         """Return the calls that are going on, the most distressed first."""
-        found = [call.summary() for call in self._hub.calls.values()]
+        found = [call.summary() for call in self._hub.calls]
         found.sort(key=lambda own: (-(own["distress"] or 0.0), own["begun_at"]))
         return JSONResponse(found, headers=NOT_KEPT)
 
     async def events(self, request: Request) -> Response:
         """Stream the events of a call as server-sent events."""
-        call = self._hub.calls.get(request.path_params["call"])
+        call = self._hub.call(request.path_params["call"])
         if call is None:
             raise HTTPException(404, "no such call")
 
@@ -112,11 +115,11 @@ class _Server:
 
     async def events_socket(self, socket: WebSocket) -> None:
         """Send the events of a call, a message each."""
-        call = self._hub.calls.get(socket.path_params["call"])
+        call = self._hub.call(socket.path_params["call"])
         await socket.accept()
         if call is not None:
-            await plain.send_events(socket, call)
-            await Ending().close(socket)
+            ending = await send_events(socket, call)
+            await ending.close(socket)
         else:
             await Ending(code=REFUSED, reason="no such call").close(socket)
 

@@ -1,6 +1,7 @@
 """One call of a server, and those who listen to it."""
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from ser_batch.live.call_audio import Samples
 from ser_batch.live.call_stream import CallState
 from ser_batch.live.events import Event, SegmentScored
 from ser_batch.live.last_minute import LastMinute
-from ser_batch.live.server.ledger import live_recording
+from ser_batch.live.server.ledger import Entry, live_recording
 from ser_batch.sources.source import Recording, Stamp
 
 MOST_EVENTS = 1000
@@ -57,6 +58,8 @@ class Call:
     state: CallState
     sample_rate: int
     channels: int
+    entry: Entry | None = None
+    """Of the ledger, if it is to be written."""
     begun_at: float = field(default_factory=time.time)
     packets: deque[tuple[float, int, Samples]] = field(default_factory=deque)
     """With the time of arrival, and the channel."""
@@ -82,6 +85,8 @@ class Call:
     digests: list[Any] = field(init=False)
     """Hashes of what was heard, by channel."""
     n_bytes: int = 0
+    left_out_s: float = 0.0
+    """Audio that came faster than it could be heard, on each channel."""
 
     def __post_init__(self) -> None:
         self.last_minute = LastMinute(len(self.state.roles))
@@ -91,7 +96,8 @@ class Call:
     @property
     def content_hash(self) -> str:
         """What the call has in common with itself alone."""
-        joined = b"".join(own.digest() for own in self.digests)
+        named = f"{self.recording.location} {self.begun_at}".encode()
+        joined = b"".join([named, *(own.digest() for own in self.digests)])
         return blake2b(joined, digest_size=16).hexdigest()
 
     @property
@@ -149,10 +155,13 @@ class Call:
         for packet in self.taken():
             self._add(*packet)
 
-    def taken(self) -> list[tuple[float, int, Samples]]:
-        """Return all packets, and have none."""
-        taken, self.waiting_s = list(self.packets), 0.0
-        self.packets.clear()
+    def taken(self, most_s: float = math.inf) -> list[tuple[float, int, Samples]]:
+        """Remove and return the oldest packets, up to `most_s` of all channels."""
+        taken, taken_s = [], 0.0
+        while self.packets and taken_s < most_s:
+            taken.append(self.packets.popleft())
+            taken_s += len(taken[-1][2]) / self.sample_rate
+        self.waiting_s = self.waiting_s - taken_s if self.packets else 0.0
         return taken
 
     @contextmanager
@@ -167,7 +176,14 @@ class Call:
         finally:
             self.listeners.discard(listener)
 
-    def recording(self) -> tuple[Recording, Stamp]:
-        """Return what the rows call it, and its size and time."""
-        stamp = Stamp(self.n_bytes, int(time.time() * 1_000_000))
-        return live_recording(self.call_id, self.protocol), stamp
+    @property
+    def recording(self) -> Recording:
+        """What the rows call it."""
+        if self.entry is not None:
+            return self.entry.recording
+        return live_recording(self.call_id, self.protocol)
+
+    @property
+    def stamp(self) -> Stamp:
+        """Its size, and now."""
+        return Stamp(self.n_bytes, int(time.time() * 1_000_000))

@@ -17,7 +17,7 @@ import numpy as np
 from ser_batch.config.options import Config
 from ser_batch.emotion.analysis import Analysis
 from ser_batch.emotion.scorer import Scorer
-from ser_batch.errors import SerError
+from ser_batch.errors import SerError, UsageError
 from ser_batch.live.call_audio import Samples
 from ser_batch.live.call_stream import CallState, Due, score
 from ser_batch.live.events import (
@@ -39,6 +39,9 @@ TICK_S = 0.1
 MOST_WAITING_S = 10.0
 """Audio of a channel that waits to be heard; of more, the oldest is left out."""
 LEFT_OUT_S = 1.0
+LEFT_OUT_NOTE = "{:g} s came faster than they could be heard, and were left out"
+HEARD_S = 2.0
+"""Of each channel of a call at a time: one that is far behind holds up no other."""
 BATCH = 32
 
 log = logging.getLogger("ser.live")
@@ -46,6 +49,10 @@ log = logging.getLogger("ser.live")
 
 class NoRoomError(SerError):
     """The server has as many calls as it bears, or is about to end."""
+
+
+class CallOverError(SerError):
+    """A call goes on for the client, but has ended here."""
 
 
 class Hub:
@@ -66,7 +73,8 @@ class Hub:
         self._scorer, self._vad, self._config = scorer, vad, config
         self.most_calls, self.ledger = most_calls, ledger
         self._on_final: Callable[[dict[str, Any]], None] | None = None
-        self.calls: dict[str, Call] = {}
+        self.calls: list[Call] = []
+        """The latest last."""
         self.metrics = Metrics()
         self.is_draining = False
         self._work = threading.Event()
@@ -79,6 +87,10 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._worker.start()
 
+    def call(self, call_id: str) -> Call | None:
+        """Return the latest call with an id, if it goes on."""
+        return next((c for c in reversed(self.calls) if c.call_id == call_id), None)
+
     def tell_finals(self, told: Callable[[dict[str, Any]], None]) -> None:
         """Call a function with the events of all calls, except provisional scores."""
         self._on_final = told
@@ -89,7 +101,7 @@ class Hub:
         until = time.monotonic() + wait_s
         while self.calls and time.monotonic() < until:
             await asyncio.sleep(TICK_S)
-        for call in list(self.calls.values()):
+        for call in [own for own in self.calls if not own.is_ending]:
             self.end(call, "cut off: the server was stopped")
         while self.calls:
             await asyncio.sleep(TICK_S / 10)
@@ -107,23 +119,36 @@ class Hub:
             UsageError: the call cannot be followed; see `CallStream`.
             ValueError: a call with this id is going on.
         """
-        if self.is_draining or len(self.calls) >= self.most_calls:
+        load = sum(_load(own.channels) for own in self.calls)
+        if self.is_draining or load + _load(channels) > self.most_calls:
             self.metrics.refused.inc()
             raise NoRoomError("no room for another call; try again later")
-        if call_id in self.calls:
+        if any(own.call_id == call_id and not own.is_ending for own in self.calls):
             raise ValueError(f"call {call_id} is going on already")
-        state = CallState(self._vad, self._scorer, self._config, sample_rate, channels)
-        call = Call(call_id, protocol, state, sample_rate, channels)
-        if self.ledger is not None:
-            self.ledger.begin(call_id, protocol)
-        self.calls[call_id] = call
+        try:
+            state = CallState(
+                self._vad, self._scorer, self._config, sample_rate, channels
+            )
+        except UsageError as error:
+            self.metrics.refused.inc()
+            log.warning("the %s call %s was refused: %s", protocol, call_id, error)
+            raise
+        entry = self.ledger.begin(call_id, protocol) if self.ledger else None
+        call = Call(call_id, protocol, state, sample_rate, channels, entry)
+        self.calls.append(call)
         self.metrics.calls.set(len(self.calls))
         self.metrics.accepted.labels(protocol).inc()
         self._publish(call, [CallBegun(protocol, sample_rate, channels)])
         return call
 
     def push(self, call: Call, channel: int, samples: Samples) -> None:
-        """Add audio to a channel; if too much waits, the oldest is left out."""
+        """Add audio to a channel; if too much waits, the oldest is left out.
+
+        Raises:
+            CallOverError: the call has failed, or the server has ended it.
+        """
+        if call.is_over:
+            raise CallOverError("the call has ended; see the server's log")
         if call.is_ending or not len(samples):
             return
         left_out_s = 0.0
@@ -133,6 +158,7 @@ class Hub:
                 call.leave_out(LEFT_OUT_S)
                 left_out_s += LEFT_OUT_S
         if left_out_s:
+            call.left_out_s += left_out_s
             self.metrics.dropped.inc(left_out_s * call.channels)
             start_s = call.heard_s
             reason = f"{left_out_s:g} s came faster than they could be heard"
@@ -167,7 +193,8 @@ class Hub:
         for listener in call.listeners:
             listener.tell(None)
         call.listeners.clear()
-        self.calls.pop(call.call_id, None)
+        if call in self.calls:
+            self.calls.remove(call)
         self.metrics.calls.set(len(self.calls))
         call.ended.set()
 
@@ -195,7 +222,7 @@ class Hub:
         ending = []
         oldest: float | None = None
         waiting_s = 0.0
-        for call in [own for own in list(self.calls.values()) if not own.is_over]:
+        for call in [own for own in list(self.calls) if not own.is_over]:
             is_ending = call.is_ending
             waiting_s += call.waiting_s
             try:
@@ -206,8 +233,10 @@ class Hub:
                     due += [(call, own) for own in last]
                     ending.append(call)
             except Exception as error:
-                self._fail(call, error)
+                self._fail(call, error, events)
                 continue
+            if call.packets:
+                self._work.set()
             if arrived is not None:
                 oldest = arrived if oldest is None else min(oldest, arrived)
         self.metrics.waiting.set(waiting_s)
@@ -219,7 +248,7 @@ class Hub:
             try:
                 events.setdefault(call, []).extend(self._end(call))
             except Exception as error:
-                self._fail(call, error)
+                self._fail(call, error, events)
         for call, told in events.items():
             if told:
                 self._tell(call, told)
@@ -231,7 +260,7 @@ class Hub:
     ) -> float | None:
         """Listen to what has come; return when the oldest of it came."""
         with call.lock:
-            taken = call.taken()
+            taken = call.taken(HEARD_S * call.channels)
         if not taken:
             return None
         for channel in range(call.channels):
@@ -257,7 +286,7 @@ class Hub:
             found = score(self._scorer, [own for _, own in due])
         except Exception as error:
             if len(due) == 1:
-                self._fail(due[0][0], error)
+                self._fail(due[0][0], error, events)
                 return
             for one in due:
                 self._score([one], events)
@@ -268,7 +297,7 @@ class Hub:
             try:
                 events.setdefault(call, []).extend(call.state.add(own, scores))
             except Exception as error:
-                self._fail(call, error)
+                self._fail(call, error, events)
                 continue
             self.metrics.segments.labels(own.piece.kind.value).inc()
 
@@ -276,27 +305,40 @@ class Hub:
         """Return the last events of a call, and have it written."""
         for note in call.notes:
             call.state.note(note)
+        if call.left_out_s:
+            call.state.note(LEFT_OUT_NOTE.format(call.left_out_s))
         events = call.state.end()
-        recording, stamp = call.recording()
-        codec = f"live {call.protocol}"
-        analysis = call.state.analysis(recording, stamp, call.content_hash, codec)
+        analysis = call.state.analysis(
+            call.recording, call.stamp, call.content_hash, f"live {call.protocol}"
+        )
         call.is_over = True
         self.metrics.ended.labels("cut off" if call.notes else "in order").inc()
-        if self.ledger is not None:
-            self.ledger.end(analysis)
+        self._write(call, analysis)
         return events
 
-    def _fail(self, call: Call, error: Exception) -> None:
+    def _fail(
+        self, call: Call, error: Exception, events: dict[Call, list[Event]]
+    ) -> None:
+        """End a call that cannot go on; `events` are those that it has not told yet."""
+        if call.is_over:
+            return
         log.error("call %s failed: %r", call.call_id, error)
         self.metrics.ended.labels("failed").inc()
         call.is_ending = call.is_over = True
-        recording, _ = call.recording()
-        failed = unexpected(recording, "following the call", error)
-        if self.ledger is not None:
-            self.ledger.end(Analysis(failed, []))
+        failed = unexpected(call.recording, "following the call", error)
+        self._write(call, Analysis(failed, []))
         ended = CallEnded(call.state.audio.duration_s, 0, (failed.error,))
-        self._tell(call, [ended])
+        events.setdefault(call, []).append(ended)
+
+    def _write(self, call: Call, analysis: Analysis) -> None:
+        if self.ledger is not None and call.entry is not None:
+            self.ledger.end(call.entry, analysis)
 
     def _tell(self, call: Call, events: list[Event]) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._publish, call, events)
+
+
+def _load(channels: int) -> float:
+    """Return how many calls in stereo a call is worth, at least one."""
+    return max(1.0, channels / 2)

@@ -21,7 +21,9 @@ class Metrics:
             "ser_calls_accepted", "Calls, by protocol.", ["protocol"], registry=own
         )
         self.refused = Counter(
-            "ser_calls_refused", "Calls that found no room.", registry=own
+            "ser_calls_refused",
+            "Calls that found no room, or could not be followed.",
+            registry=own,
         )
         self.ended = Counter("ser_calls_ended", "By how.", ["how"], registry=own)
         self.audio = Counter(

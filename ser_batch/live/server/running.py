@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -11,6 +11,11 @@ import uvicorn
 from ser_batch.addresses import Address, certificate_error, listening_socket
 from ser_batch.errors import UsageError
 from ser_batch.live.server.app import Secrets, live_app
+from ser_batch.live.server.connections import (
+    Complaints,
+    PromptHttp,
+    most_connections,
+)
 from ser_batch.live.server.hub import Hub
 from ser_batch.live.server.protocols import audiosocket
 from ser_batch.live.server.webhook import Receiver, Webhook
@@ -57,6 +62,7 @@ async def serve_calls(
     on_start: Callable[[str], None],
     asterisk: AudioSocketAddress | None = None,
     receiver: Receiver | None = None,
+    public_hosts: Sequence[str] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT; then let calls end, for up to `drain_s`.
 
@@ -68,18 +74,21 @@ async def serve_calls(
         on_start: called with the address.
         asterisk: where AudioSocket is served, if it is.
         receiver: who is sent the events of all calls, if anybody is.
+        public_hosts: other names under which a proxy passes requests on.
 
     Raises:
         UsageError: a port is in use, or a certificate cannot be read.
     """
-    listening = listening_socket(address)
+    listening, most = listening_socket(address), most_connections()
     config = uvicorn.Config(
-        live_app(hub, address.names, secrets),
+        live_app(hub, [*address.names, *public_hosts], secrets),
         log_level="error",
         ssl_certfile=address.certificate,
         ssl_keyfile=address.key,
         ws_max_size=MOST_BYTES,
         timeout_graceful_shutdown=5,
+        http=PromptHttp,
+        limit_concurrency=most,
     )
     try:
         config.load()
@@ -95,12 +104,14 @@ async def serve_calls(
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
-    sockets = None
+    audiosocket_server = None
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(Complaints())
     try:
         if asterisk is not None:
-            sockets = await _serve_asterisk(hub, asterisk)
+            audiosocket_server = _AudioSocketServer(hub, asterisk, most)
+            await audiosocket_server.start()
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
         # Instead of uvicorn's own, which would cut the calls off.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -111,24 +122,51 @@ async def serve_calls(
         if webhook is not None:
             await webhook.close(LEFT_S)
         server.should_exit = True
-        if sockets is not None:
-            sockets.close()
+        if audiosocket_server is not None:
+            await audiosocket_server.close()
         await serving
 
 
-async def _serve_asterisk(hub: Hub, asterisk: AudioSocketAddress) -> asyncio.Server:
-    async def connected(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        peer = writer.get_extra_info("peername")[0]
-        if asterisk.allows(peer):
-            await audiosocket.follow(reader, writer, hub)
-        writer.close()
+class _AudioSocketServer:
+    """Follows a call over each connection from Asterisk."""
 
-    try:
-        return await asyncio.start_server(connected, asterisk.host, asterisk.port)
-    except OSError as error:
-        raise UsageError(
-            f"--audiosocket-port {asterisk.port}: cannot be used ({error.strerror})",
-            option="--audiosocket-port",
-        ) from error
+    def __init__(self, hub: Hub, address: AudioSocketAddress, most: int) -> None:
+        self._hub, self._address, self._most = hub, address, most
+        self._server: asyncio.Server | None = None
+        self._connected: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            UsageError: the port is in use.
+        """
+        host, port = self._address.host, self._address.port
+        try:
+            self._server = await asyncio.start_server(self._follow, host, port)
+        except OSError as error:
+            raise UsageError(
+                f"--audiosocket-port {port}: cannot be used ({error.strerror})",
+                option="--audiosocket-port",
+            ) from error
+
+    async def close(self) -> None:
+        """Close all connections; their calls have ended."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._connected:
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, self._connected.values()))
+
+    async def _follow(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        peer = writer.get_extra_info("peername")
+        self._connected[writer] = asyncio.current_task()
+        try:
+            has_room = len(self._connected) <= self._most
+            if peer and has_room and self._address.allows(peer[0]):
+                await audiosocket.follow(reader, writer, self._hub)
+        finally:
+            writer.close()
+            del self._connected[writer]

@@ -8,11 +8,12 @@ https://docs.asterisk.org/Configuration/Channel-Drivers/WebSocket/.
 from typing import Annotated
 
 import msgspec
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from ser_batch.live.encodings import Encoding, decode
-from ser_batch.live.server.endings import Ending, ending_of, message_of, text_of
-from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.live.server.endings import conversation, message_of, text_of
+from ser_batch.live.server.hub import Hub
+from ser_batch.live.server.protocols import CallId
 
 SUBPROTOCOL = "media"
 FORMATS = {
@@ -28,16 +29,14 @@ FORMATS = {
 }
 """The codecs that are read, by Asterisk's names: their encoding and sample rate."""
 
-Id = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[\w.@:+-]+$")]
-
 
 class MediaStart(msgspec.Struct, frozen=True):
     """The first message."""
 
     event: Annotated[str, msgspec.Meta(pattern="^MEDIA_START$")]
-    connection_id: Id
+    connection_id: CallId
     format: str
-    channel_id: Id | None = None
+    channel_id: CallId | None = None
     """The first releases of the driver do not tell it."""
 
     @property
@@ -68,18 +67,11 @@ async def follow(socket: WebSocket, hub: Hub) -> None:
     """Take a call from a socket until its end."""
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    call, ending = None, Ending()
-    try:
+    async with conversation(socket, hub) as own:
         start = read_start(await text_of(socket))
         encoding, sample_rate = FORMATS[start.format]
-        call = hub.begin(start.call, "asterisk", sample_rate, 1)
+        call = own.begin(start.call, "asterisk", sample_rate, 1)
         while True:
             # Other messages of text tell of keys that were pressed, and the like.
             if data := (await message_of(socket)).get("bytes"):
                 hub.push(call, 0, decode(data, encoding))
-    except (NoRoomError, TimeoutError, ValueError, WebSocketDisconnect) as error:
-        ending = ending_of(error)
-    finally:
-        if call is not None:
-            hub.end(call, ending.note)
-    await ending.close(socket)

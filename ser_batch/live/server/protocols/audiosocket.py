@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ser_batch.live.encodings import Encoding, decode
-from ser_batch.live.server.endings import IDLE_S, LOST, SILENT, WRONG
-from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.live.server.endings import (
+    IDLE_S,
+    LOST,
+    Conversation,
+    Ending,
+    ending_of,
+)
+from ser_batch.live.server.hub import Hub
 
 SAMPLE_RATE = 8000
 
@@ -38,19 +44,19 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame | None:
     """Return the next frame; None at the end.
 
     Raises:
-        ValueError: the connection ends within a frame.
+        ConnectionError: the connection ends within a frame.
     """
     try:
         header = await reader.readexactly(3)
     except asyncio.IncompleteReadError as error:
         if error.partial:
-            raise ValueError("the connection ends within a frame") from None
+            raise ConnectionError("it ends within a frame") from None
         return None
     length = int.from_bytes(header[1:], "big")
     try:
         payload = await reader.readexactly(length)
     except asyncio.IncompleteReadError:
-        raise ValueError("the connection ends within a frame") from None
+        raise ConnectionError("it ends within a frame") from None
     return Frame(header[0], payload)
 
 
@@ -69,26 +75,24 @@ async def follow(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hub: Hub
 ) -> None:
     """Take a call from a connection until its end."""
-    call, note = None, ""
+    own, ending = Conversation(hub), Ending()
     try:
         call_id = call_id_of(await _next(reader))
-        call = hub.begin(call_id, "audiosocket", SAMPLE_RATE, 1)
+        call = own.begin(call_id, "audiosocket", SAMPLE_RATE, 1)
         while (frame := await _next(reader)) and frame.kind != Kind.HANGUP:
             if frame.kind == Kind.AUDIO:
                 hub.push(call, 0, decode(frame.payload, Encoding.S16))
-        note = "" if frame else LOST
-    except (ValueError, NoRoomError):
-        note = WRONG
-        writer.write(bytes([Kind.ERROR, 0, 1, 1]))
-    except TimeoutError:
-        note = SILENT
-    except ConnectionError:
-        note = LOST
+        if frame is None:
+            ending = Ending(LOST)
+    except Exception as error:
+        ending = ending_of(error)
+        if ending.code is not None:
+            writer.write(bytes([Kind.ERROR, 0, 1, 1]))
     finally:
-        if call is not None:
-            hub.end(call, note)
-    if call is not None:
-        await call.ended.wait()
+        if own.call is not None:
+            hub.end(own.call, ending.note)
+    if own.call is not None:
+        await own.call.ended.wait()
 
 
 async def _next(reader: asyncio.StreamReader) -> Frame | None:

@@ -9,24 +9,28 @@
 
 import asyncio
 import secrets
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from ser_batch.live.encodings import Encoding, decode
-from ser_batch.live.server.call import Call
-from ser_batch.live.server.endings import Ending, ending_of, message_of, text_of
-from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.live.server.endings import (
+    conversation,
+    message_of,
+    send_events,
+    text_of,
+)
+from ser_batch.live.server.hub import Hub
+from ser_batch.live.server.protocols import CallId
 
 
 class Header(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The first message."""
 
-    call: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[\w.@:+-]*$")] = ""
-    """Empty for an id of the server's choice."""
+    call: CallId | None = None
+    """None for an id of the server's choice."""
     sample_rate: Annotated[int, msgspec.Meta(ge=4000, le=96_000)] = 8000
     channels: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
     encoding: Encoding = Encoding.S16
@@ -36,7 +40,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class End(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A later message of text."""
 
-    event: Annotated[str, msgspec.Meta(pattern="^end$")]
+    event: Annotated[str, msgspec.Meta(pattern=r"^end\Z")]
 
 
 def read_header(text: str) -> Header:
@@ -76,34 +80,16 @@ class PlainAudio:
 async def follow(socket: WebSocket, hub: Hub) -> None:
     """Take a call from a socket until its end."""
     await socket.accept()
-    call, sending, ending = None, None, Ending()
-    try:
+    async with conversation(socket, hub) as own:
         header = read_header(await text_of(socket))
         call_id = header.call or secrets.token_hex(8)
-        call = hub.begin(call_id, "plain", header.sample_rate, header.channels)
+        call = own.begin(call_id, "plain", header.sample_rate, header.channels)
         await socket.send_json({"event": "accepted", "call": call_id})
         if header.events:
-            sending = asyncio.create_task(send_events(socket, call))
+            own.telling = asyncio.create_task(send_events(socket, call))
         audio, message = PlainAudio(header), await message_of(socket)
         while message.get("bytes") is not None:
             for channel, samples in enumerate(audio.samples(message["bytes"])):
                 hub.push(call, channel, samples)
             message = await message_of(socket)
         read_ending(message["text"])
-    except (NoRoomError, TimeoutError, ValueError, WebSocketDisconnect) as error:
-        ending = ending_of(error)
-    finally:
-        if call is not None:
-            hub.end(call, ending.note)
-    if call is not None:
-        await call.ended.wait()
-    if sending is not None:
-        await sending
-    await ending.close(socket)
-
-
-async def send_events(socket: WebSocket, call: Call) -> None:
-    """Send the events of a call, a message each, for as long as somebody reads them."""
-    with call.heard_by_one() as listener, suppress(RuntimeError, WebSocketDisconnect):
-        async for event in listener:
-            await socket.send_json(event)

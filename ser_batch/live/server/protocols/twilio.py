@@ -7,18 +7,22 @@ websocket-messages, the signature at https://www.twilio.com/docs/usage/security.
 import base64
 import binascii
 import hmac
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha1
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from ser_batch.live.encodings import Encoding, decode
-from ser_batch.live.server.endings import REFUSED, Ending, ending_of, text_of
-from ser_batch.live.server.hub import Hub, NoRoomError
+from ser_batch.live.server.endings import REFUSED, conversation, text_of
+from ser_batch.live.server.hub import Hub
+from ser_batch.live.server.protocols import CallId
+
+log = logging.getLogger("ser.live")
 
 SAMPLE_RATE = 8000
 TRACKS = ("inbound", "outbound")
@@ -42,7 +46,7 @@ class MediaFormat(msgspec.Struct):
 class Start(msgspec.Struct):
     """What a stream begins with."""
 
-    callSid: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    callSid: CallId
     tracks: list[Literal["inbound", "outbound"]]
     mediaFormat: MediaFormat
 
@@ -87,7 +91,7 @@ def is_signed(
     """
     text = url + "".join(f"{k}{v}" for k, v in sorted((parameters or {}).items()))
     expected = hmac.new(secret.encode(), text.encode(), sha1).digest()
-    return hmac.compare_digest(base64.b64encode(expected).decode(), signature)
+    return hmac.compare_digest(base64.b64encode(expected), signature.encode())
 
 
 @dataclass
@@ -175,27 +179,24 @@ async def follow(socket: WebSocket, hub: Hub, secret: str | None) -> None:
     """
     signature = socket.headers.get("x-twilio-signature", "")
     if secret is not None and not is_signed(secret, str(socket.url), signature):
+        log.warning("a stream of Twilio was refused: not signed for %s", socket.url)
         await socket.close(REFUSED, "the signature is missing or wrong")
         return
     await socket.accept()
-    call, audio, ending = None, TwilioAudio([]), Ending()
-    try:
-        while (message := read_message(await text_of(socket))).event != "stop":
-            if message.start is not None and call is None:
-                audio = TwilioAudio(list(message.start.tracks))
-                call = hub.begin(
-                    message.start.callSid, "twilio", SAMPLE_RATE, len(audio.tracks)
-                )
-            elif message.media is not None:
-                found = audio.samples(message.media)
-                assert call is not None  # the tracks of others are not announced
-                for channel, samples in found:
-                    hub.push(call, channel, samples)
-    except (NoRoomError, TimeoutError, ValueError, WebSocketDisconnect) as error:
-        ending = ending_of(error)
-    finally:
-        if call is not None:
-            for channel, samples in audio.rest():
-                hub.push(call, channel, samples)
-            hub.end(call, ending.note)
-    await ending.close(socket)
+    async with conversation(socket, hub) as own:
+        audio = TwilioAudio([])
+        try:
+            while (message := read_message(await text_of(socket))).event != "stop":
+                if message.start is not None and own.call is None:
+                    audio = TwilioAudio(list(message.start.tracks))
+                    channels = len(audio.tracks)
+                    own.begin(message.start.callSid, "twilio", SAMPLE_RATE, channels)
+                elif message.media is not None:
+                    found = audio.samples(message.media)
+                    assert own.call is not None  # other tracks were not announced
+                    for channel, samples in found:
+                        hub.push(own.call, channel, samples)
+        finally:
+            if own.call is not None and not own.call.is_over:
+                for channel, samples in audio.rest():
+                    hub.push(own.call, channel, samples)
