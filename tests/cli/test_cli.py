@@ -338,17 +338,13 @@ def test_the_readme_shows_only_existing_commands():
         assert command in COMMANDS
 
 
-def test_the_docs_show_only_existing_options():
-    help_of = {
-        name: ser_process(name, "--help", env={**os.environ, "COLUMNS": "200"}).stdout
-        for name in COMMANDS
-    }
+def test_the_docs_show_only_existing_options(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    help_of = {name: ser(name, "--help").stdout for name in COMMANDS}
     # `ser profile calls/` is short for `ser profile make calls/`.
     of_groups = (name for name in PAGES if name.startswith(("label ", "models ")))
     for name in ("profile make", *of_groups):
-        help_of[name] = ser_process(
-            *name.split(), "--help", env={**os.environ, "COLUMNS": "200"}
-        ).stdout
+        help_of[name] = ser(*name.split(), "--help").stdout
     help_of["profile"] = help_of["profile make"]
     shown = 0
     for path in [

@@ -124,7 +124,9 @@ def test_training_writes_a_model_that_loads_and_leaves_speakers_out(
     agent, customer = call
     for speaker, tempo in ((90, 0.8), (110, 0.9), (130, 1), (160, 1.1), (230, 1.25)):
         voice = agent if speaker < 150 else customer
-        changed = soxr.resample(voice, SAMPLE_RATE * tempo, SAMPLE_RATE)
+        # Half of the call is enough for each to speak often.
+        half = voice[: len(voice) // 2]
+        changed = soxr.resample(half, SAMPLE_RATE * tempo, SAMPLE_RATE)
         for i, label in enumerate(["angry", "calm", "happy", "sad"]):
             folder = tmp_path / "corpus" / label / str(speaker)
             folder.mkdir(parents=True)
