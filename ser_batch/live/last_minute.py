@@ -27,7 +27,8 @@ class LastMinute:
         last = int(event.end_s - 1e-9)
         for second in range(max(int(event.start_s), last - SHOWN_S + 1), last + 1):
             known[second] = known.get(second, True) if score is None else score
-        for second in [own for own in known if own <= max(known) - SHOWN_S]:
+        oldest = max(known) - SHOWN_S + 1
+        for second in [own for own in known if own < oldest]:
             del known[second]
 
     def seconds(self, channel: int, now_s: float) -> list[Second]:
