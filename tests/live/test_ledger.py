@@ -9,6 +9,7 @@ import soundfile
 
 from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
+from ser_batch.emotion.profile import read_profile
 from ser_batch.errors import ResultsError
 from ser_batch.live.call_stream import CallStream
 from ser_batch.live.server.ledger import Ledger, open_ledger
@@ -38,7 +39,8 @@ def ended(scorer) -> Iterator:
         stream = CallStream(scorer, Config(), sample_rate=rate, channels=1)
         stream.feed(0, np.ascontiguousarray(samples[: round(seconds * rate), 1]))
         stream.finish()
-        ledger.end(entry, stream.state.analysis(entry.recording, Stamp(1, 1), call))
+        own = entry.recording
+        ledger.end(entry, stream.state.analysis(own, Stamp(1, 1), own.location))
 
     return end
 
@@ -146,3 +148,25 @@ def test_two_servers_do_not_share_a_directory(scorer, tmp_path):
         open_ledger(tmp_path, scorer, Config(), None),
     ):
         pass
+
+
+def test_live_calls_and_those_of_the_night_become_one_if_they_share_their_profile(
+    profiled_bundle, calls, ended, tmp_path
+):
+    night, live = tmp_path / "night", tmp_path / "live"
+    common = ("--bundle", profiled_bundle, "--quiet", "--out")
+    assert ser("analyze", calls, *common, night).returncode == 3
+    (own,) = night.glob("profile-*.json")
+    profile = read_profile(own)
+    scorer = load_scorer(str(profiled_bundle), "cpu", profile)
+    with open_ledger(live, scorer, Config(), profile) as ledger:
+        ended(ledger, "silent", seconds=0.0)
+        ended(ledger, "silent", seconds=0.0)
+        ended(ledger, "a")
+    merged = ser("merge", tmp_path / "both", night, live)
+    assert merged.returncode == 0, merged.stderr
+    rows = open_results(tmp_path / "both").recordings()
+    assert len(rows) == len(open_results(night).recordings()) + 3
+    assert set(rows.status[rows.location.str.startswith("live:")]) == {"done"}
+    assert verify(tmp_path / "both").sound
+    assert ser("report", tmp_path / "both").returncode == 0
