@@ -30,7 +30,7 @@ from ser_batch.emotion.bundle_files import read_bundle
 from ser_batch.emotion.profile import Profile, read_profile
 from ser_batch.emotion.scorer import ModelInfo, Scorer
 from ser_batch.engine.engine import TICK, Engine
-from ser_batch.engine.machine import divided_cores
+from ser_batch.engine.machine import divided_cores, usable_cores
 from ser_batch.engine.processes import LocalProcesses
 from ser_batch.engine.profiling import draw_profile, without
 from ser_batch.engine.progress import Progress
@@ -87,7 +87,7 @@ def analyze(
     scorer = scorer or _scorer(config)
     found = source.find(os.fspath(path) for path in paths)
     tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
-    engine = engine or _processes(config, scorer, len(tasks))
+    engine = engine or _beside_scoring(config, scorer, len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
         outcomes = engine.decode(tasks, job, threading.Event())
@@ -147,7 +147,8 @@ def run(
         with _committing(writer, journal):
             _move(writer, matched, journal)
             if scorer:
-                drawing = engine or _processes(config, scorer, len(tasks))
+                # Nothing is scored while the profile is drawn.
+                drawing = engine or _processes(config, usable_cores(), len(tasks))
                 waveforms = LocalWaveforms(writer.work)
                 job = Job(config, scorer.sample_rate, source, waveforms)
                 scorer, drawn = _profiled(
@@ -155,7 +156,9 @@ def run(
                     lambda: on_progress(progress),
                 )  # fmt: skip
                 left = without(tasks, drawn)
-                decoding = engine or _engine(config, drawing, writer.profile())
+                decoding = engine or _engine(
+                    config, scorer, len(left), writer.profile()
+                )
                 outcomes = chain(drawn, decoding.decode(left, job, stop))
                 for finished in finished_recordings(outcomes, job, scorer):
                     if isinstance(finished, Analysis):
@@ -263,7 +266,7 @@ def profile_place(
         )
     found = source.find(inputs)
     tasks = [Task(own, source.stamp(own)) for own in with_ids(found.recordings)]
-    engine = engine or _processes(config, scorer, len(tasks))
+    engine = engine or _processes(config, usable_cores(), len(tasks))
     with tempfile.TemporaryDirectory(prefix="ser-") as work:
         job = Job(config, scorer.sample_rate, source, LocalWaveforms(Path(work)))
         drawn, _ = draw_profile(tasks, job, engine, scorer, stop)
@@ -341,19 +344,23 @@ def _is_checked_by_loading(config: Config) -> bool:
 
 
 def _engine(
-    config: Config, local: Engine, profile: Profile | None
+    config: Config, scorer: Scorer, n_tasks: int, profile: Profile | None
 ) -> "Engine | RayEngine":
     """Return the engine of the configuration, for all but the profile's sample."""
     if config.run.engine == "local":
-        return local
+        return _beside_scoring(config, scorer, n_tasks)
     from ser_batch.engine.cluster import RayEngine
 
     return RayEngine(config.run.ray_address, profile)
 
 
-def _processes(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:
+def _beside_scoring(config: Config, scorer: Scorer, n_tasks: int) -> LocalProcesses:
     decoding, _ = divided_cores(scorer.device.type == "cuda")
-    return LocalProcesses(min(config.run.workers or decoding, max(1, n_tasks)))
+    return _processes(config, decoding, n_tasks)
+
+
+def _processes(config: Config, cores: int, n_tasks: int) -> LocalProcesses:
+    return LocalProcesses(min(config.run.workers or cores, max(1, n_tasks)))
 
 
 def _progress(

@@ -39,7 +39,7 @@ from ser_batch.sources.local import LocalSource
 from ser_batch.sources.source import with_ids
 from ser_batch.speech.decoded import Decoded, Job, Task
 from ser_batch.speech.waveforms import LocalWaveforms
-from tests.benchmarks.speed import make_calls
+from tests.benchmarks.speed import CALL_S, make_calls
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "calls" / "billing" / "1001.wav"
 BATCH_SIZES = (16, 64, 256, 1024)
@@ -150,7 +150,7 @@ def main() -> None:
         calls, work = Path(folder) / "calls", Path(folder) / "work"
         calls.mkdir()
         work.mkdir()
-        make_calls(calls, options.hours, EXAMPLE)
+        make_calls(calls, round(options.hours * 3600 / CALL_S), EXAMPLE)
         hours, decoding_s, segments = decode_all(
             calls, work, config, scorer.sample_rate, workers
         )

@@ -37,20 +37,18 @@ def children_cpu_s() -> float:
     return times.children_user + times.children_system
 
 
-def make_calls(folder: Path, hours: float, source: Path) -> int:
-    """Make calls of six minutes from the speech of the source, each a bit different."""
+def make_calls(folder: Path, n: int, source: Path, duration_s: int = CALL_S) -> None:
+    """Make `n` calls from the speech of the source, each a bit different."""
     with soundfile.SoundFile(source) as file:
         call = file.read(always_2d=True)
         rate = file.samplerate
-    n = round(hours * 3600 / CALL_S)
     for i in range(n):
         rolled = np.roll(
-            np.tile(call, (-(-CALL_S * rate // len(call)), 1)), i * 4321, axis=0
-        )[: CALL_S * rate]
+            np.tile(call, (-(-duration_s * rate // len(call)), 1)), i * 4321, axis=0
+        )[: duration_s * rate]
         path = folder / f"{i:03}.wav"
         soundfile.write(path, rolled, rate, subtype="ULAW")
         os.utime(path, (time.time() - 60,) * 2)
-    return n
 
 
 def floor(folder: Path) -> tuple[float, float]:
@@ -101,7 +99,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         calls = Path(work) / "calls"
         calls.mkdir()
-        n = make_calls(calls, options.hours, options.call)
+        n = round(options.hours * 3600 / CALL_S)
+        make_calls(calls, n, options.call)
         decoding, detecting = floor(calls)
         alone = decoding + detecting
 
