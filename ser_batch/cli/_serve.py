@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,8 +98,8 @@ def command(
         bool,
         typer.Option(
             "--insecure",
-            help="Do without TLS and token all the same: whoever reaches the port can "
-            "listen in.",
+            help="Allow any host and webhook without TLS, and do without a token: "
+            "whoever reaches the port can listen in.",
             rich_help_panel=_WHO,
         ),
     ] = False,
@@ -105,8 +107,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Name under which a proxy on this machine passes requests on; "
-            "repeatable.",
+            help="Host name that a proxy on this machine forwards; repeatable.",
             rich_help_panel=_WHO,
         ),
     ] = None,
@@ -124,7 +125,7 @@ def command(
         typer.Option(
             metavar="ADDRESS",
             help="Address or network that AudioSocket may come from; repeatable. "
-            "Default: 127.0.0.1.",
+            "Default: this machine.",
             rich_help_panel=_WHO,
         ),
     ] = None,
@@ -152,6 +153,13 @@ def command(
     from ser_batch.speech.loading import load_vad
     from ser_batch.text import printable
 
+    for name in public_host or ():
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
+            raise UsageError(
+                f"--public-host {name}: not the name of a host, such as "
+                "calls.example.com (without a port)",
+                option="--public-host",
+            )
     token, account = _secret(TOKEN), _secret(TWILIO_TOKEN)
     address = Address(host, port, tls_certificate, tls_key, insecure)
     if not (address.is_here or token or insecure):
@@ -167,8 +175,13 @@ def command(
         )
     asterisk = None
     if audiosocket_port is not None:
-        allowed = tuple(allow or ("127.0.0.1",))
-        asterisk = AudioSocketAddress(host, audiosocket_port, allowed)
+        asterisk = AudioSocketAddress(host, audiosocket_port)
+        if allow:
+            asterisk = replace(asterisk, allowed=tuple(allow))
+    elif allow:
+        raise UsageError(
+            "--allow is for AudioSocket: give --audiosocket-port, too", option="--allow"
+        )
     receiver = None
     if webhook is not None:
         secret = _secret(WEBHOOK_SECRET) or ""

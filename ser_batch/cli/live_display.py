@@ -44,9 +44,14 @@ class Timeline:
         return self._distress_s[channel] / scored_s if scored_s else None
 
     def strip(self, channel: int, now_s: float, n: int = SHOWN_S) -> str:
-        """Return the last `n` seconds before `now_s`."""
-        seconds = self._last_minute.seconds(channel, now_s)[-n:]
-        return "".join(_character(second) for second in seconds)
+        """Return the last `n` seconds before `now_s`, with provisional scores."""
+        seconds = self._last_minute.seconds(channel, now_s)
+        if unfinished := self._last_minute.unfinished(channel, now_s):
+            first, last, distress = unfinished
+            for place in range(first, min(last + 1, len(seconds))):
+                if isinstance(seconds[place], bool):
+                    seconds[place] = distress
+        return "".join(_character(second) for second in seconds[-n:])
 
 
 class LiveDisplay:

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Objects that are transferred at the same time."""
+HEEDED_S = 0.5
+"""A signal is heeded within this time, whenever it comes."""
 TRIES = 5
 """How often a conditional write is repeated if the store does not answer."""
 PAUSE_S = 0.5
@@ -351,6 +353,9 @@ def _interruptible(call: Callable[[], T]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return call()
     threading.Thread(target=run, daemon=True).start()
+    while not future.done():
+        # A signal that comes just before a wait begins does not end it.
+        wait([future], timeout=HEEDED_S)
     return future.result()
 
 
@@ -375,6 +380,7 @@ def _for_each(names: Iterable[str], call: Callable[[str], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(HEEDED_S)  # as above
     if errors:
         raise errors[0]

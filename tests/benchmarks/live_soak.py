@@ -3,10 +3,10 @@
     python tests/benchmarks/live_soak.py [--calls 28] [--minutes 8]
 
 Keeps that many calls going against one `ser serve`: a quarter each over the plain
-WebSocket, as Twilio and over both of Asterisk's ways. Each lasts half a minute to three
-minutes. One in five is cut off without a goodbye, and one in ten ends in rubbish.
-Prints the lags that the server counts, what it dropped, its memory over time, and
-whether every call has ended, and has its row, once.
+WebSocket, Twilio's protocol, chan_websocket and AudioSocket. Each lasts half a minute
+to three minutes. One in five is closed with an error, and one in ten ends with
+malformed data. Prints the lags that the server counts, what it dropped, its memory over
+time, and whether every call has its row, once.
 """
 
 import argparse
@@ -210,7 +210,7 @@ def lag_of(text: str) -> str:
     buckets = dict(re.findall(r'ser_lag_seconds_bucket\{le="(\S+)"\} (\S+)', text))
     n = float(buckets["+Inf"])
     shares = [f"{float(buckets[le]) / n:.2%} in {le} s" for le in ("0.5", "1.0", "3.0")]
-    return f"{n:.0f} answers: " + ", ".join(shares)
+    return f"{n:.0f} rounds: " + ", ".join(shares)
 
 
 async def main() -> None:
@@ -250,10 +250,9 @@ async def main() -> None:
             print(" ", line)
     windows = [np.median(own) / 2**20 for own in np.array_split(found, WINDOWS)]
     print("memory (PSS) over time, MiB:", *(f"{own:.0f}" for own in windows))
-    ids = sorted(row["path"].rpartition("/")[2] for row in rows)
-    print(
-        f"{len(made)} calls, {len(rows)} rows, {len(set(ids))} different; exit {status}"
-    )
+    ids = sorted(row["path"].rpartition("/")[2].replace("-", "") for row in rows)
+    state = "each has its row, once" if ids == sorted(made) else "NOT one row each"
+    print(f"{len(made)} calls, {len(rows)} rows: {state}; exit {status}")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,22 @@ def test_a_connection_that_makes_no_request_is_closed(said, monkeypatch):
     served(work)
 
 
+def test_after_a_request_a_connection_that_begins_another_is_closed_too(monkeypatch):
+    """Its first byte ends uvicorn's own wait for it."""
+    monkeypatch.setattr(connections, "REQUEST_S", 0.1)
+
+    async def work(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            await reader.readuntil(b"here")
+        writer.write(b"G")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await asyncio.wait_for(reader.readexactly(1), 2)
+
+    served(work)
+
+
 def test_connections_that_are_too_many_are_closed_until_others_end():
     async def work(port: int) -> None:
         idle = [

@@ -1,4 +1,4 @@
-"""Wrong messages, of ten thousand of each protocol, end their own calls alone."""
+"""Malformed messages, among ten thousand per protocol, end only their own calls."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A page whose name was bound to this machine's address does not reach the server."""
+"""A web page whose host name was rebound to this machine does not reach the server."""
 
 import pytest
 

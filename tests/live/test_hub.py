@@ -1,4 +1,4 @@
-"""One call that goes wrong harms no other, and nobody waits for who does not read."""
+"""One call that goes wrong harms no other; a listener that does not read, nobody."""
 
 import threading
 from collections.abc import Awaitable, Callable
@@ -200,10 +200,24 @@ def test_a_listener_that_does_not_read_is_cut_off_and_sees_the_end(scorer, mono)
 def test_who_comes_late_is_told_the_latest_and_who_leaves_is_forgotten(scorer):
     async def work(hub: Hub) -> None:
         call: Call = hub.begin("a", "plain", 8000, 1)
-        call.history = [{"number": number} for number in range(2 * TOLD_BEFORE)]
+        call.history.extend({"number": number} for number in range(2 * TOLD_BEFORE))
         with call.heard_by_one() as listener:
             assert listener.queue.qsize() == TOLD_BEFORE
             assert listener.queue.get_nowait() == {"number": TOLD_BEFORE}
         assert not call.listeners
+
+    with_hub(scorer, work)
+
+
+def test_who_comes_as_a_call_ends_is_told_what_there_was_and_waits_for_no_more(scorer):
+    """Between a request and its answer, the call may have ended."""
+
+    async def work(hub: Hub) -> None:
+        call = hub.begin("a", "plain", 8000, 1)
+        hub.end(call)
+        await call.ended.wait()
+        with call.heard_by_one() as listener:
+            told = [event["event"] async for event in listener]
+        assert told == ["begun", "ended"]
 
     with_hub(scorer, work)

@@ -4,12 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_batch.live.events import Event, SegmentScored, SpeechHeard
-from ser_batch.live.last_minute import SHOWN_S, LastMinute
+from ser_batch.live.last_minute import SHOWN_S, UNDECIDED_S, LastMinute
 
 
-def scored(start_s: float, end_s: float, distress: float | None) -> SegmentScored:
+def scored(
+    start_s: float, end_s: float, distress: float | None, is_final: bool = True
+) -> SegmentScored:
     return SegmentScored(
-        0, None, start_s, end_s, None, None, {}, distress, -20.0, {}, True
+        0, None, start_s, end_s, None, None, {}, distress, -20.0, {}, is_final
     )
 
 
@@ -50,6 +52,24 @@ def test_a_model_without_distress_shows_speech_alone():
     last_minute.add(scored(1.0, 2.0, None))
     assert last_minute.seconds(0, 2.5) == [False, True, False]
     assert last_minute.distress(2.5) is None
+
+
+def test_a_provisional_score_is_shown_until_it_is_decided_and_never_counts():
+    """It may be of the other side's voice, which is removed only later."""
+    last_minute = LastMinute(1)
+    last_minute.add(scored(0.0, 2.0, 0.2))
+    last_minute.add(scored(4.0, 6.0, 0.9, is_final=False))
+    last_minute.add(scored(4.0, 8.0, 0.8, is_final=False))
+    assert last_minute.unfinished(0, 8.5) == (4, 7, 0.8)
+    assert last_minute.distress(8.5) == 0.2
+    assert last_minute.seconds(0, 8.5) == [0.2, 0.2, *[False] * 7]
+    # After more than a minute, places are those of the seconds that are left.
+    assert last_minute.unfinished(0, 8.5 + UNDECIDED_S) is None
+    last_minute.add(scored(64.0, 69.0, 0.7, is_final=False))
+    assert last_minute.unfinished(0, 69.5) == (54, 58, 0.7)
+    last_minute.add(scored(64.0, 69.0, 0.6))
+    assert last_minute.unfinished(0, 69.5) is None
+    assert last_minute.distress(69.5) == 0.6
 
 
 def test_what_is_older_than_a_minute_is_forgotten():

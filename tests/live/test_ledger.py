@@ -12,6 +12,7 @@ from ser_batch.emotion.loading import load_scorer
 from ser_batch.emotion.profile import read_profile
 from ser_batch.errors import ResultsError
 from ser_batch.live.call_stream import CallStream
+from ser_batch.live.server import ledger as ledgers
 from ser_batch.live.server.ledger import Ledger, open_ledger
 from ser_batch.results.maintenance import verify
 from ser_batch.results.results import open_results
@@ -47,6 +48,37 @@ def ended(scorer) -> Iterator:
 
 def locations(directory) -> list[str]:
     return sorted(open_results(directory).recordings().location)
+
+
+def test_a_directory_that_cannot_be_opened_again_keeps_the_latest_calls(
+    scorer, ended, tmp_path, monkeypatch
+):
+    """The full disk that ends a writer lets no other begin."""
+    monkeypatch.setattr(ledgers, "AGAIN_S", 0.01)
+    monkeypatch.setattr(ledgers, "MOST_UNWRITTEN", 3)
+    is_full = threading.Event()
+
+    def failing(real):
+        def call(self, *args):
+            if is_full.is_set():
+                raise ResultsError("no space left")
+            return real(self, *args)
+
+        return call
+
+    for name in ("commit", "write_record"):
+        real = getattr(ResultsWriter, name)
+        monkeypatch.setattr(ResultsWriter, name, failing(real))
+    with open_ledger(tmp_path, scorer, Config(), None) as ledger:
+        is_full.set()
+        ended(ledger, "0")
+        wait_until(lambda: ledger.error is not None, "it cannot be written")
+        for number in range(1, 7):
+            ended(ledger, str(number))
+        wait_until(ledger._ended.empty, "none waits in the queue")
+        is_full.clear()
+        wait_until(lambda: ledger.error is None, "it can be written again")
+    assert locations(tmp_path) == [f"live:plain/{number}" for number in (4, 5, 6)]
 
 
 def test_calls_become_rows_that_a_report_reads(scorer, ended, tmp_path):

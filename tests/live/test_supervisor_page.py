@@ -15,7 +15,7 @@ from tests.support.pages import browser_needed
 from tests.support.paths import EXAMPLES
 from tests.support.waiting import wait_until
 
-EVIL = "x@x.-:+"  # the oddest id that a call may have
+ODD = "x@x.-:+"  # the oddest id that a call may have
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def test_calls_are_shown_by_need_and_go_when_they_end(server, stereo, chromium):
     assert "0 of at most 4" in page.inner_text("#state")
     quiet = np.zeros((3 * RATE, 2), np.int16)
     with server.socket("/audio") as first, server.socket("/audio") as second:
-        for sock, call in ((first, "quiet"), (second, EVIL)):
+        for sock, call in ((first, "quiet"), (second, ODD)):
             sock.send(json.dumps({"call": call, "channels": 2}))
             sock.recv()
         send(server, first, "quiet", quiet)
-        send(server, second, EVIL, stereo[: 30 * RATE])
+        send(server, second, ODD, stereo[: 30 * RATE])
         page.wait_for_selector("#calls .high, #calls rect:not(.talks)", timeout=60_000)
-        assert names(page) == [EVIL, "quiet"]
+        assert names(page) == [ODD, "quiet"]
         entry = page.locator("#calls li").first
         assert float(entry.locator(".distress").inner_text()) > 0
         assert entry.locator(".strips span").all_inner_texts() == ["agent", "customer"]

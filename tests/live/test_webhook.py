@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from ser_batch.errors import UsageError
 from ser_batch.live.server import webhook as sending
 from ser_batch.live.server.metrics import Metrics
 from ser_batch.live.server.webhook import MOST_SENT, Receiver, Webhook
+from tests.support.live_server import RATE, send, started
+from tests.support.paths import EXAMPLES
 from tests.support.waiting import in_own_loop
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -111,6 +114,56 @@ def numbers(receiving: Answering) -> list[int]:
     return [event["number"] for event in receiving.events]
 
 
+def test_events_for_this_machine_do_not_go_to_a_proxy(receiving, monkeypatch):
+    with receiver() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        sent(receiving.url, 3)
+    assert numbers(receiving) == [0, 1, 2]
+    assert proxy.ids == []
+
+
+def test_events_wait_for_each_other_unless_they_fill_a_request(receiving, monkeypatch):
+    monkeypatch.setattr(sending, "GATHERED_S", 60.0)
+    metrics = Metrics()
+
+    async def run() -> None:
+        own = Webhook(Receiver.of(receiving.url, SECRET), metrics)
+        own.start()
+        for number in range(MOST_SENT + 5):
+            own.tell({"call": "a", "number": number})
+        while len(receiving.events) < MOST_SENT:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert numbers(receiving) == list(range(MOST_SENT))
+        await own.close(20.0)
+
+    in_own_loop(run())
+    assert numbers(receiving) == list(range(MOST_SENT + 5))
+
+
+def test_a_server_sends_its_events_also_those_of_a_call_that_sigterm_ends(
+    receiving, profiled_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SER_WEBHOOK_SECRET", SECRET)
+    server = started(
+        tmp_path / "results", profiled_bundle, "--most-calls", 4, "--drain-s", 0,
+        "--webhook", receiving.url, has_audiosocket=False,
+    )  # fmt: skip
+    samples, _ = soundfile.read(EXAMPLES / "billing" / "1001.wav", dtype="int16")
+    with server.socket("/audio") as sock:
+        sock.send('{"call": "a", "channels": 1}')
+        sock.recv()
+        send(server, sock, "a", samples[: 30 * RATE, 1])
+        assert server.stop() == 0
+    names = [event["event"] for event in receiving.events]
+    assert names[0] == "begun"
+    assert names[-1] == "ended"
+    scored = [own for own in receiving.events if own["event"] == "segment"]
+    assert scored
+    assert all(own["is_final"] for own in scored)
+    assert {own["call"] for own in receiving.events} == {"a"}
+
+
 def test_events_come_in_order_and_signed(receiving):
     metrics = sent(receiving.url, 3 * MOST_SENT + 7)
     assert numbers(receiving) == list(range(3 * MOST_SENT + 7))
@@ -158,10 +211,15 @@ def test_after_an_outage_the_latest_events_come_in_order(receiving):
     [
         ("ftp://example.com", SECRET, "not an address"),
         ("example.com/calls", SECRET, "not an address"),
+        ("https://example.com:port/", SECRET, "not an address"),
+        ("https://xn--a.com/", SECRET, "not an address"),
+        ("https://[::1/x", SECRET, "not an address"),
+        ("https://example.com/\x00", SECRET, "not an address"),
         ("http://example.com/calls", SECRET, "unencrypted"),
-        ("https://example.com/calls", "", "SER_WEBHOOK_SECRET is whsec_"),
+        ("https://example.com/calls", "", "SER_WEBHOOK_SECRET must be whsec_"),
         ("https://example.com/calls", "whsec_c2hvcnQ=", "24 to 64 bytes"),
-        ("https://example.com/calls", SECRET[6:], "SER_WEBHOOK_SECRET is whsec_"),
+        ("https://example.com/calls", "whsec_ä", "24 to 64 bytes"),
+        ("https://example.com/calls", SECRET[6:], "SER_WEBHOOK_SECRET must be whsec_"),
     ],
 )
 def test_addresses_and_secrets_that_would_not_be_safe_are_refused(url, secret, message):

@@ -1,7 +1,6 @@
 """Who may talk to the server."""
 
 import base64
-import binascii
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Access:
 def _password(credentials: str) -> str:
     try:
         decoded = base64.b64decode(credentials, validate=True)
-    except binascii.Error:
+    except ValueError:
         return ""
     return decoded.decode("utf-8", "replace").partition(":")[2]
 

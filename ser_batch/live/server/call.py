@@ -67,14 +67,16 @@ class Call:
     """How much audio waits, over all channels."""
     last_minute: LastMinute = field(init=False)
     latest: SegmentScored | None = None
-    """The last segment that was scored, provisionally or not."""
+    """The last segment that is final."""
     owed: list[int] = field(init=False)
     """Samples of each channel that are to be left out when they come."""
     heard: int = 0
     """Samples that were listened to, of the first channel."""
     notes: list[str] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """All final events so far, for listeners that come late."""
+    history: deque[dict[str, Any]] = field(
+        default_factory=lambda: deque(maxlen=TOLD_BEFORE)
+    )
+    """The latest events, without provisional scores, for listeners that come late."""
     listeners: set[Listener] = field(default_factory=set)
     is_ending: bool = False
     is_over: bool = False
@@ -105,17 +107,17 @@ class Call:
         """How much of it was listened to."""
         return self.heard / self.sample_rate
 
-    def told(self, event: Event) -> None:
+    def note_event(self, event: Event) -> None:
         """Take an event into account for `summary`."""
         self.last_minute.add(event)
-        if isinstance(event, SegmentScored):
+        if isinstance(event, SegmentScored) and event.is_final:
             self.latest = event
 
     def summary(self) -> dict[str, Any]:
         """Return how it stands, as plain values.
 
-        `distress` is the mean over the scored speech of the last minute; see
-        `LastMinute.seconds` for `last_minute`.
+        `distress` is the mean over the scored speech of the last minute. See
+        `LastMinute` for `last_minute` and `unfinished`.
         """
         distress, latest = self.last_minute.distress(self.heard_s), self.latest
         return {
@@ -133,6 +135,10 @@ class Call:
                     own if isinstance(own, bool) else round(own, 3)
                     for own in self.last_minute.seconds(channel, self.heard_s)
                 ]
+                for channel in range(len(self.state.roles))
+            ],
+            "unfinished": [
+                self.last_minute.unfinished(channel, self.heard_s)
                 for channel in range(len(self.state.roles))
             ],
         }
@@ -168,8 +174,10 @@ class Call:
     def heard_by_one(self) -> Iterator[Listener]:
         """Provide a listener, who is told what is final so far, and then the rest."""
         listener = Listener()
-        for event in self.history[-TOLD_BEFORE:]:
+        for event in self.history:
             listener.tell(event)
+        if self.ended.is_set():
+            listener.tell(None)
         self.listeners.add(listener)
         try:
             yield listener

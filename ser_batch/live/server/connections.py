@@ -1,4 +1,4 @@
-"""Connections that ask for nothing, and those that are too many, are closed."""
+"""Closes idle connections, and those beyond the limit."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ MOST_CONNECTIONS = 1000
 OTHER_FILES = 100
 """Files that the server needs besides its connections."""
 REQUEST_S = 10.0
-"""A connection must have made a request by then."""
+"""A connection must have made its request by then, also when it begins another."""
 SAME_ERROR_S = 60.0
 
 log = logging.getLogger("ser.live")
@@ -28,14 +28,32 @@ class PromptHttp(H11Protocol):
         """Begin to wait for a request, or close at once."""
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        self._request_due: asyncio.TimerHandle | None = None
         if len(self.connections) > (self.limit_concurrency or MOST_CONNECTIONS):
             transport.abort()
-        self.loop.call_later(REQUEST_S, self._expect_request)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take data; a request that has begun must be complete in time."""
+        super().data_received(data)
+        self._expect_request()
 
     def _expect_request(self) -> None:
-        is_http = self.transport.get_protocol() is self
-        if is_http and self.cycle is None:
+        if not self._waits_for_request:
+            if self._request_due is not None:
+                self._request_due.cancel()
+            self._request_due = None
+        elif self._request_due is None:
+            self._request_due = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._waits_for_request:
             self.transport.abort()
+
+    @property
+    def _waits_for_request(self) -> bool:
+        is_http = self.transport.get_protocol() is self
+        return is_http and (self.cycle is None or self.cycle.response_complete)
 
 
 def most_connections() -> int:

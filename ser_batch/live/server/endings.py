@@ -81,7 +81,7 @@ class Conversation:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.call: Call | None = None
-        self.telling: asyncio.Task[Any] | None = None
+        self.telling: asyncio.Task[Ending] | None = None
         """Tells the client the events of its call, if it wants to know them."""
 
     def begin(
@@ -109,7 +109,8 @@ async def conversation(socket: WebSocket, hub: Hub) -> AsyncIterator[Conversatio
     if own.call is not None:
         await own.call.ended.wait()
     if own.telling is not None:
-        await own.telling
+        heard = await own.telling
+        ending = heard if ending.code == DONE else ending
     await ending.close(socket)
 
 
@@ -137,7 +138,7 @@ async def text_of(socket: WebSocket) -> str:
     """
     text = (await message_of(socket)).get("text")
     if text is None:
-        raise ValueError("a message of text is expected")
+        raise ValueError("expected a text message")
     return str(text)
 
 

@@ -52,7 +52,7 @@ class NoRoomError(SerError):
 
 
 class CallOverError(SerError):
-    """A call goes on for the client, but has ended here."""
+    """The client is still sending, but its call has ended here."""
 
 
 class Hub:
@@ -72,7 +72,7 @@ class Hub:
         """`ledger` writes the calls that have ended, if it is given."""
         self._scorer, self._vad, self._config = scorer, vad, config
         self.most_calls, self.ledger = most_calls, ledger
-        self._on_final: Callable[[dict[str, Any]], None] | None = None
+        self._on_event: Callable[[dict[str, Any]], None] | None = None
         self.calls: list[Call] = []
         """The latest last."""
         self.metrics = Metrics()
@@ -91,9 +91,9 @@ class Hub:
         """Return the latest call with an id, if it goes on."""
         return next((c for c in reversed(self.calls) if c.call_id == call_id), None)
 
-    def tell_finals(self, told: Callable[[dict[str, Any]], None]) -> None:
+    def send_events_to(self, told: Callable[[dict[str, Any]], None]) -> None:
         """Call a function with the events of all calls, except provisional scores."""
-        self._on_final = told
+        self._on_event = told
 
     async def drain(self, wait_s: float) -> None:
         """Take no more calls, wait for those that go on, and end the rest."""
@@ -175,12 +175,12 @@ class Hub:
 
     def _publish(self, call: Call, events: list[Event]) -> None:
         for event in events:
-            call.told(event)
+            call.note_event(event)
             told = {"call": call.call_id, **as_json(event)}
             if not (isinstance(event, SegmentScored) and not event.is_final):
                 call.history.append(told)
-                if self._on_final is not None:
-                    self._on_final(told)
+                if self._on_event is not None:
+                    self._on_event(told)
             for listener in list(call.listeners):
                 listener.tell(told)
                 if listener.is_cut_off:
@@ -267,7 +267,7 @@ class Hub:
             packets = [samples for _, own, samples in taken if own == channel]
             if not packets:
                 continue
-            # A call costs as much for each packet as for each second.
+            # `feed` has a fixed cost, so packets are joined first.
             samples = np.concatenate(packets)
             call.digests[channel].update(samples.tobytes())
             call.n_bytes += samples.nbytes

@@ -148,6 +148,7 @@ class Ledger:
                     return
                 log.error("calls cannot be written: %s", error)
                 self._closing.wait(AGAIN_S)
+                self._gather(wait_s=0.0)
 
     def _begin_writing(self, writer: ResultsWriter) -> None:
         self._ids |= {own.location: i for i, own in writer.known.items()}
@@ -162,7 +163,7 @@ class Ledger:
         is_closing = False
         while not is_closing:
             is_closing = self._closing.is_set()
-            self._gather()
+            self._gather(0.0 if self._unwritten or is_closing else None)
             for entry, analysis in self._unwritten:
                 self._add(writer, entry, analysis)
             writer.commit()
@@ -172,10 +173,9 @@ class Ledger:
                     entry.path.unlink(missing_ok=True)
             self._unwritten.clear()
 
-    def _gather(self) -> None:
-        """Take what has ended; wait for it, unless something is to be written."""
-        until = time.monotonic() + COMMIT_S
-        wait_s = 0.0 if self._unwritten or self._closing.is_set() else None
+    def _gather(self, wait_s: float | None) -> None:
+        """Take what has ended, after at most `wait_s`; None to wait for the first."""
+        until = time.monotonic() + (COMMIT_S if wait_s is None else wait_s)
         with suppress(queue.Empty):
             while (ended := self._ended.get(timeout=wait_s)) is not None:
                 self._unwritten.append(ended)
@@ -201,7 +201,10 @@ class Ledger:
                 told = json.loads(path.read_text())
             except (OSError, ValueError):
                 told = None
-            yield _cut_call(told, path)
+            cut = _cut_call(told, path)
+            # Killed between a commit and its end, a call is kept, and has an entry.
+            if live_recording(cut.call, cut.protocol).location not in self._ids:
+                yield cut
             with suppress(OSError):
                 path.unlink()
 

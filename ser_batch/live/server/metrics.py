@@ -39,7 +39,7 @@ class Metrics:
         )
         self.lag = Histogram(
             "ser_lag_seconds",
-            "From the arrival of audio to the events that it decides.",
+            "From the arrival of audio to the end of the round in which it was heard.",
             buckets=LAG_BUCKETS,
             registry=own,
         )
@@ -60,7 +60,7 @@ class Metrics:
         )
         self.webhook_lost = Counter(
             "ser_webhook_lost",
-            "Events that the webhook refused, or that waited for it too long.",
+            "Events that the webhook refused, or that were too many to wait for it.",
             registry=own,
         )
 

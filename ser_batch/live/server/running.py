@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ser_batch.live.server.webhook import Receiver, Webhook
 
 MOST_BYTES = 1 << 20
 """Of one message."""
+log = logging.getLogger("ser.live")
+
 LEFT_S = 10.0
 """For the last events to the webhook."""
 
@@ -36,13 +39,13 @@ class AudioSocketAddress:
 
     host: str
     port: int
-    allowed: tuple[str, ...] = ("127.0.0.1",)
+    allowed: tuple[str, ...] = ("127.0.0.1", "::1")
     """Addresses or networks: AudioSocket knows neither TLS nor tokens."""
 
     def __post_init__(self) -> None:
         for own in self.allowed:
             try:
-                ipaddress.ip_network(own)
+                ipaddress.ip_network(own, strict=False)
             except ValueError as error:
                 raise UsageError(
                     f"--allow {own}: not an address or a network", option="--allow"
@@ -51,7 +54,9 @@ class AudioSocketAddress:
     def allows(self, peer: str) -> bool:
         """Return whether a peer may connect."""
         address = ipaddress.ip_address(peer)
-        return any(address in ipaddress.ip_network(own) for own in self.allowed)
+        return any(
+            address in ipaddress.ip_network(own, strict=False) for own in self.allowed
+        )
 
 
 async def serve_calls(
@@ -97,7 +102,7 @@ async def serve_calls(
     webhook = None
     if receiver is not None:
         webhook = Webhook(receiver, hub.metrics)
-        hub.tell_finals(webhook.tell)
+        hub.send_events_to(webhook.tell)
         webhook.start()
     hub.start()
     server = uvicorn.Server(config)
@@ -165,7 +170,9 @@ class _AudioSocketServer:
         self._connected[writer] = asyncio.current_task()
         try:
             has_room = len(self._connected) <= self._most
-            if peer and has_room and self._address.allows(peer[0]):
+            if peer and not self._address.allows(peer[0]):
+                log.warning("AudioSocket from %s was refused: see --allow", peer[0])
+            elif peer and has_room:
                 await audiosocket.follow(reader, writer, self._hub)
         finally:
             writer.close()

@@ -6,7 +6,6 @@ so that receivers can check them with its libraries.
 
 import asyncio
 import base64
-import binascii
 import hmac
 import json
 import logging
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -33,7 +31,7 @@ MOST_WAITING = 10_000
 MOST_SENT = 100
 """Events in one request."""
 GATHERED_S = 1.0
-"""Events wait at most this long for others, before they are sent together."""
+"""Events wait this long for others, unless they already fill a request."""
 ANSWERED_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """Before the next attempt: doubled each time."""
@@ -59,28 +57,32 @@ class Receiver:
     @classmethod
     def of(cls, url: str, secret: str, insecure: bool = False) -> "Receiver":
         """Check an address and a secret, which is `whsec_` and base64."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            scheme, host = httpx.URL(url).scheme, httpx.URL(url).host
+        except (httpx.InvalidURL, ValueError):
+            scheme = host = ""
+        if scheme not in ("http", "https") or not host:
             raise UsageError(
                 f"--webhook {url}: not an address such as https://example.com/calls",
                 option="--webhook",
             )
-        if parts.scheme == "http" and not (parts.hostname in LOOPBACK or insecure):
+        if scheme == "http" and not (host in LOOPBACK or insecure):
             raise UsageError(
-                f"--webhook {url}: what is said of calls would travel unencrypted; use "
+                f"--webhook {url}: the events of calls would be sent unencrypted; use "
                 "https",
                 option="--webhook",
             )
         try:
             encoded = secret.removeprefix(SECRET_PREFIX)
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         least, most = SECRET_BYTES
         if not (secret.startswith(SECRET_PREFIX) and least <= len(key) <= most):
             raise UsageError(
-                f"SER_WEBHOOK_SECRET is {SECRET_PREFIX} and {least} to {most} bytes "
-                f"in base64: echo {SECRET_PREFIX}$(openssl rand -base64 32)",
+                f"SER_WEBHOOK_SECRET must be {SECRET_PREFIX} followed by {least} to "
+                f"{most} bytes in base64; to make one: "
+                f"echo {SECRET_PREFIX}$(openssl rand -base64 32)",
                 option="--webhook",
             )
         return cls(url, key)
@@ -141,11 +143,14 @@ class Webhook:
         self._come.set()
 
     async def _run(self) -> None:
-        async with httpx.AsyncClient(timeout=ANSWERED_S) as client:
+        # Events for this machine stay on it, whatever proxy the environment names.
+        is_here = httpx.URL(self._receiver.url).scheme == "http"
+        async with httpx.AsyncClient(trust_env=not is_here) as client:
             while self._waiting or not self._closing.is_set():
                 if not self._waiting:
                     self._come.clear()
                     await self._come.wait()
+                if len(self._waiting) < MOST_SENT:
                     await self._pause(GATHERED_S)
                 n = min(MOST_SENT, len(self._waiting))
                 self._sent = [self._waiting.popleft() for _ in range(n)]
@@ -176,7 +181,7 @@ class Webhook:
                 log.error("the webhook refused %d events: %s", len(self._sent), problem)
                 return
             if not self._is_failing:
-                log.warning("the webhook is tried again: %s", problem)
+                log.warning("the webhook failed, and will be tried again: %s", problem)
             self._is_failing = True
             await self._pause(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -188,11 +193,14 @@ class Webhook:
     ) -> tuple[str | None, bool]:
         """Return what went wrong, if anything, and whether for good."""
         headers = self._receiver.headers(message_id, body)
+        url = self._receiver.url
         try:
-            answer = await client.post(
-                self._receiver.url, content=body, headers=headers
-            )
-        except httpx.HTTPError as error:
+            async with (
+                asyncio.timeout(ANSWERED_S),
+                client.stream("POST", url, content=body, headers=headers) as answer,
+            ):
+                pass  # the status says it all
+        except Exception as error:
             self._metrics.webhook_requests.labels("failed").inc()
             return f"{type(error).__name__}: {error}", False
         told = "delivered" if answer.is_success else "failed"

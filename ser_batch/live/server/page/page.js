@@ -2,6 +2,7 @@
 // call is inserted with textContent, never as markup.
 
 const EVERY_MS = 1000;
+const ANSWERED_MS = 5000;
 const SHOWN_S = 60;
 const HEIGHT = 20;
 const HIGH = 0.5;
@@ -17,7 +18,8 @@ class WrongToken extends Error {}
 
 const asked = async (path) => {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { headers });
+  const signal = AbortSignal.timeout(ANSWERED_MS);
+  const answer = await fetch(path, { headers, signal });
   if (answer.status === 401) throw new WrongToken();
   return answer.json();
 };
@@ -38,18 +40,23 @@ const clock = (seconds) => {
 const strength = (value) => (value >= HIGH ? "high" : value >= SOME ? "some" : "low");
 
 // A second is a number (its distress), true (speech without a score) or false (silence).
-const strip = (seconds, who) => {
+// Speech that goes on is drawn paler: crosstalk is not removed from it yet.
+const strip = (seconds, unfinished, who) => {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${SHOWN_S} ${HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${who}, the last minute`);
   const first = SHOWN_S - seconds.length;
-  for (const [i, second] of seconds.entries()) {
+  const [from, to, soFar] = unfinished ?? [0, -1, 0];
+  for (const [i, known] of seconds.entries()) {
+    const goesOn = typeof known === "boolean" && from <= i && i <= to;
+    const second = goesOn ? soFar : known;
     if (second === false) continue;
     const height = second === true ? 1.5 : 2 + second * (HEIGHT - 2);
     const bar = document.createElementNS(SVG, "rect");
-    bar.setAttribute("class", second === true ? "talks" : strength(second));
+    const name = second === true ? "talks" : strength(second);
+    bar.setAttribute("class", goesOn ? `${name} unfinished` : name);
     bar.setAttribute("x", first + i);
     bar.setAttribute("y", HEIGHT - height);
     bar.setAttribute("width", 0.9);
@@ -74,7 +81,8 @@ const entry = (call) => {
   const strips = make("div", "strips");
   for (const [i, seconds] of call.last_minute.entries()) {
     const speaker = call.roles[i] ?? `channel ${i}`;
-    strips.append(make("span", "", speaker), strip(seconds, speaker));
+    const drawn = strip(seconds, call.unfinished[i], speaker);
+    strips.append(make("span", "", speaker), drawn);
   }
   item.append(who, need, strips);
   return item;
@@ -95,7 +103,7 @@ const show = (calls, health) => {
   } else if (health.status === "draining") {
     trouble("The server is stopping, and takes no more calls.");
   } else {
-    trouble(`Calls that have ended are not kept: ${health.error}`);
+    trouble(`Ended calls cannot be saved: ${health.error}`);
   }
 };
 
@@ -104,7 +112,10 @@ const forget = () => {
   byId("none").hidden = true;
 };
 
+let next;
+
 const refresh = async () => {
+  clearTimeout(next);
   try {
     show(...(await Promise.all([asked("calls"), asked("healthz")])));
   } catch (error) {
@@ -117,7 +128,8 @@ const refresh = async () => {
     }
     trouble("The server does not answer.");
   }
-  setTimeout(refresh, EVERY_MS);
+  clearTimeout(next);
+  next = setTimeout(refresh, EVERY_MS);
 };
 
 byId("ask").addEventListener("submit", (event) => {
