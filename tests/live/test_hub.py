@@ -12,7 +12,8 @@ pytest.importorskip("prometheus_client", reason="the extra `live` is not install
 from ser_batch.config.options import Config
 from ser_batch.emotion.loading import load_scorer
 from ser_batch.live.call_stream import CallState
-from ser_batch.live.server.call import MOST_EVENTS, TOLD_BEFORE, Call, Listener
+from ser_batch.live.events import Gap
+from ser_batch.live.server.call import MOST_EVENTS, TOLD_BEFORE, Call
 from ser_batch.live.server.hub import MOST_WAITING_S, CallOverError, Hub, NoRoomError
 from ser_batch.speech.silero import SileroVad
 from tests.support.paths import EXAMPLES
@@ -185,14 +186,19 @@ def test_there_is_room_again_when_a_call_has_ended(scorer, mono):
     with_hub(scorer, work)
 
 
-def test_a_listener_that_does_not_read_is_cut_off_and_sees_the_end(scorer, mono):
+def test_a_listener_that_does_not_read_is_cut_off_and_sees_the_end(scorer):
     async def work(hub: Hub) -> None:
-        listener = Listener()
-        for number in range(MOST_EVENTS + 1):
-            listener.tell({"number": number})
-        assert listener.is_cut_off
-        numbers = [event["number"] async for event in listener]
-        assert numbers == list(range(1, MOST_EVENTS))
+        call = hub.begin("a", "plain", 8000, 1)
+        with call.heard_by_one() as listener:
+            for number in range(MOST_EVENTS):
+                hub._publish(call, [Gap(0, number, number, "")])
+            assert listener.is_cut_off
+            assert not call.listeners
+            starts = [event["start_s"] async for event in listener]
+            # The first event, that it begins, made room for the end.
+            assert starts == list(range(MOST_EVENTS - 1))
+        text = hub.metrics.text().decode()
+        assert "ser_listeners_cut_off_total 1.0" in text
 
     with_hub(scorer, work)
 

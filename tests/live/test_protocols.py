@@ -91,19 +91,27 @@ def test_audio_of_twilio_is_in_order_whatever_comes_late_twice_or_never(data):
 
 
 def test_a_track_of_twilio_that_stays_silent_does_not_hold_up_the_other():
-    audio = twilio.TwilioAudio(["inbound", "outbound"])
-    heard = [0, 0]
-    for i in range(200):
-        for channel, samples in audio.samples(media("inbound", 20 * i, b"\x05" * 160)):
-            heard[channel] += len(samples)
-    assert heard[0] == 200 * 160
-    assert heard[1] == heard[0] - twilio.BEHIND_MS * 8
+    audio, packet = twilio.TwilioAudio(["inbound", "outbound"]), b"\x05" * 160
+    heard: list[list[np.ndarray]] = [[], []]
+
+    def hear(track: str, at_ms: int) -> None:
+        for channel, samples in audio.samples(media(track, at_ms, packet)):
+            heard[channel].append(samples)
+
+    for i in range(260):
+        hear("inbound", 20 * i)
+    inbound, outbound = (np.concatenate(own) for own in heard)
+    assert len(inbound) == 260 * 160
+    assert len(outbound) == len(inbound) - twilio.BEHIND_MS * 8
+    assert not outbound.any()
     # And it is at its place when it speaks at last.
-    for i in range(200, 260):
-        audio.samples(media("inbound", 20 * i, b"\x05" * 160))
-    found = audio.samples(media("outbound", 5000, b"\x05" * 160))
-    found += audio.samples(media("outbound", 5020, b"\x05" * 160))
-    assert [own for own in found if own[0] == 1]
+    hear("outbound", 5000)
+    hear("outbound", 5020)
+    outbound = np.concatenate(heard[1])
+    assert len(outbound) == 5040 * 8
+    assert not outbound[: 5000 * 8].any()
+    spoken = plain.decode(packet, Encoding.MULAW)
+    np.testing.assert_array_equal(outbound[5000 * 8 :], np.tile(spoken, 2))
 
 
 def test_both_dialects_of_asterisk_are_understood():
