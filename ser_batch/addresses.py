@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ser_batch.errors import UsageError
 
-IPV6_LOOPBACK = "::1"
-LOOPBACK = ("127.0.0.1", "localhost", IPV6_LOOPBACK)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY = "*"
 
 
@@ -49,7 +48,7 @@ class Address:
     def names(self) -> list[str]:
         """The names under which it is reached."""
         # Another host may have any number of names; the token and TLS protect it.
-        return [*LOOPBACK[:2], f"[{IPV6_LOOPBACK}]"] if self.is_here else [ANY]
+        return ["127.0.0.1", "localhost", "[::1]"] if self.is_here else [ANY]
 
     def url(self, port: int) -> str:
         """Return its address, with the port that it got."""

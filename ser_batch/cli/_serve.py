@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,7 +147,11 @@ def command(
     from ser_batch.live.server.hub import Hub
     from ser_batch.live.server.ledger import open_ledger
     from ser_batch.live.server.protocols import audiosocket
-    from ser_batch.live.server.running import AudioSocketAddress, serve_calls
+    from ser_batch.live.server.running import (
+        THIS_MACHINE,
+        AudioSocketAddress,
+        serve_calls,
+    )
     from ser_batch.live.server.webhook import Receiver
     from ser_batch.speech.loading import load_vad
     from ser_batch.text import printable
@@ -175,9 +178,8 @@ def command(
         )
     asterisk = None
     if audiosocket_port is not None:
-        asterisk = AudioSocketAddress(host, audiosocket_port)
-        if allow:
-            asterisk = replace(asterisk, allowed=tuple(allow))
+        allowed = tuple(allow or THIS_MACHINE)
+        asterisk = AudioSocketAddress(host, audiosocket_port, allowed)
     elif allow:
         raise UsageError(
             "--allow is for AudioSocket: give --audiosocket-port, too", option="--allow"

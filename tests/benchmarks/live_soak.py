@@ -12,6 +12,7 @@ time, and whether every call has its row, once.
 import argparse
 import asyncio
 import base64
+import io
 import json
 import os
 import random
@@ -23,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +113,7 @@ async def asterisk(port: int, call: str) -> AsyncIterator[Send]:
 @asynccontextmanager
 async def audiosocket(port: int, call: str) -> AsyncIterator[Send]:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"\x01\x00\x10" + bytes.fromhex(call[-32:]))
+    writer.write(b"\x01\x00\x10" + bytes.fromhex(call))
 
     async def send(samples: np.ndarray) -> None:
         data = samples[:, 1].tobytes() if len(samples) else b""
@@ -133,24 +135,17 @@ PROTOCOLS = {
 
 
 def mulaw(samples: np.ndarray) -> bytes:
-    """Return 16-bit samples in G.711's mu-law (rounded; the example is mu-law)."""
-    return TABLE[samples.astype(np.int32) + 32768].tobytes()
+    """Return 16-bit samples in G.711's mu-law."""
+    return mulaw_codes()[samples.astype(np.int32) + 32768].tobytes()
 
 
-def mulaw_table() -> np.ndarray:
-    """Return the code of each 16-bit sample: that of the nearest value."""
-    from ser_batch.live.encodings import Encoding, decode
-
-    values = np.asarray(
-        decode(np.arange(256, dtype=np.uint8).tobytes(), Encoding.MULAW)
-    )
-    order = np.argsort(values)
-    own = np.arange(-32768, 32768) / 32768
-    middle = (values[order][1:] + values[order][:-1]) / 2
-    return order[np.searchsorted(middle, own)].astype(np.uint8)
-
-
-TABLE = mulaw_table()
+@cache
+def mulaw_codes() -> np.ndarray:
+    """Return the code of each 16-bit sample, from the lowest on."""
+    coded = io.BytesIO()
+    every = np.arange(-32768, 32768, dtype=np.int16)
+    soundfile.write(coded, every, RATE, "ULAW", format="RAW")
+    return np.frombuffer(coded.getvalue(), np.uint8)
 
 
 async def talk(
@@ -175,7 +170,7 @@ async def talk(
 async def soak(
     ports: dict[str, int], calls: int, seconds: float, samples: np.ndarray
 ) -> list[str]:
-    """Keep calls going; return the ids of all of them, by protocol."""
+    """Keep calls going; return the ids of all of them."""
     chance, stop = random.Random(0), time.monotonic() + seconds
     made: list[str] = []
 

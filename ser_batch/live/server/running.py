@@ -23,10 +23,11 @@ from ser_batch.live.server.webhook import Receiver, Webhook
 
 MOST_BYTES = 1 << 20
 """Of one message."""
-log = logging.getLogger("ser.live")
-
 LEFT_S = 10.0
 """For the last events to the webhook."""
+THIS_MACHINE = ("127.0.0.1", "::1")
+
+log = logging.getLogger("ser.live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,13 @@ class AudioSocketAddress:
 
     host: str
     port: int
-    allowed: tuple[str, ...] = ("127.0.0.1", "::1")
+    allowed: tuple[str, ...] = THIS_MACHINE
     """Addresses or networks: AudioSocket knows neither TLS nor tokens."""
 
     def __post_init__(self) -> None:
         for own in self.allowed:
             try:
-                ipaddress.ip_network(own, strict=False)
+                _network(own)
             except ValueError as error:
                 raise UsageError(
                     f"--allow {own}: not an address or a network", option="--allow"
@@ -54,9 +55,11 @@ class AudioSocketAddress:
     def allows(self, peer: str) -> bool:
         """Return whether a peer may connect."""
         address = ipaddress.ip_address(peer)
-        return any(
-            address in ipaddress.ip_network(own, strict=False) for own in self.allowed
-        )
+        return any(address in _network(own) for own in self.allowed)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text, strict=False)
 
 
 async def serve_calls(

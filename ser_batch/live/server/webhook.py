@@ -58,7 +58,8 @@ class Receiver:
     def of(cls, url: str, secret: str, insecure: bool = False) -> "Receiver":
         """Check an address and a secret, which is `whsec_` and base64."""
         try:
-            scheme, host = httpx.URL(url).scheme, httpx.URL(url).host
+            parts = httpx.URL(url)
+            scheme, host = parts.scheme, parts.host
         except (httpx.InvalidURL, ValueError):
             scheme = host = ""
         if scheme not in ("http", "https") or not host:
@@ -144,7 +145,7 @@ class Webhook:
 
     async def _run(self) -> None:
         # Events for this machine stay on it, whatever proxy the environment names.
-        is_here = httpx.URL(self._receiver.url).scheme == "http"
+        is_here = httpx.URL(self._receiver.url).host in LOOPBACK
         async with httpx.AsyncClient(trust_env=not is_here) as client:
             while self._waiting or not self._closing.is_set():
                 if not self._waiting:

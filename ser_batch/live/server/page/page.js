@@ -112,10 +112,9 @@ const forget = () => {
   byId("none").hidden = true;
 };
 
-let next;
+let next; // one at a time, however often the token is sent
 
 const refresh = async () => {
-  clearTimeout(next);
   try {
     show(...(await Promise.all([asked("calls"), asked("healthz")])));
   } catch (error) {
